@@ -1,0 +1,1 @@
+"""Calibration of the cameras of the D²PPO Panda stack."""

@@ -1,0 +1,1 @@
+"""The ``d2ppo`` command line: one verb per file."""

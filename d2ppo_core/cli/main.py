@@ -1,0 +1,45 @@
+"""Entry point of ``d2ppo``: finds its verbs among the installed packages and turns errors into one line."""
+
+import sys
+from importlib.metadata import entry_points, version
+
+import click
+
+from d2ppo_core.errors import D2ppoError
+
+VERBS = "d2ppo.commands"
+"""Entry-point group: every installed package may add verbs, so the core needs to import none of them."""
+
+
+class VerbGroup(click.Group):
+    """A command group whose verbs are entry points, imported only when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all installed verbs."""
+        return sorted({point.name for point in entry_points(group=VERBS)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one verb; None when it is not installed."""
+        for point in entry_points(group=VERBS, name=cmd_name):
+            command: click.Command = point.load()
+            return command
+        return None
+
+
+@click.command(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(version("d2ppo-panda"), prog_name="d2ppo")
+def cli() -> None:
+    """Train diffusion policies with D²PPO and run them on a Franka Panda, real or simulated."""
+
+
+def main() -> None:
+    """Run the command line; a user's error is one line on stderr and exit code 2."""
+    try:
+        cli(standalone_mode=True)
+    except D2ppoError as error:
+        print(f"d2ppo: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

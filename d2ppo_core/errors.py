@@ -1,0 +1,41 @@
+"""Every error that the stack raises on purpose. Each message says what was wanted, what was got and what to do."""
+
+
+class D2ppoError(Exception):
+    """Root of all errors that a user can act on; the command line prints it as one line and exits with 2."""
+
+
+class ConfigError(D2ppoError):
+    """A configuration file, key or value is not one that the program knows or allows."""
+
+
+class DataError(D2ppoError):
+    """A dataset misses keys, belongs to another task or cannot be read to its end."""
+
+
+class BundleError(D2ppoError):
+    """A policy bundle is missing, corrupt, of a foreign format or does not reproduce its golden example."""
+
+
+class ExportError(D2ppoError):
+    """The exported graph does not compute what the trained policy computes."""
+
+
+class TrainingError(D2ppoError):
+    """Training cannot go on: a loss is not finite, or a checkpoint does not fit the configuration."""
+
+
+class RobotError(D2ppoError):
+    """The robot (or its server) refused, faulted or does not answer."""
+
+
+class CameraError(D2ppoError):
+    """A camera cannot be opened or stopped delivering frames."""
+
+
+class StackError(D2ppoError):
+    """The processes of a stack cannot be started, or one of them died."""
+
+
+class WorldError(D2ppoError):
+    """The simulated world cannot be built, rendered or served."""
