@@ -1,0 +1,24 @@
+"""Run configurations: frozen dataclasses, strict YAML and dotted overrides."""
+
+from d2ppo_core.config.load import from_mapping, load_config, save_config, to_mapping
+from d2ppo_core.config.schema import (
+    DataConfig,
+    DeployConfig,
+    LossConfig,
+    ModelConfig,
+    OptimConfig,
+    PretrainConfig,
+)
+
+__all__ = [
+    "DataConfig",
+    "DeployConfig",
+    "LossConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "PretrainConfig",
+    "from_mapping",
+    "load_config",
+    "save_config",
+    "to_mapping",
+]

@@ -1,0 +1,115 @@
+"""Strict reading and writing of configurations: unknown keys and wrong types are errors that name the key."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from d2ppo_core.config.schema import PretrainConfig
+from d2ppo_core.errors import ConfigError
+
+T = TypeVar("T")
+_BUILT_IN = Path(__file__).parent
+
+
+def _convert(wanted: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(wanted)
+    if dataclasses.is_dataclass(wanted):
+        return from_mapping(typing.cast(type[Any], wanted), value, where)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{where}: wanted a list, got {value!r}")
+        item = typing.get_args(wanted)[0]
+        return tuple(_convert(item, v, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin in (typing.Union, types.UnionType):
+        raise ConfigError(f"{where}: union types are not supported")
+    if wanted is float and isinstance(value, str):
+        try:  # YAML 1.1 reads 1e-3 (no dot) as text
+            value = float(value)
+        except ValueError:
+            pass
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        raise ConfigError(f"{where}: wanted {wanted.__name__}, got {value!r}")
+    return value
+
+
+def from_mapping(cls: type[T], mapping: Any, where: str = "") -> T:
+    """Build the dataclass `cls` from nested mappings; raise ConfigError on unknown keys or wrong types."""
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"{where or 'configuration'}: wanted a mapping, got {mapping!r}")
+    hints = typing.get_type_hints(cls)
+    fields = [f.name for f in dataclasses.fields(typing.cast(Any, cls))]
+    unknown = [str(key) for key in mapping if key not in fields]
+    if unknown:
+        raise ConfigError(
+            f"{where or 'configuration'}: unknown key {', '.join(unknown)}; allowed: {', '.join(fields)}"
+        )
+    prefix = f"{where}." if where else ""
+    values = {key: _convert(hints[key], value, prefix + key) for key, value in mapping.items()}
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ConfigError(f"{where or 'configuration'}: {error}") from error
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """Turn a configuration into plain dicts and lists, ready for YAML and checkpoints."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return list(value) if isinstance(value, tuple) else value
+
+    return {key: plain(value) for key, value in dataclasses.asdict(config).items()}
+
+
+def _apply_override(mapping: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"override {override!r}: wanted key=value, for example optim.lr=1e-4")
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        child = mapping.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"override {override!r}: {parent} is not a section")
+        mapping = child
+    mapping[leaf] = yaml.safe_load(text)
+
+
+def built_in_names() -> tuple[str, ...]:
+    """Names of the configurations shipped with the package."""
+    return tuple(sorted(path.stem for path in _BUILT_IN.glob("*.yaml")))
+
+
+def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> PretrainConfig:
+    """Read a shipped configuration by name or a YAML file by path, then apply `key.sub=value` overrides.
+
+    Raises ConfigError when the file is missing or no YAML, a key is unknown or a value not allowed.
+    """
+    path = Path(name_or_path)
+    if str(name_or_path) in built_in_names():
+        path = _BUILT_IN / f"{name_or_path}.yaml"
+    if not path.is_file():
+        raise ConfigError(
+            f"{name_or_path}: no such configuration; wanted a YAML file or one of {', '.join(built_in_names())}"
+        )
+    try:
+        mapping = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(mapping, dict):
+        raise ConfigError(f"{path}: wanted a mapping, got {mapping!r}")
+    for override in overrides:
+        _apply_override(mapping, override)
+    return from_mapping(PretrainConfig, mapping)
+
+
+def save_config(config: PretrainConfig, path: Path) -> None:
+    """Write the complete, resolved configuration; `load_config` reads it back equal."""
+    path.write_text(yaml.safe_dump(to_mapping(config), sort_keys=False))

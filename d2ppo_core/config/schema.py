@@ -1,0 +1,180 @@
+"""What a pre-training run consists of. Every value has a default; YAML files hold only what differs."""
+
+from dataclasses import dataclass, field
+
+from d2ppo_core.errors import ConfigError
+
+STEMS = ("plain", "overlap")
+DISPERSIVE_VARIANTS = ("none", "infonce_l2", "infonce_cosine", "hinge", "covariance")
+TAPS = ("encoder", "early", "mid", "late")
+PRECISIONS = ("float32", "bfloat16")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    _require(value in allowed, f"{name}: wanted one of {', '.join(allowed)}, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which observations become the policy's input, and how episodes are cut into windows."""
+
+    low_dim_keys: tuple[str, ...] = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos", "object")
+    """Concatenated in this order to the state vector; keys ending in `_quat` are made sign-canonical."""
+    image_keys: tuple[str, ...] = ()
+    """One camera each; empty for a state policy."""
+    pred_horizon: int = 4
+    action_horizon: int = 4
+    min_range: float = 0.02
+    """Narrower dimensions are normalised as if they spanned this much (raw units)."""
+    random_shift_px: int = 4
+    """Images are shifted by up to this many pixels per axis in training; 0 turns it off."""
+    state_noise_std: float = 0.0
+    """Gaussian noise on the normalised state in training."""
+    max_episodes: int = 0
+    """Use only the first so many episodes; 0 = all."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.low_dim_keys), "data.low_dim_keys: wanted at least one key, got none")
+        _require(
+            1 <= self.action_horizon <= self.pred_horizon,
+            f"data: wanted 1 <= action_horizon <= pred_horizon, got {self.action_horizon} and {self.pred_horizon}",
+        )
+        _require(self.min_range > 0, f"data.min_range: wanted > 0, got {self.min_range}")
+        _require(self.random_shift_px >= 0, f"data.random_shift_px: wanted >= 0, got {self.random_shift_px}")
+        _require(self.state_noise_std >= 0, f"data.state_noise_std: wanted >= 0, got {self.state_noise_std}")
+        _require(self.max_episodes >= 0, f"data.max_episodes: wanted >= 0, got {self.max_episodes}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Sizes of the networks and the length of the diffusion."""
+
+    stem: str = "plain"
+    """`plain`: one 8x8/8 convolution; `overlap`: 8x8/4, ReLU, 3x3/2 (published, a quarter more costly)."""
+    vit_width: int = 128
+    vit_heads: int = 4
+    vit_depth: int = 1
+    camera_features: int = 128
+    hidden_dim: int = 512
+    time_dim: int = 16
+    num_train_steps: int = 20
+    """Length T of the forward process."""
+    num_denoising_steps: int = 10
+    """K of the DDIM sampler at inference."""
+
+    def __post_init__(self) -> None:
+        _one_of("model.stem", self.stem, STEMS)
+        _require(
+            self.vit_width % self.vit_heads == 0,
+            f"model: wanted vit_width divisible by vit_heads, got {self.vit_width} and {self.vit_heads}",
+        )
+        _require(self.vit_depth >= 1, f"model.vit_depth: wanted >= 1, got {self.vit_depth}")
+        _require(
+            self.time_dim >= 4 and self.time_dim % 2 == 0,
+            f"model.time_dim: wanted an even number >= 4, got {self.time_dim}",
+        )
+        _require(
+            1 <= self.num_denoising_steps <= self.num_train_steps
+            and self.num_train_steps % self.num_denoising_steps == 0,
+            "model: wanted num_denoising_steps to divide num_train_steps, got "
+            f"{self.num_denoising_steps} and {self.num_train_steps}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """The noise-prediction loss plus `dispersive_weight` times the dispersive term."""
+
+    dispersive: str = "infonce_l2"
+    dispersive_tap: str = "encoder"
+    dispersive_weight: float = 0.5
+    temperature: float = 0.5
+    margin: float = 1.0
+    """Distance wanted by the hinge variant."""
+    official: bool = False
+    """Reproduce the published code: distances not divided by D, `mid` and `late` tap the predicted noise."""
+    noise_samples_per_obs: int = 4
+    """(t, noise) pairs drawn per encoded observation: the encoder is dear, the denoiser cheap."""
+
+    def __post_init__(self) -> None:
+        _one_of("loss.dispersive", self.dispersive, DISPERSIVE_VARIANTS)
+        _one_of("loss.dispersive_tap", self.dispersive_tap, TAPS)
+        _require(self.dispersive_weight >= 0, f"loss.dispersive_weight: wanted >= 0, got {self.dispersive_weight}")
+        _require(self.temperature > 0, f"loss.temperature: wanted > 0, got {self.temperature}")
+        _require(
+            self.noise_samples_per_obs >= 1,
+            f"loss.noise_samples_per_obs: wanted >= 1, got {self.noise_samples_per_obs}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """Optimiser, averaging and the book-keeping of the loop."""
+
+    steps: int = 20_000
+    batch_size: int = 256
+    lr: float = 1e-3
+    lr_final: float = 1e-5
+    warmup_steps: int = 200
+    weight_decay: float = 1e-6
+    grad_clip_norm: float = 1.0
+    """Global gradient norm limit; 0 turns clipping off."""
+    ema_decay: float = 0.995
+    ema_every: int = 10
+    ema_start_step: int = 200
+    precision: str = "float32"
+    """Of the observation encoder; losses and denoiser stay in float32."""
+    compile: bool = False
+    """Fuse the forward and backward pass with torch.compile (needs a C++ compiler)."""
+    threads: int = 1
+    log_every: int = 20
+    checkpoint_every_s: float = 180.0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "ema_every", "threads", "log_every"):
+            _require(getattr(self, name) >= 1, f"optim.{name}: wanted >= 1, got {getattr(self, name)}")
+        _require(self.lr > 0, f"optim.lr: wanted > 0, got {self.lr}")
+        _require(0 <= self.lr_final <= self.lr, f"optim.lr_final: wanted 0 <= lr_final <= lr, got {self.lr_final}")
+        _require(self.warmup_steps >= 0, f"optim.warmup_steps: wanted >= 0, got {self.warmup_steps}")
+        _require(0 <= self.ema_decay < 1, f"optim.ema_decay: wanted in [0, 1), got {self.ema_decay}")
+        _require(self.grad_clip_norm >= 0, f"optim.grad_clip_norm: wanted >= 0, got {self.grad_clip_norm}")
+        _one_of("optim.precision", self.precision, PRECISIONS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeployConfig:
+    """Where the robot stands in the frame of the dataset; goes into the bundle's manifest."""
+
+    base_position_m: tuple[float, ...] = (-0.56, 0.0, 0.912)
+    """Robot base in the dataset's world frame (identity rotation)."""
+    ee_site_offset_m: tuple[float, ...] = (0.0, 0.0, -0.0069)
+    """From Franka's end-effector frame to the site whose position is `robot0_eef_pos` (identity rotation)."""
+    control_hz: float = 20.0
+
+    def __post_init__(self) -> None:
+        for name in ("base_position_m", "ee_site_offset_m"):
+            got = len(getattr(self, name))
+            _require(got == 3, f"deploy.{name}: wanted 3 numbers, got {got}")
+        _require(self.control_hz > 0, f"deploy.control_hz: wanted > 0, got {self.control_hz}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """One pre-training run; together with the dataset it determines the weights bit by bit."""
+
+    name: str
+    task: str
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    deploy: DeployConfig = field(default_factory=DeployConfig)
+
+    def __post_init__(self) -> None:
+        _require(self.seed >= 0, f"seed: wanted >= 0, got {self.seed}")

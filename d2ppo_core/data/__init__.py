@@ -1,0 +1,1 @@
+"""Datasets: episodes on disk, windows in memory, ranges for normalisation."""

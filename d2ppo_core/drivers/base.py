@@ -1,0 +1,108 @@
+"""What the nodes expect of a camera, an arm and a gripper; no vendor type passes these protocols."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from d2ppo_core.geometry import Array
+from d2ppo_core.runtime.osc import RigidState
+
+
+class CameraDriver(Protocol):
+    """A colour camera."""
+
+    name: str
+    width: int
+    height: int
+
+    def connect(self) -> None:
+        """Open the camera; raise CameraError with what to do when it can't be opened."""
+
+    def read(self, timeout_s: float) -> tuple[npt.NDArray[np.uint8], int]:
+        """Wait for the next frame: (height, width, 3) RGB and its capture time in ns; CameraError after the time-out."""
+
+    def intrinsics(self) -> npt.NDArray[np.float64]:
+        """Return K_camera, 3×3, px."""
+
+    def close(self) -> None:
+        """Release the camera."""
+
+
+class RobotMode(IntEnum):
+    """What the robot itself says it is doing."""
+
+    IDLE = 1
+    MOVE = 2
+    GUIDING = 3
+    REFLEX = 4
+    USER_STOPPED = 5
+    RECOVERY = 6
+    OTHER = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmReading:
+    """One state of the arm; joints in order 1…7, poses and twists in the base frame."""
+
+    robot_time_ms: int
+    mode: RobotMode
+    q_rad: Array
+    dq_rad_s: Array
+    tau_ext_nm: Array
+    measured: RigidState
+    wrench: Array
+    error: str
+
+
+class ArmDriver(Protocol):
+    """An arm that tracks a pose and twist by Cartesian impedance. No call blocks for longer than a few milliseconds,
+    except ``connect`` and ``recover``."""
+
+    def connect(self) -> None:
+        """Connect; raise RobotError with what to do when the robot can't be used."""
+
+    def read(self) -> ArmReading:
+        """Return the newest state; raise RobotError when the robot stopped answering."""
+
+    def start_tracking(self) -> None:
+        """Start the impedance controller at the present pose."""
+
+    def track(self, reference: RigidState) -> None:
+        """Set the reference of the running controller."""
+
+    def start_joint_motion(self, q_rad: Array) -> None:
+        """Start a slow joint motion."""
+
+    def motion_running(self) -> bool:
+        """Tell whether tracking or a joint motion runs; raise RobotError once with the cause when it was aborted."""
+
+    def stop(self) -> None:
+        """Stop any motion smoothly."""
+
+    def recover(self) -> None:
+        """Clear a reflex."""
+
+    def close(self) -> None:
+        """Stop and disconnect."""
+
+
+class GripperDriver(Protocol):
+    """A parallel gripper whose commands return at once; the newest wins."""
+
+    width_m: float
+    grasped: bool
+    fault: str
+
+    def connect(self) -> None:
+        """Connect; raise RobotError with what to do when the gripper can't be used."""
+
+    def command(self, width_m: float) -> None:
+        """Ask for an opening; zero closes with force around whatever is there."""
+
+    def close(self) -> None:
+        """Disconnect."""
+
+

@@ -1,0 +1,1 @@
+"""Networks: observation encoders, denoiser, noise schedule and the policy that joins them."""

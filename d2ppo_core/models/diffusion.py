@@ -1,0 +1,83 @@
+"""Diffusion over action chunks: noising, the DDIM step, sampling.
+
+The network predicts noise. A sampling step estimates x0 from it, clips x0 to [-1, 1] and **recomputes the noise
+from the clipped x0** before moving on; eta = 0 makes the whole chain a function of the first noise.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from d2ppo_core.models.mlp import Denoiser
+from d2ppo_core.models.schedule import DdimStep, cosine_alpha_bar, ddim_steps
+from d2ppo_core.models.vit import ImageEncoder, StateEncoder
+
+SAMPLER = "ddim_eta0_clip_x0_recompute_eps"
+
+
+class StepMean(NamedTuple):
+    """Gaussian of one denoising step: x_next ~ N(mean, sigma^2)."""
+
+    mean: Tensor
+    sigma: float
+
+
+def ddim_mean(x: Tensor, eps: Tensor, step: DdimStep) -> StepMean:
+    """Mean of the next sample given the predicted noise; x and eps (B, Tp*Da)."""
+    signal, noise = math.sqrt(step.alpha_bar), math.sqrt(1 - step.alpha_bar)
+    x0 = ((x - noise * eps) / signal).clamp(-1, 1)
+    eps_clipped = (x - signal * x0) / noise
+    return StepMean(math.sqrt(step.alpha_bar_next) * x0 + step.direction * eps_clipped, step.sigma)
+
+
+class DiffusionPolicy(nn.Module):
+    """Observation encoder and denoiser with their noise schedule; works on normalised states and actions."""
+
+    alpha_bar: Tensor
+
+    def __init__(
+        self,
+        *,
+        encoder: ImageEncoder | StateEncoder,
+        denoiser: Denoiser,
+        pred_horizon: int,
+        action_dim: int,
+        num_train_steps: int,
+        num_denoising_steps: int,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.denoiser = encoder, denoiser
+        self.pred_horizon, self.action_dim = pred_horizon, action_dim
+        self.num_train_steps = num_train_steps
+        self.steps = ddim_steps(num_train_steps, num_denoising_steps)
+        self.register_buffer(
+            "alpha_bar", torch.from_numpy(cosine_alpha_bar(num_train_steps)).float(), persistent=False
+        )
+
+    def encode(self, state: Tensor, images: Tensor | None) -> Tensor:
+        """Observation (B, Ds), images (B, Ncam, H, W, 3) or None -> condition (B, C)."""
+        out: Tensor = self.encoder(state, images)
+        return out
+
+    def add_noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """x_t = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps, for x0 and eps (B, Tp*Da), t (B,)."""
+        alpha_bar = self.alpha_bar[t][:, None]
+        return alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * eps
+
+    @torch.no_grad()
+    def sample_chain(self, condition: Tensor, noise: Tensor) -> Tensor:
+        """Denoise and keep every sample on the way: (B, K + 1, Tp*Da), pure noise first, x0 last."""
+        chain = [noise.flatten(1)]
+        for step in self.steps:
+            t = torch.full((len(condition),), step.t, dtype=torch.long, device=condition.device)
+            eps, _ = self.denoiser(chain[-1], t, condition)
+            chain.append(ddim_mean(chain[-1], eps, step).mean)
+        return torch.stack(chain, dim=1)
+
+    def sample(self, state: Tensor, images: Tensor | None, noise: Tensor) -> Tensor:
+        """Normalised actions (B, Tp, Da) in [-1, 1] from noise (B, Tp, Da); a function of its inputs."""
+        with torch.no_grad():
+            chain = self.sample_chain(self.encode(state, images), noise)
+        return chain[:, -1].reshape(noise.shape).clamp(-1, 1)

@@ -1,0 +1,55 @@
+"""The denoiser: a residual MLP that predicts the noise in an action chunk."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class TimeEmbedding(nn.Module):
+    """Sinusoids of the training time step, then Linear, Mish, Linear."""
+
+    frequencies: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        half = dim // 2
+        exponents = torch.arange(half, dtype=torch.float64) * (-math.log(10_000) / (half - 1))
+        self.register_buffer("frequencies", exponents.exp().float(), persistent=False)
+        self.expand = nn.Linear(dim, 2 * dim)
+        self.project = nn.Linear(2 * dim, dim)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Map integer steps (B,) to embeddings (B, dim)."""
+        phase = t.to(self.frequencies.dtype)[:, None] * self.frequencies
+        waves = torch.cat([phase.sin(), phase.cos()], dim=-1)
+        out: Tensor = self.project(F.mish(self.expand(waves)))
+        return out
+
+
+class Denoiser(nn.Module):
+    """[chunk, t, condition] -> Linear -> one pre-activation residual block -> Linear.
+
+    Hidden activations are named by their order: `early` after the input layer, `mid` inside the residual
+    block, `late` behind it. All of them come from the pass that predicts the noise.
+    """
+
+    def __init__(self, *, chunk_dim: int, condition_dim: int, hidden_dim: int, time_dim: int) -> None:
+        super().__init__()
+        self.chunk_dim, self.condition_dim, self.hidden_dim = chunk_dim, condition_dim, hidden_dim
+        self.time = TimeEmbedding(time_dim)
+        self.input = nn.Linear(chunk_dim + time_dim + condition_dim, hidden_dim)
+        self.residual_in = nn.Linear(hidden_dim, hidden_dim)
+        self.residual_out = nn.Linear(hidden_dim, hidden_dim)
+        self.output = nn.Linear(hidden_dim, chunk_dim)
+
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Predict the noise in x.
+
+        x (B, Tp*Da), t (B,) integer, condition (B, C) -> noise (B, Tp*Da) and the taps (B, hidden_dim).
+        """
+        early = self.input(torch.cat([x, self.time(t), condition], dim=-1))
+        mid = self.residual_in(F.mish(early))
+        late = early + self.residual_out(F.mish(mid))
+        return self.output(late), {"early": early, "mid": mid, "late": late}

@@ -1,0 +1,1 @@
+"""Stage 1: behaviour cloning by noise prediction with a dispersive term."""

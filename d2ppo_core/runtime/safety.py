@@ -1,0 +1,77 @@
+"""Safety filter between the reference and the robot: pure numpy, no clock, no threads, no ROS."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from d2ppo_core.errors import ConfigError
+from d2ppo_core.geometry import Array, transform_from
+from d2ppo_core.runtime.osc import RigidState
+
+
+@dataclass(frozen=True, kw_only=True)
+class SafetyLimits:
+    """What the commanded end effector may do.
+
+    Attributes:
+        workspace_min_m: Lower corner of the allowed box in the base frame.
+        workspace_max_m: Upper corner.
+        linear_speed_m_s: Greatest speed of the reference.
+        angular_speed_rad_s: Greatest angular speed of the reference.
+    """
+
+    workspace_min_m: tuple[float, float, float]
+    workspace_max_m: tuple[float, float, float]
+    linear_speed_m_s: float
+    angular_speed_rad_s: float
+
+    def __post_init__(self) -> None:
+        low, high = np.asarray(self.workspace_min_m), np.asarray(self.workspace_max_m)
+        if low.shape != (3,) or high.shape != (3,) or not (low < high).all():
+            raise ConfigError(f"workspace needs two corners with min < max, got {low.tolist()} and {high.tolist()}")
+        if not (0.0 < self.linear_speed_m_s <= 1.7 and 0.0 < self.angular_speed_rad_s <= 2.5):
+            raise ConfigError(
+                "speed limits must lie in (0, 1.7] m/s and (0, 2.5] rad/s, got "
+                f"{self.linear_speed_m_s} m/s and {self.angular_speed_rad_s} rad/s"
+            )
+
+
+class SafetyFilter:
+    """Limits each command to the box and to a bounded step from the command before, and counts what it changed."""
+
+    def __init__(self, limits: SafetyLimits) -> None:
+        """Take the limits of a cell."""
+        self.limits = limits
+        self.interventions = 0
+
+    def apply(self, wanted: RigidState, previous: Array, period_s: float) -> RigidState:
+        """Return the nearest command that is allowed.
+
+        Args:
+            wanted: Command that the reference generator asks for.
+            previous: 4×4 pose of the command before.
+            period_s: Time since that command.
+
+        Raises:
+            ValueError: The command is not finite; nothing sensible can be sent.
+        """
+        if not (np.isfinite(wanted.pose).all() and np.isfinite(wanted.twist).all()):
+            raise ValueError("the reference is not finite")
+        boxed = np.clip(wanted.pose[:3, 3], self.limits.workspace_min_m, self.limits.workspace_max_m)
+        step = _shorten(boxed - previous[:3, 3], self.limits.linear_speed_m_s * period_s)
+        turn = Rotation.from_matrix(wanted.pose[:3, :3] @ previous[:3, :3].T).as_rotvec()
+        short_turn = _shorten(turn, self.limits.angular_speed_rad_s * period_s)
+        pose = transform_from(
+            previous[:3, 3] + step, Rotation.from_rotvec(short_turn) * Rotation.from_matrix(previous[:3, :3])
+        )
+        if np.abs(pose - wanted.pose).max() < 1e-9:
+            return wanted
+        self.interventions += 1
+        return RigidState(pose, np.concatenate([step, short_turn]) / period_s)
+
+
+def _shorten(vector: Array, longest: float) -> Array:
+    """Scale a vector down to at most this length."""
+    length = float(np.linalg.norm(vector))
+    return vector if length <= longest else vector * (longest / length)

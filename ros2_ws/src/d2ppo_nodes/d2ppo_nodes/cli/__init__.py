@@ -1,0 +1,1 @@
+"""Verbs that the nodes add to the ``d2ppo`` command line."""

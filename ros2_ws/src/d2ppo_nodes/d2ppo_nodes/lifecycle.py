@@ -1,0 +1,156 @@
+"""What all nodes share: lifecycle callbacks that report errors in one line, QoS profiles, and a clean way to run."""
+
+import gc
+import signal
+import sys
+from types import FrameType
+
+import rclpy
+from d2ppo_core.errors import ConfigError, D2ppoError
+from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+
+SENSOR = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""Images and state: the newest counts, a lost one is not sent again."""
+
+NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+"""Chunks and commands: every one arrives, only the newest is kept."""
+
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""Modes and stops: who joins late gets the newest one."""
+
+_SPIN_SLICE_S = 0.2
+
+
+class StackNode(LifecycleNode):
+    """A lifecycle node whose subclasses implement ``configure``, ``activate``, ``deactivate`` and ``cleanup``.
+
+    They raise ``D2ppoError`` when something is wrong; the node then logs one line and the transition fails.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Create the node unconfigured; it acts on nothing yet."""
+        super().__init__(name)
+        self.failure = ""
+        self.declare_parameter(
+            "autostart", True, ParameterDescriptor(description="configure and activate at once", read_only=True)
+        )
+
+    def number(self, name: str, default: float, low: float, high: float, description: str) -> float:
+        """Declare a bounded parameter and return its value; out of range is refused."""
+        if not self.has_parameter(name):
+            bounds = FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)
+            descriptor = ParameterDescriptor(
+                description=description, floating_point_range=[bounds], read_only=True, dynamic_typing=False
+            )
+            try:
+                self.declare_parameter(name, float(default), descriptor)
+            except (
+                rclpy.exceptions.InvalidParameterValueException,
+                rclpy.exceptions.InvalidParameterTypeException,
+            ) as error:
+                raise ConfigError(f"parameter {name} must be a number in [{low}, {high}]: {error}") from error
+        return float(self.get_parameter(name).value)
+
+    def text(self, name: str, default: str, description: str) -> str:
+        """Declare a text parameter and return its value."""
+        if not self.has_parameter(name):
+            self.declare_parameter(name, default, ParameterDescriptor(description=description, read_only=True))
+        return str(self.get_parameter(name).value)
+
+    def numbers(self, name: str, default: list[float], description: str) -> list[float]:
+        """Declare a list of as many numbers as the default has and return its value."""
+        if not self.has_parameter(name):
+            self.declare_parameter(name, default, ParameterDescriptor(description=description, read_only=True))
+        value = [float(x) for x in self.get_parameter(name).value]
+        if len(value) != len(default):
+            raise ConfigError(f"parameter {name} needs {len(default)} numbers, got {len(value)}")
+        return value
+
+    def now_ns(self) -> int:
+        """Return the node's ROS time; it is ``/clock`` in simulation."""
+        return int(self.get_clock().now().nanoseconds)
+
+    def configure(self) -> None:
+        """Read parameters, open devices, create publishers and subscriptions."""
+
+    def activate(self) -> None:
+        """Begin to act."""
+
+    def deactivate(self) -> None:
+        """Stop acting; leave the robot safe."""
+
+    def cleanup(self) -> None:
+        """Release everything ``configure`` made."""
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run ``configure`` as a lifecycle transition."""
+        return self._transition(self.configure)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run ``activate`` as a lifecycle transition."""
+        super().on_activate(state)
+        return self._transition(self.activate)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run ``deactivate`` as a lifecycle transition."""
+        result = self._transition(self.deactivate)
+        super().on_deactivate(state)
+        return result
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run ``cleanup`` as a lifecycle transition."""
+        return self._transition(self.cleanup)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Leave the robot safe and release everything."""
+        if state.label == "active":
+            self._transition(self.deactivate)
+        return self._transition(self.cleanup) if state.label != "unconfigured" else TransitionCallbackReturn.SUCCESS
+
+    def _transition(self, action) -> TransitionCallbackReturn:  # noqa: ANN001
+        try:
+            action()
+        except D2ppoError as error:
+            self.failure = str(error)
+            self.get_logger().fatal(self.failure)
+            return TransitionCallbackReturn.FAILURE
+        return TransitionCallbackReturn.SUCCESS
+
+
+def run(node_class: type[StackNode]) -> int:
+    """Run a node until SIGINT or SIGTERM; returns 1 when it could not start or broke down, else 0."""
+    stopping: list[int] = []
+
+    def request_stop(number: int, _: FrameType | None) -> None:
+        stopping.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, request_stop)
+    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
+    node = node_class()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        if node.get_parameter("autostart").value and not _start(node):
+            return 1
+        gc.collect()
+        gc.freeze()
+        while not stopping and not node.failure:
+            executor.spin_once(timeout_sec=_SPIN_SLICE_S)
+        return 1 if node.failure else 0
+    finally:
+        node.trigger_shutdown()
+        executor.shutdown(timeout_sec=1.0)
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def _start(node: StackNode) -> bool:
+    for step in (node.trigger_configure, node.trigger_activate):
+        if step() != TransitionCallbackReturn.SUCCESS:
+            return False
+    return True

@@ -1,0 +1,27 @@
+"""ROS 2 package of the nodes; the verbs it adds to the ``d2ppo`` command line are entry points."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="d2ppo_nodes",
+    version="0.1.0",
+    packages=find_packages(),
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/d2ppo_nodes"]),
+        ("share/d2ppo_nodes", ["package.xml"]),
+    ],
+    maintainer="D2PPO Panda maintainers",
+    maintainer_email="maintainers@example.com",
+    description="Lifecycle nodes of the D2PPO Panda stack: simulated world, camera, policy and arm.",
+    license="MIT",
+    zip_safe=True,
+    entry_points={
+        "console_scripts": [
+            "sim_node = d2ppo_nodes.sim_node:main",
+            "camera_node = d2ppo_nodes.camera_node:main",
+            "policy_node = d2ppo_nodes.policy_node:main",
+            "arm_node = d2ppo_nodes.arm_node:main",
+        ],
+        "d2ppo.commands": ["evaluate = d2ppo_nodes.cli.evaluate:evaluate"],
+    },
+)
