@@ -1,0 +1,28 @@
+# make sim    sets up what is missing, then a policy drives the simulated Panda; the last line is the report's path
+# make test   sets up what is missing, then the tests
+# make lint   ruff and mypy
+VENV ?= .venv
+EPISODES ?= 10
+PYTEST_ARGS ?=
+export VENV
+
+.PHONY: help setup sim test lint clean
+help:
+	@sed -n '1,/^$$/{s/^# //p}' Makefile
+
+setup:
+	@tools/setup.sh
+
+sim: setup
+	@tools/run.sh d2ppo evaluate --stack sim --episodes $(EPISODES)
+
+test: setup
+	@tools/run.sh python -m pytest $(PYTEST_ARGS)
+
+lint: setup
+	@tools/run.sh ruff check .
+	@tools/run.sh ruff format --check .
+	@tools/run.sh mypy
+
+clean:
+	rm -rf "$(VENV)" "$(VENV).lock" build dist *.egg-info

@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Sets up everything that the project needs, and redoes only what changed since the last call:
+#   Debian packages, a virtual environment with the wheels, the project itself (editable), the colcon-built ROS packages.
+# Environment: VENV    where the virtual environment goes                (default .venv)
+#              EXTRAS  extras of pyproject.toml to install                (default: all that the simulator stack needs)
+#              D2PPO_ROS=wheels|apt|auto  where ROS 2 comes from          (default auto: apt's if it is there)
+#              PYTHON  the interpreter to start from                      (default: python3.11 on the PATH)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+VENV=${VENV:-.venv}
+case $VENV in /*) ;; *) VENV=$PWD/$VENV ;; esac
+EXTRAS=${EXTRAS:-cpu,franka,realsense,sim,train,dev}
+stamps=$VENV/.d2ppo
+
+say() { echo "setup: $*"; }
+
+# Environments whose ROS wheels set the loader's path leak it to their children; a fresh one starts without.
+if [ -n "${_ROS_WHEELS_BOOTSTRAP_COMPLETE:-}" ]; then unset _ROS_WHEELS_BOOTSTRAP_COMPLETE LD_LIBRARY_PATH; fi
+unset PYTHONHOME VIRTUAL_ENV
+
+# digest FILE... : one hash over names and contents
+digest() { sha256sum "$@" | sha256sum | cut -c1-16; }
+# fresh STEP HASH : true when the step was done with the same inputs
+fresh() { [ -f "$stamps/$1" ] && [ "$(cat "$stamps/$1")" = "$2" ]; }
+stamp() { mkdir -p "$stamps" && echo "$2" >"$stamps/$1"; }
+
+mkdir -p "$(dirname "$VENV")"
+exec 9>"$VENV.lock"
+flock -w 1800 9 || { say "another set-up of $VENV has been running for half an hour; end it and try again" >&2; exit 1; }
+
+tools/debian-packages.sh
+
+# --- which ROS 2 ---------------------------------------------------------------------------------------------------
+ros_prefix='' wanted_python=3.11
+case ${D2PPO_ROS:=auto} in
+  wheels) ;;
+  auto|apt)
+    for version in 3.12 3.11; do
+      ros_prefix=$(tools/find-ros.sh $version)
+      if [ -n "$ros_prefix" ]; then wanted_python=$version; break; fi
+    done
+    if [ -z "$ros_prefix" ] && [ "$D2PPO_ROS" = apt ]; then
+      say "no ROS 2 for Python 3.11 or 3.12 under ${ROS_ROOT:-/opt/ros}; install ros-jazzy-ros-base or use D2PPO_ROS=wheels" >&2
+      exit 1
+    fi ;;
+  *) say "D2PPO_ROS is '$D2PPO_ROS', wanted wheels, apt or auto" >&2; exit 2 ;;
+esac
+
+# --- virtual environment -------------------------------------------------------------------------------------------
+if ! "$VENV/bin/python" -c '' 2>/dev/null; then
+  if ! python=$(WANTED_PYTHON=$wanted_python tools/find-python.sh 2>/dev/null); then
+    tools/debian-packages.sh tools/python-packages.txt 2>/dev/null || true
+    python=$(WANTED_PYTHON=$wanted_python tools/find-python.sh)
+  fi
+  say "virtual environment $VENV from $python"
+  options=()
+  if [ -n "$ros_prefix" ]; then options=(--system-site-packages); fi
+  "$python" -m venv ${options[@]+"${options[@]}"} "$VENV"
+  rm -rf "$stamps"
+fi
+if [ -n "$ros_prefix" ]; then
+  say "ROS 2 found at $ros_prefix (Python $wanted_python): using it, the ros wheels are left out"
+else
+  EXTRAS=$EXTRAS,ros
+fi
+mkdir -p "$stamps"
+echo "$ros_prefix" >"$stamps/ros-prefix"
+pip() { "$VENV/bin/python" -m pip --disable-pip-version-check --no-input "$@"; }
+quiet() { # quiet WHAT COMMAND... : shows the log only when the command fails
+  local what=$1 log=$stamps/$1.log; shift
+  if ! "$@" >"$log" 2>&1 </dev/null; then
+    tail -n 15 "$log" >&2; say "$what failed; the whole log is $log" >&2; exit 1
+  fi
+}
+
+# --- wheels --------------------------------------------------------------------------------------------------------
+inputs=(pyproject.toml setup.py tools/constraints.txt tools/requirements-no-deps.txt tools/repair_ros_wheels.py)
+hash=$(digest "${inputs[@]}")-$EXTRAS-$PWD
+if ! fresh wheels "$hash"; then
+  say "wheels for [$EXTRAS] (the first time this downloads about 1.5 GB)"
+  quiet build-tools pip install -c tools/constraints.txt 'setuptools<80'
+  quiet wheels pip install -c tools/constraints.txt --no-build-isolation -e ".[$EXTRAS]"
+  case ,$EXTRAS, in *,sim,*)
+    quiet no-deps pip install --no-deps --no-build-isolation -r tools/requirements-no-deps.txt ;;
+  esac
+  if [ -z "$ros_prefix" ]; then "$VENV/bin/python" tools/repair_ros_wheels.py; fi
+  stamp wheels "$hash"
+fi
+
+# --- ROS packages --------------------------------------------------------------------------------------------------
+tools/build-ros.sh "$VENV" "$ros_prefix"
