@@ -1,0 +1,1 @@
+"""Compiled worlds, ready to load with MuJoCo alone, and the commands that made them."""
