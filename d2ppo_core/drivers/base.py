@@ -59,7 +59,8 @@ class ArmReading:
 
 class ArmDriver(Protocol):
     """An arm that tracks a pose and twist by Cartesian impedance. No call blocks for longer than a few milliseconds,
-    except ``connect`` and ``recover``."""
+    except ``connect`` and ``recover``.
+    """
 
     def connect(self) -> None:
         """Connect; raise RobotError with what to do when the robot can't be used."""
@@ -104,5 +105,3 @@ class GripperDriver(Protocol):
 
     def close(self) -> None:
         """Disconnect."""
-
-

@@ -47,7 +47,12 @@ class TimedChunk:
     def refuse_if_malformed(self) -> None:
         """Raise ChunkRefusedError when shapes, numbers or quaternions are not fit for a robot."""
         count = len(self.positions_m)
-        wanted = {"positions_m": (count, 3), "quats_xyzw": (count, 4), "twists": (count, 6), "gripper_width_m": (count,)}
+        wanted = {
+            "positions_m": (count, 3),
+            "quats_xyzw": (count, 4),
+            "twists": (count, 6),
+            "gripper_width_m": (count,),
+        }
         for name, shape in wanted.items():
             value = getattr(self, name)
             if value.shape != shape or count == 0:

@@ -110,7 +110,9 @@ class ObservationBuffer:
             raise MissingObservationError(f"no image from camera {camera} yet")
         stamp_ns = self._images[camera][0]
         if now_ns - stamp_ns > self._max_age_ns:
-            raise MissingObservationError(f"camera {camera} stopped: newest image is {(now_ns - stamp_ns) / _MS:.0f} ms old")
+            raise MissingObservationError(
+                f"camera {camera} stopped: newest image is {(now_ns - stamp_ns) / _MS:.0f} ms old"
+            )
         return stamp_ns
 
     def _nearest_arm(self, stamp_ns: int) -> ArmSample:

@@ -50,8 +50,7 @@ class Policy:
         Returns:
             Actions (Tp, Da) in the units of the dataset.
         """
-        actions: npt.NDArray[np.float32] = self._session.run(["actions"], dict(inputs))[0]
-        return actions[0]
+        return np.asarray(self._session.run(["actions"], dict(inputs))[0], dtype=np.float32)[0]
 
     def _check_signature(self) -> None:
         wanted = self.manifest.input_shapes
@@ -76,5 +75,7 @@ def _open(bundle: Bundle, device: str) -> ort.InferenceSession:
     except Exception as error:  # ONNX Runtime raises a dozen unrelated types
         raise BundleError(f"ONNX Runtime cannot open bundle {bundle.manifest.name} on {device}: {error}") from error
     if session.get_providers()[0] != _PROVIDERS[device]:
-        raise BundleError(f"{device} was asked for, ONNX Runtime offers {session.get_providers()}; install d2ppo-panda[gpu]")
+        raise BundleError(
+            f"{device} was asked for, ONNX Runtime offers {session.get_providers()}; install d2ppo-panda[gpu]"
+        )
     return session

@@ -6,12 +6,13 @@ import sys
 from types import FrameType
 
 import rclpy
-from d2ppo_core.errors import ConfigError, D2ppoError
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
+
+from d2ppo_core.errors import ConfigError, D2ppoError
 
 SENSOR = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Images and state: the newest counts, a lost one is not sent again."""

@@ -1,0 +1,173 @@
+"""Policy node: camera images and the arm's state in, timed chunks of absolute targets out."""
+
+import sys
+from functools import partial
+
+import numpy as np
+from d2ppo_interfaces.msg import ActionChunk, ArmState, PolicyStatus
+from d2ppo_interfaces.srv import LoadPolicy
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import Image
+
+from d2ppo_core.bundle import load_bundle
+from d2ppo_core.errors import D2ppoError
+from d2ppo_core.runtime.observation import MissingObservationError
+from d2ppo_core.runtime.planner import ChunkPlanner, PlannerConfig
+from d2ppo_core.runtime.policy import Policy
+from d2ppo_nodes.convert import arm_sample, fill_targets, image_array, time_msg, time_ns
+from d2ppo_nodes.lifecycle import LATCHED, NEWEST, SENSOR, StackNode, run
+
+_STATUS_PERIOD_S = 0.5
+
+
+class PolicyNode(StackNode):
+    """Messages to the planner and back; one inference per chunk, in the callback of the image that makes it due."""
+
+    def __init__(self) -> None:
+        """Create the node unconfigured."""
+        super().__init__("policy")
+        self._active = False
+        self._sequence = 0
+        self._missing = ""
+        self._received_ns = 0
+        self._cameras: list[Subscription] = []
+
+    def configure(self) -> None:
+        """Load the bundle, verify it and create the interfaces."""
+        self._planner = self._load(self.text("bundle", "lift_image", "bundle folder, or the name of a shipped one"))
+        self._frame = self.text("base_frame", "panda_link0", "frame of the targets")
+        self._chunk_pub = self.create_publisher(ActionChunk, "policy/chunk", NEWEST)
+        self._status_pub = self.create_publisher(PolicyStatus, "policy/status", LATCHED)
+        self.create_subscription(ArmState, "arm/state", self._on_arm, SENSOR)
+        self.create_service(LoadPolicy, "policy/load", self._on_load)
+        self._subscribe_cameras()
+        self._status_timer = self.create_timer(_STATUS_PERIOD_S, self._publish_status)
+
+    def _load(self, bundle: str) -> ChunkPlanner:
+        config = PlannerConfig(
+            replan_ticks=round(self.number("replan_ticks", 0.0, 0.0, 64.0, "ticks between inferences; 0: horizon")),
+            settle_ticks=round(self.number("settle_ticks", 8.0, 1.0, 64.0, "ticks in which a chunk comes to rest")),
+            max_lead_m=self.number("max_lead_m", 0.02, 0.001, 0.1, "lead of the reference over the arm"),
+            max_lead_rad=self.number("max_lead_rad", 0.15, 0.01, 0.5, "the same for the rotation"),
+            noise_seed=round(self.number("noise_seed", 0.0, 0.0, 2.0**31, "seed of the sampler's noise")),
+        )
+        device = self.text("device", "cpu", "cpu, cuda or tensorrt; used or refused, never replaced")
+        planner = ChunkPlanner(Policy(load_bundle(bundle), device), config)
+        name, provider = planner.policy.manifest.name, planner.policy.provider
+        self.get_logger().info(f"bundle {name} ({planner.policy.bundle.hash}) on {provider}")
+        return planner
+
+    def _subscribe_cameras(self) -> None:
+        for subscription in self._cameras:
+            self.destroy_subscription(subscription)
+        names = [str(spec.camera) for spec in self._planner.policy.manifest.image_observations]
+        self._cameras = [
+            self.create_subscription(
+                Image, f"camera/{name}/color/image_raw", partial(self._on_image, camera=name), SENSOR
+            )
+            for name in names
+        ]
+
+    def activate(self) -> None:
+        """Begin to plan."""
+        self._active, self._sequence = True, 0
+
+    def deactivate(self) -> None:
+        """Stop planning; the arm's watchdog brings it to rest."""
+        self._active = False
+        self._publish_status()
+
+    def _on_arm(self, message: ArmState) -> None:
+        # Without a robot there is no pose to plan from; the arm says so itself.
+        if message.state != ArmState.DISCONNECTED and message.robot_time_ms > 0:
+            self._planner.observations.push_arm(arm_sample(message))
+            if not self._cameras:
+                self._received_ns = self.now_ns()
+                self._plan()
+
+    def _on_image(self, message: Image, *, camera: str) -> None:
+        self._received_ns = self.now_ns()
+        try:
+            self._planner.observations.push_image(camera, time_ns(message.header.stamp), image_array(message))
+        except ValueError as error:
+            self.get_logger().error(f"image of camera {camera} dropped: {error}", throttle_duration_sec=1.0)
+            return
+        self._plan()
+
+    def _plan(self) -> None:
+        if not self._active:
+            return
+        began_ns = self.now_ns()
+        try:
+            plan = self._planner.plan(began_ns)
+        except MissingObservationError as error:
+            self._missing = str(error)
+            self.get_logger().warning(f"no chunk: {error}", throttle_duration_sec=1.0)
+            return
+        self._missing = ""
+        if plan is None:
+            return
+        chunk = ActionChunk(
+            sequence=self._sequence,
+            epoch=plan.observation.arm.epoch,
+            bundle_hash=self._planner.policy.bundle.hash,
+            received=time_msg(self._received_ns),
+            inference_start=time_msg(began_ns),
+            inference_end=time_msg(self.now_ns()),
+            inference_wall_s=plan.inference_s,
+        )
+        chunk.header.stamp = time_msg(plan.observation.stamp_ns)
+        chunk.header.frame_id = self._frame
+        fill_targets(chunk, plan.targets)
+        chunk.published = time_msg(self.now_ns())
+        self._chunk_pub.publish(chunk)
+        self._sequence += 1
+
+    def _publish_status(self) -> None:
+        if self._active:
+            self._check_age()
+        policy, times = self._planner.policy, self._planner.inference_s
+        p50, p99 = np.percentile(times, (50, 99)) if times else (0.0, 0.0)
+        state = PolicyStatus.INACTIVE
+        if self._active:
+            state = PolicyStatus.STARVED if self._missing else PolicyStatus.ACTIVE
+        status = PolicyStatus(
+            state=state,
+            reason=self._missing,
+            bundle_name=policy.manifest.name,
+            bundle_hash=policy.bundle.hash,
+            provider=policy.provider,
+            sequence=self._sequence,
+            inference_p50_s=float(p50),
+            inference_p99_s=float(p99),
+        )
+        status.header.stamp = time_msg(self.now_ns())
+        self._status_pub.publish(status)
+
+    def _check_age(self) -> None:
+        """Notice an observation that stopped: then no callback comes that would."""
+        try:
+            self._planner.observations.assemble(self.now_ns())
+        except MissingObservationError as error:
+            self._missing = str(error)
+            self.get_logger().warning(f"no chunk: {error}", throttle_duration_sec=1.0)
+
+    def _on_load(self, request: LoadPolicy.Request, response: LoadPolicy.Response) -> LoadPolicy.Response:
+        try:
+            self._planner = self._load(request.bundle_path)
+            self._subscribe_cameras()
+            response.success, response.message = True, f"running {self._planner.policy.manifest.name}"
+        except D2ppoError as error:
+            response.success, response.message = False, str(error)
+            self.get_logger().error(f"bundle refused, the old one goes on: {error}")
+        response.bundle_hash = self._planner.policy.bundle.hash
+        return response
+
+
+def main() -> None:
+    """Run the node."""
+    sys.exit(run(PolicyNode))
+
+
+if __name__ == "__main__":
+    main()
