@@ -37,6 +37,8 @@ class DataConfig:
     """Gaussian noise on the normalised state in training."""
     max_episodes: int = 0
     """Use only the first so many episodes; 0 = all."""
+    validation_episodes: int = 0
+    """So many episodes at the end are kept out of training and measure over-fitting."""
 
     def __post_init__(self) -> None:
         _require(bool(self.low_dim_keys), "data.low_dim_keys: wanted at least one key, got none")
@@ -47,6 +49,10 @@ class DataConfig:
         _require(self.min_range > 0, f"data.min_range: wanted > 0, got {self.min_range}")
         _require(self.random_shift_px >= 0, f"data.random_shift_px: wanted >= 0, got {self.random_shift_px}")
         _require(self.state_noise_std >= 0, f"data.state_noise_std: wanted >= 0, got {self.state_noise_std}")
+        _require(
+            self.validation_episodes >= 0,
+            f"data.validation_episodes: wanted >= 0, got {self.validation_episodes}",
+        )
         _require(self.max_episodes >= 0, f"data.max_episodes: wanted >= 0, got {self.max_episodes}")
 
 
@@ -129,14 +135,13 @@ class OptimConfig:
     ema_start_step: int = 200
     precision: str = "float32"
     """Of the observation encoder; losses and denoiser stay in float32."""
-    compile: bool = False
-    """Fuse the forward and backward pass with torch.compile (needs a C++ compiler)."""
     threads: int = 1
     log_every: int = 20
+    validate_every: int = 500
     checkpoint_every_s: float = 180.0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "ema_every", "threads", "log_every"):
+        for name in ("steps", "batch_size", "ema_every", "threads", "log_every", "validate_every"):
             _require(getattr(self, name) >= 1, f"optim.{name}: wanted >= 1, got {getattr(self, name)}")
         _require(self.lr > 0, f"optim.lr: wanted > 0, got {self.lr}")
         _require(0 <= self.lr_final <= self.lr, f"optim.lr_final: wanted 0 <= lr_final <= lr, got {self.lr_final}")

@@ -1,0 +1,63 @@
+"""Scalars of a run: TensorBoard events and a CSV table, both continued seamlessly after a resume."""
+
+import csv
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+FILE_NAME = "metrics.csv"
+COLUMNS = (
+    "step",
+    "losses/total",
+    "losses/denoising",
+    "losses/dispersive",
+    "losses/validation",
+    "dispersion/encoder_distance",
+    "dispersion/encoder_rank",
+    "dispersion/mid_distance",
+    "dispersion/mid_rank",
+    "dispersion/gradient_norm",
+    "optim/lr",
+    "optim/gradient_norm",
+    "speed/samples_per_s",
+)
+
+
+class MetricsWriter:
+    """Writes scalars; rows later than `start_step` from an interrupted run are dropped first."""
+
+    def __init__(self, folder: Path, start_step: int) -> None:
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step + 1)  # type: ignore[no-untyped-call]
+        self.path = folder / FILE_NAME
+        kept = self._rows_until(start_step)
+        temporary = self.path.with_suffix(".tmp")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(kept)
+        os.replace(temporary, self.path)
+        self._file = self.path.open("a", newline="")
+        self._csv = csv.DictWriter(self._file, COLUMNS)
+
+    def _rows_until(self, step: int) -> list[dict[str, str]]:
+        if not self.path.is_file():
+            return []
+        with self.path.open(newline="") as file:
+            return [row for row in csv.DictReader(file) if row["step"].isdigit() and int(row["step"]) <= step]
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Append one row; names must be among COLUMNS."""
+        self._csv.writerow({"step": step, **{name: f"{value:.6g}" for name, value in scalars.items()}})
+        self._file.flush()
+        for name, value in scalars.items():
+            self._board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+        self._board.close()  # type: ignore[no-untyped-call]

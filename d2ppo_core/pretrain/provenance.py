@@ -1,0 +1,43 @@
+"""What has to be known to make a policy again: data, code, versions."""
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from d2ppo_core.data.windows import Windows, file_sha256
+
+
+def git_commit() -> str:
+    """Commit of the source tree that runs, `+changes` appended when tracked files differ; `unknown` outside of git."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", str(here.parent))
+        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def describe_dataset(path: Path, windows: Windows) -> dict[str, Any]:
+    """Name, hash and size of the training data."""
+    return {
+        "file": path.name,
+        "sha256": file_sha256(path),
+        "num_windows": len(windows),
+        "num_episodes": windows.num_episodes,
+    }
+
+
+def describe_code() -> dict[str, Any]:
+    """Commit and versions of what determines the weights."""
+    return {
+        "commit": git_commit(),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "numpy": version("numpy"),
+    }
