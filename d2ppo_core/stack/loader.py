@@ -1,0 +1,127 @@
+"""Reads a stack file: strict, so that a typing error is an error and not a silently ignored line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from d2ppo_core.errors import ConfigError
+from d2ppo_core.stack.description import NodeDescription, StackDescription
+
+STACK_KEYS = ("namespace", "arguments", "environment", "parameters", "nodes")
+NODE_KEYS = ("name", "package", "executable", "parameters", "remappings", "required")
+SCALARS = (str, bool, int, float)
+
+
+def stack_folders() -> list[Path]:
+    """Return where stack files are looked for: the source tree, then every installed bring-up package."""
+    folders = [Path(__file__).parents[2] / "launch" / "stacks"]
+    prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
+    folders += [Path(prefix) / "share/d2ppo_bringup/launch/stacks" for prefix in prefixes if prefix]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def find_stack(name_or_path: str) -> Path:
+    """Return the file of a stack given by name (``sim``) or by path.
+
+    Raises:
+        ConfigError: there is no such file; the message lists the names there are.
+    """
+    if name_or_path.endswith((".yaml", ".yml")):
+        path = Path(name_or_path)
+        if path.is_file():
+            return path
+        raise ConfigError(f"there is no stack file {name_or_path}")
+    known: dict[str, Path] = {}
+    for folder in reversed(stack_folders()):
+        known |= {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    if name_or_path not in known:
+        raise ConfigError(f"there is no stack {name_or_path!r}; known: {', '.join(sorted(known)) or 'none'}")
+    return known[name_or_path]
+
+
+def load_stack(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> StackDescription:
+    """Return the stack of a file, with placeholders filled in and ``overrides`` applied.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or has an unknown key or a value of a wrong type.
+    """
+    path = find_stack(name_or_path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
+    try:
+        return _stack(path.stem, content).resolved(overrides)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _stack(name: str, content: object) -> StackDescription:
+    fields = _mapping(content, "a stack", STACK_KEYS)
+    common = _values(fields.get("parameters"), "parameters")
+    nodes = fields.get("nodes")
+    if not isinstance(nodes, list):
+        raise ConfigError("nodes must be a list")
+    return StackDescription(
+        name=name,
+        namespace=_text(fields, "namespace", "the stack"),
+        arguments=_values(fields.get("arguments"), "arguments"),
+        environment=_texts(fields.get("environment"), "environment"),
+        nodes=tuple(_node(node, common) for node in nodes),
+    )
+
+
+def _node(content: object, common: Mapping[str, Any]) -> NodeDescription:
+    fields = _mapping(content, "a node", NODE_KEYS)
+    name = _text(fields, "name", "a node")
+    required = fields.get("required", True)
+    if not isinstance(required, bool):
+        raise ConfigError(f"required of {name} must be true or false, got {required!r}")
+    return NodeDescription(
+        name=name,
+        package=_text(fields, "package", name),
+        executable=_text(fields, "executable", name),
+        parameters={**common, **_values(fields.get("parameters"), f"parameters of {name}")},
+        remappings=_texts(fields.get("remappings"), f"remappings of {name}"),
+        required=required,
+    )
+
+
+def _mapping(content: object, what: str, allowed: Iterable[str] | None = None) -> dict[str, Any]:
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigError(f"{what} must be a mapping, got {type(content).__name__}")
+    unknown = sorted(set(content) - set(allowed)) if allowed is not None else []
+    if unknown:
+        raise ConfigError(f"{what} has unknown keys {', '.join(unknown)}; allowed: {', '.join(allowed or ())}")
+    return content
+
+
+def _text(fields: Mapping[str, Any], key: str, owner: str) -> str:
+    value = fields.get(key)
+    if not isinstance(value, str):
+        raise ConfigError(f"{key} of {owner} must be a text, got {value!r}")
+    return value
+
+
+def _texts(content: object, what: str) -> dict[str, str]:
+    fields = _mapping({} if content is None else content, what)
+    for key, value in fields.items():
+        if not isinstance(value, str):
+            raise ConfigError(f"{what}: {key} must be a text (in quotes), got {value!r}")
+    return fields
+
+
+def _values(content: object, what: str) -> dict[str, Any]:
+    """Return a mapping whose values ROS parameters can hold: scalars and lists of scalars of one type."""
+    fields = _mapping({} if content is None else content, what)
+    for key, value in fields.items():
+        items = value if isinstance(value, list) else [value]
+        if not all(isinstance(item, SCALARS) for item in items) or len({type(item) for item in items}) > 1:
+            raise ConfigError(f"{what}: {key} must be a scalar or a list of scalars of one type, got {value!r}")
+    return fields

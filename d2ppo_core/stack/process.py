@@ -1,0 +1,139 @@
+"""One node as a child process: its own process group, its output in the log, a bounded way to stop it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from d2ppo_core.errors import StackError
+from d2ppo_core.stack.description import NodeDescription
+from d2ppo_core.stack.log import StackLog
+
+PR_SET_PDEATHSIG = 1
+STOP_STEPS: tuple[tuple[signal.Signals, float], ...] = (
+    (signal.SIGINT, 5.0),
+    (signal.SIGTERM, 2.0),
+    (signal.SIGKILL, 2.0),
+)
+"""Signal, then how long to wait for it in seconds."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def node_command(node: NodeDescription, namespace: str, params_file: Path) -> list[str]:
+    """Write the node's parameters to ``params_file`` and return the command line that starts it."""
+    params_file.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(node.parameters)}}, sort_keys=False))
+    command = [sys.executable, "-m", f"{node.package}.{node.executable}", "--ros-args"]
+    command += ["-r", f"__node:={node.name}", "-r", f"__ns:=/{namespace}"]
+    for source, target in node.remappings.items():
+        command += ["-r", f"{source}:={target}"]
+    return [*command, "--params-file", str(params_file)] if node.parameters else command
+
+
+class NodeProcess:
+    """A running node. Start it from a thread that outlives it: the kernel ends it when that thread ends.
+
+    Args:
+        name: for the log and for messages.
+        command: program and arguments.
+        environment: all environment variables of the child.
+        log: takes every line that the child prints.
+
+    Raises:
+        StackError: the program cannot be started.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: StackLog) -> None:
+        """Start the child."""
+        self.name = name
+        self.last_lines: deque[str] = deque(maxlen=20)
+        self._log = log
+        parent_pid = os.getpid()
+
+        def die_with_parent() -> None:
+            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != parent_pid:  # the parent died between fork and prctl
+                os._exit(1)
+
+        try:
+            self._popen = subprocess.Popen(
+                command,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        except OSError as error:
+            raise StackError(f"{name} cannot be started: {error}") from None
+        self._pump = threading.Thread(target=self._copy_output, name=f"log of {name}", daemon=True)
+        self._pump.start()
+
+    @property
+    def pid(self) -> int:
+        """Process id, which is also the id of the child's process group."""
+        return self._popen.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code, negative for a signal; None while the node runs."""
+        return self._popen.poll()
+
+    def describe_death(self) -> str:
+        """Return one line: how the node ended and the last line that it printed."""
+        code = self._popen.wait()
+        self._pump.join(timeout=1.0)
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        lines = [line for line in self.last_lines if line.strip()]
+        return f"{self.name} {how}" + (f": {lines[-1].strip()}" if lines else "")
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to the node and to what it started; nothing happens when all have ended."""
+        try:
+            os.killpg(self.pid, number)
+        except (ProcessLookupError, PermissionError):  # ended, or another group took the number over
+            return
+
+    def stop(self, steps: Sequence[tuple[signal.Signals, float]] = STOP_STEPS) -> None:
+        """End the node and its process group: politely, then firmly, each step with its time limit."""
+        for number, limit_s in steps:
+            if self._popen.poll() is not None:
+                break
+            self.signal_group(number)
+            try:
+                self._popen.wait(timeout=limit_s)
+            except subprocess.TimeoutExpired:
+                self._log.write(self.name, f"still runs {limit_s:g} s after {number.name}")
+        self.signal_group(signal.SIGKILL)  # what the node started and left behind
+        self._pump.join(timeout=1.0)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Return True when the node has ended within ``timeout_s``."""
+        deadline_s = time.monotonic() + timeout_s
+        while self._popen.poll() is None:
+            if time.monotonic() >= deadline_s:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def _copy_output(self) -> None:
+        stream = self._popen.stdout
+        if stream is None:
+            return
+        for line in stream:
+            line = line.rstrip("\n")
+            self.last_lines.append(line)
+            self._log.write(self.name, line)

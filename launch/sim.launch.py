@@ -1,0 +1,23 @@
+"""The whole stack with MuJoCo as the world: ``ros2 launch launch/sim.launch.py [argument:=value ...]``.
+
+The list of nodes is stacks/sim.yaml, which ``d2ppo up sim`` starts as well.
+"""
+
+import sys
+from pathlib import Path
+
+from launch import LaunchDescription
+
+sys.path.insert(0, str(Path(__file__).parent))
+from stack_launch import describe  # noqa: E402
+
+ARGUMENTS = {
+    "bundle": "Policy bundle: the name of a committed one, or a path.",
+    "robot_address": "Loopback address of the simulated robot; two stacks beside each other take two.",
+    "task": "Task whose objects stand on the table.",
+    "real_time": "true: pace the world with the wall clock; false: as fast as the machine can.",
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    return describe("sim", ARGUMENTS)

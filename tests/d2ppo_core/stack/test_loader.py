@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import pytest
+
+from d2ppo_core.errors import ConfigError
+from d2ppo_core.stack.loader import find_stack, load_stack
+
+MINIMAL = """
+namespace: panda
+arguments: {address: 127.0.0.1, rate_hz: 20.0}
+parameters: {use_sim_time: true}
+nodes:
+  - {name: a, package: p, executable: e, parameters: {host: $(address), rate_hz: $(rate_hz)}}
+  - {name: b, package: p, executable: e, parameters: {use_sim_time: false}, remappings: {x: y}, required: false}
+"""
+
+
+def stack_file(folder: Path, text: str) -> str:
+    path = folder / "probe.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_stack_file_becomes_nodes_with_common_parameters_and_placeholders_filled(tmp_path: Path) -> None:
+    stack = load_stack(stack_file(tmp_path, MINIMAL))
+    assert stack.name == "probe"
+    assert stack.namespace == "panda"
+    first, second = stack.nodes
+    assert first.parameters == {"use_sim_time": True, "host": "127.0.0.1", "rate_hz": 20.0}
+    assert first.required and not second.required
+    assert second.parameters == {"use_sim_time": False}
+    assert second.remappings == {"x": "y"}
+
+
+def test_overrides_reach_arguments_and_single_parameters(tmp_path: Path) -> None:
+    stack = load_stack(stack_file(tmp_path, MINIMAL), {"address": "127.0.0.9", "b.extra": [1, 2], "a.rate_hz": 5.0})
+    assert stack.nodes[0].parameters["host"] == "127.0.0.9"
+    assert stack.nodes[0].parameters["rate_hz"] == 5.0
+    assert stack.nodes[1].parameters["extra"] == [1, 2]
+
+
+@pytest.mark.parametrize("key", ["adress", "c.rate_hz", "a.", ".a"])
+def test_an_override_that_names_nothing_is_refused_with_what_there_is(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=r"has no .*; wanted one of address, rate_hz, a\.<parameter>"):
+        load_stack(stack_file(tmp_path, MINIMAL), {key: 1})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("namespace: panda", "namespace: panda\nnode: []", "a stack has unknown keys node; allowed: namespace"),
+        ("required: false", "requird: false", "a node has unknown keys requird"),
+        ("required: false", "required: 'no'", "required of b must be true or false, got 'no'"),
+        ("name: b", "name: a", "lists a node twice: a, a"),
+        ("name: b", "name: b-2", "name of a node must be letters, digits and underscores, got 'b-2'"),
+        ("namespace: panda", "namespace: /panda", "namespace must be one ROS name"),
+        ("$(address)", "$(adress)", r"a\.host refers to \$\(adress\), which is not an argument"),
+        ("{x: y}", "{x: 1}", "remappings of b: x must be a text"),
+        ("rate_hz: $(rate_hz)", "rate_hz: {a: 1}", "rate_hz must be a scalar or a list of scalars"),
+        ("rate_hz: $(rate_hz)", "gains: [1, 2.0]", "gains must be a scalar or a list of scalars of one type"),
+        ("namespace: panda", "", "namespace of the stack must be a text, got None"),
+    ],
+)
+def test_a_wrong_stack_file_is_refused_with_the_file_and_the_reason(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    path = stack_file(tmp_path, MINIMAL.replace(old, new))
+    with pytest.raises(ConfigError, match=f"probe.yaml: .*{message}"):
+        load_stack(path)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "", "namespace: panda\nnodes: 3", "namespace: panda\nnodes: []"])
+def test_a_file_that_is_no_stack_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="probe.yaml"):
+        load_stack(stack_file(tmp_path, text))
+
+
+def test_an_unknown_stack_lists_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no stack 'simm'; known: .*real.*sim"):
+        find_stack("simm")
+    with pytest.raises(ConfigError, match="there is no stack file"):
+        find_stack(str(tmp_path / "none.yaml"))
+
+
+def test_the_committed_stacks_load_and_differ_only_in_the_world() -> None:
+    sim, real = load_stack("sim"), load_stack("real")
+    names = [node.name for node in sim.nodes]
+    assert names == ["sim_node", "camera_node", "policy_node", "arm_node"]
+    assert [node.name for node in real.nodes] == names[1:]
+    assert all(node.parameters["use_sim_time"] is True for node in sim.nodes)
+    arm_sim, arm_real = sim.nodes[-1], real.nodes[-1]
+    assert {**arm_sim.parameters, "use_sim_time": False, "robot_address": "172.16.0.2"} == arm_real.parameters
