@@ -1,0 +1,30 @@
+"""Scripted demonstrators: generators that read the simulator's true state and yield labelled actions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from d2ppo_core.errors import ConfigError
+from sim.experts.lift import lift
+from sim.experts.primitives import Command
+from sim.experts.style import ActionNoise, Style
+
+Expert = Callable[[Any, Style], Iterator[Command]]
+"""Takes the raw robosuite environment and a style; ends when it believes that the task is done or lost."""
+
+EXPERTS: Mapping[str, Expert] = {"lift": lift}
+
+
+def expert_for(task: str) -> Expert:
+    """The demonstrator of a task.
+
+    Raises:
+        ConfigError: nobody has written one for this task.
+    """
+    if task not in EXPERTS:
+        raise ConfigError(f"no scripted expert for task {task!r}; there is one for {', '.join(EXPERTS)}")
+    return EXPERTS[task]
+
+
+__all__ = ["EXPERTS", "ActionNoise", "Command", "Expert", "Style", "expert_for"]

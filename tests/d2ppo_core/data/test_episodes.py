@@ -1,0 +1,180 @@
+"""robomimic's HDF5 layout: what is written is read back, and what is damaged is refused with the reason."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from d2ppo_core.data.episodes import Episode, EpisodeReader, EpisodeWriter
+from d2ppo_core.errors import DataError
+
+ENV_ARGS = {"env_name": "Lift", "env_version": "1.5.2", "type": 1, "env_kwargs": {"control_freq": 20}}
+
+
+def make_episode(steps: int, value: int = 0, **changes) -> Episode:
+    """An episode whose numbers say where they come from."""
+    image = np.full((steps, 8, 8, 3), value, np.uint8)
+    position = np.arange(steps * 3, dtype=np.float64).reshape(steps, 3) + 1000 * value
+    fields = {
+        "actions": np.full((steps, 7), value, np.float64),
+        "executed_actions": np.full((steps, 7), value + 0.5),
+        "rewards": np.linspace(0, 1, steps),
+        "dones": np.zeros(steps, np.int64),
+        "states": np.full((steps, 5), value, np.float64),
+        "observations": {"robot0_eef_pos": position, "robot0_eye_in_hand_image": image},
+        "next_observations": {"robot0_eef_pos": position + 3},
+        "model_xml": "<mujoco/>",
+        "attributes": {"attempt": value, "seed": 7 + value},
+    }
+    return Episode(**{**fields, **changes})
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A file of three demonstrations of 3, 4 and 5 steps."""
+    path = tmp_path / "lift.hdf5"
+    with EpisodeWriter(path, env_args=ENV_ARGS) as writer:
+        for k in range(3):
+            writer.append(make_episode(3 + k, k))
+    return path
+
+
+def test_an_episode_comes_back_as_it_was_written(path):
+    wanted = make_episode(4, 1)
+    with EpisodeReader(path, env_name="Lift") as reader:
+        got = reader.read("demo_1", next_observations=True)
+    for key in ("actions", "executed_actions", "rewards", "dones", "states"):
+        np.testing.assert_array_equal(getattr(got, key), getattr(wanted, key))
+    for folder in ("observations", "next_observations"):
+        assert getattr(got, folder).keys() == getattr(wanted, folder).keys()
+        for key, values in getattr(wanted, folder).items():
+            np.testing.assert_array_equal(getattr(got, folder)[key], values)
+            assert getattr(got, folder)[key].dtype == values.dtype
+    assert (got.model_xml, dict(got.attributes)) == (wanted.model_xml, wanted.attributes)
+
+
+def test_the_layout_is_robomimics(path):
+    with h5py.File(path) as file:
+        assert file["data"].attrs["total"] == 3 + 4 + 5
+        assert json.loads(file["data"].attrs["env_args"]) == ENV_ARGS
+        assert file["data/demo_2"].attrs["num_samples"] == 5
+        assert {"actions", "states", "rewards", "dones", "obs", "next_obs"} <= set(file["data/demo_2"])
+        assert file["data/demo_2/obs/robot0_eye_in_hand_image"].compression == "gzip"
+
+
+def test_demonstrations_are_ordered_by_number_not_by_letters(tmp_path):
+    with EpisodeWriter(tmp_path / "many.hdf5", env_args=ENV_ARGS) as writer:
+        for k in range(11):
+            writer.append(make_episode(2, k))
+    with EpisodeReader(tmp_path / "many.hdf5") as reader:
+        assert [episode.attributes["attempt"] for episode in reader.episodes(keys=[])] == list(range(11))
+
+
+def test_a_file_is_readable_after_each_demonstration_though_never_closed(tmp_path):
+    path = tmp_path / "open.hdf5"
+    writer = EpisodeWriter(path, env_args=ENV_ARGS)
+    writer.append(make_episode(3))
+    copy = tmp_path / "copy.hdf5"
+    copy.write_bytes(path.read_bytes())
+    with EpisodeReader(copy) as reader:
+        assert len(reader.read("demo_0")) == 3
+    writer.close()
+
+
+def test_a_writer_continues_a_file_and_knows_the_last_attempt(path):
+    with EpisodeWriter(path, env_args=ENV_ARGS) as writer:
+        assert len(writer) == 3
+        assert writer.last_attributes == {"attempt": 2, "seed": 9}
+        assert writer.append(make_episode(6, 3)) == "demo_3"
+    with h5py.File(path) as file:
+        assert file["data"].attrs["total"] == 3 + 4 + 5 + 6
+
+
+def test_a_half_written_demonstration_is_refused_by_the_reader_and_dropped_by_the_writer(path):
+    with h5py.File(path, "a") as file:
+        del file["data/demo_2"].attrs["num_samples"]
+    with EpisodeReader(path) as reader, pytest.raises(DataError, match="demo_2 is unfinished"):
+        reader.read("demo_2")
+    with EpisodeWriter(path, env_args=ENV_ARGS) as writer:
+        assert len(writer) == 2
+    with h5py.File(path) as file:
+        assert file["data"].attrs["total"] == 3 + 4
+
+
+def test_a_file_with_other_settings_is_not_continued(path):
+    with pytest.raises(DataError, match="another env_args: env_name 'Lift' not 'PickPlaceCan'"):
+        EpisodeWriter(path, env_args={**ENV_ARGS, "env_name": "PickPlaceCan"})
+
+
+def test_another_task_is_refused(path):
+    with pytest.raises(DataError, match="must hold NutAssemblySquare demonstrations, got Lift"):
+        EpisodeReader(path, env_name="NutAssemblySquare")
+
+
+def test_a_missing_file_is_refused_with_the_command_that_makes_it(tmp_path):
+    with pytest.raises(DataError, match="d2ppo demos lift --out"):
+        EpisodeReader(tmp_path / "nothing.hdf5")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_truncated_file_is_refused(path, share):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(DataError, match="truncated"):
+        EpisodeReader(path)
+
+
+def test_a_damaged_picture_is_refused(path):
+    with h5py.File(path) as file:
+        chunk = file["data/demo_1/obs/robot0_eye_in_hand_image"].id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    content[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
+    path.write_bytes(content)
+    with EpisodeReader(path) as reader, pytest.raises(DataError, match="robot0_eye_in_hand_image, the file is damaged"):
+        reader.read("demo_1")
+
+
+def test_a_missing_observation_is_named_beside_those_that_are_there(path):
+    with EpisodeReader(path) as reader, pytest.raises(DataError, match="no 'object', only robot0_eef_pos"):
+        reader.read("demo_0", keys=["object"])
+
+
+def test_a_file_without_env_args_is_refused(path):
+    with h5py.File(path, "a") as file:
+        del file["data"].attrs["env_args"]
+    with pytest.raises(DataError, match="env_args"):
+        EpisodeReader(path)
+
+
+def test_an_hdf5_file_of_another_kind_is_refused(tmp_path):
+    with h5py.File(tmp_path / "other.hdf5", "w") as file:
+        file["weights"] = np.zeros(3)
+    with pytest.raises(DataError, match="has no 'data', only weights"):
+        EpisodeReader(tmp_path / "other.hdf5")
+
+
+def test_arrays_of_different_length_are_refused_before_anything_is_written():
+    with pytest.raises(DataError, match="rewards must have 4 steps like the actions, got 3"):
+        make_episode(4, rewards=np.zeros(3))
+
+
+def test_robomimics_own_reader_accepts_the_file(path):
+    dataset = pytest.importorskip("robomimic.utils.dataset", reason="robomimic is not installed", exc_type=ImportError)
+    import robomimic.utils.obs_utils as obs_utils
+
+    obs_utils.initialize_obs_utils_with_obs_specs(
+        {"obs": {"low_dim": ["robot0_eef_pos"], "rgb": ["robot0_eye_in_hand_image"]}}
+    )
+    sequences = dataset.SequenceDataset(
+        str(path),
+        obs_keys=["robot0_eef_pos", "robot0_eye_in_hand_image"],
+        dataset_keys=["actions", "rewards", "dones"],
+        seq_length=2,
+        load_next_obs=False,
+        hdf5_cache_mode=None,
+    )
+    assert len(sequences) == 3 + 4 + 5
+    item = sequences[3]  # the first step of demo_1
+    np.testing.assert_array_equal(item["actions"], np.ones((2, 7)))
+    np.testing.assert_array_equal(item["obs"]["robot0_eef_pos"], [[1000, 1001, 1002], [1003, 1004, 1005]])
