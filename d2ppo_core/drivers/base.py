@@ -22,7 +22,7 @@ class CameraDriver(Protocol):
         """Open the camera; raise CameraError with what to do when it can't be opened."""
 
     def read(self, timeout_s: float) -> tuple[npt.NDArray[np.uint8], int]:
-        """Wait for the next frame: (height, width, 3) RGB and its capture time in ns; CameraError after the time-out."""
+        """Wait for the next frame: (height, width, 3) RGB and capture time in ns; CameraError after the time-out."""
 
     def intrinsics(self) -> npt.NDArray[np.float64]:
         """Return K_camera, 3×3, px."""

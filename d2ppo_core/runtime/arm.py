@@ -153,14 +153,17 @@ class ArmController:
             self._enter(ArmMode.IDLE, "recovered; call home")
 
     def offer(self, chunk: TimedChunk, now_ns: int) -> None:
-        """Follow a chunk from now on, or raise ChunkRefusedError with the reason."""
+        """Follow a chunk from now on, or raise ChunkRefusedError with the reason.
+
+        Before ``start`` and at rest chunks are left alone without a word: a policy may run ahead of the operator.
+        """
+        if self.report.mode not in (ArmMode.RUNNING, ArmMode.HOLDING) or self._generator is None:
+            return
         try:
             self._refuse_if_unfit(chunk, now_ns)
         except ChunkRefusedError:
             self.report = replace(self.report, chunks_refused=self.report.chunks_refused + 1)
             raise
-        if self._generator is None:
-            raise ChunkRefusedError("the arm is not tracking")
         self._generator.follow(chunk, now_ns)
         self._last_chunk_ns = now_ns
         self.report = replace(
@@ -174,8 +177,6 @@ class ArmController:
             self._enter(ArmMode.RUNNING, "chunks are back")
 
     def _refuse_if_unfit(self, chunk: TimedChunk, now_ns: int) -> None:
-        if self.report.mode not in (ArmMode.RUNNING, ArmMode.HOLDING):
-            raise ChunkRefusedError(f"the arm is {self.report.mode.name}, chunks need RUNNING")
         if chunk.epoch != self.report.epoch:
             raise ChunkRefusedError(f"chunk of epoch {chunk.epoch}, the arm is in epoch {self.report.epoch}")
         chunk.refuse_if_malformed()

@@ -50,7 +50,8 @@ class Policy:
         Returns:
             Actions (Tp, Da) in the units of the dataset.
         """
-        return np.asarray(self._session.run(["actions"], dict(inputs))[0], dtype=np.float32)[0]
+        actions: npt.NDArray[np.float32] = np.asarray(self._session.run(["actions"], dict(inputs))[0], np.float32)[0]
+        return actions
 
     def _check_signature(self) -> None:
         wanted = self.manifest.input_shapes

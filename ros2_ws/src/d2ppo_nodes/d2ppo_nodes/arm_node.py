@@ -4,7 +4,6 @@ import array
 import sys
 from collections.abc import Callable
 
-from d2ppo_interfaces.msg import ActionChunk, ArmState
 from geometry_msgs.msg import PoseStamped, WrenchStamped
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
@@ -15,6 +14,7 @@ from d2ppo_core.errors import RobotError
 from d2ppo_core.runtime.arm import ArmConfig, ArmController, ArmMode
 from d2ppo_core.runtime.chunk import ChunkRefusedError
 from d2ppo_core.runtime.safety import SafetyLimits
+from d2ppo_interfaces.msg import ActionChunk, ArmState
 from d2ppo_nodes.convert import arm_state_msg, chunk_of, time_msg
 from d2ppo_nodes.lifecycle import LATCHED, NEWEST, SENSOR, StackNode, run
 

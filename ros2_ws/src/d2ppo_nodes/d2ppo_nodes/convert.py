@@ -5,7 +5,6 @@ import array
 import numpy as np
 import numpy.typing as npt
 from builtin_interfaces.msg import Time
-from d2ppo_interfaces.msg import ActionChunk, ArmState
 from geometry_msgs.msg import Pose, Twist, Wrench
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Image
@@ -15,6 +14,7 @@ from d2ppo_core.runtime.arm import ArmReport
 from d2ppo_core.runtime.chunk import ChunkRefusedError, TimedChunk
 from d2ppo_core.runtime.observation import ArmSample
 from d2ppo_core.runtime.osc import RigidState, Targets
+from d2ppo_interfaces.msg import ActionChunk, ArmState
 
 _NS = 1_000_000_000
 

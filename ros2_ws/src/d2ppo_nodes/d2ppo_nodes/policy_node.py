@@ -4,8 +4,6 @@ import sys
 from functools import partial
 
 import numpy as np
-from d2ppo_interfaces.msg import ActionChunk, ArmState, PolicyStatus
-from d2ppo_interfaces.srv import LoadPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 
@@ -14,6 +12,8 @@ from d2ppo_core.errors import D2ppoError
 from d2ppo_core.runtime.observation import MissingObservationError
 from d2ppo_core.runtime.planner import ChunkPlanner, PlannerConfig
 from d2ppo_core.runtime.policy import Policy
+from d2ppo_interfaces.msg import ActionChunk, ArmState, PolicyStatus
+from d2ppo_interfaces.srv import LoadPolicy
 from d2ppo_nodes.convert import arm_sample, fill_targets, image_array, time_msg, time_ns
 from d2ppo_nodes.lifecycle import LATCHED, NEWEST, SENSOR, StackNode, run
 

@@ -1,0 +1,107 @@
+"""A client of a running stack: calls its services, watches its topics, waits with a time limit."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from std_srvs.srv import Trigger
+
+from d2ppo_core.errors import StackError
+from d2ppo_interfaces.msg import ActionChunk, ArmState, PolicyStatus, WorldState
+from d2ppo_interfaces.srv import ResetWorld
+from d2ppo_nodes.lifecycle import LATCHED, NEWEST, SENSOR
+
+
+class StackClient:
+    """Sees and operates a stack as any other ROS node would."""
+
+    def __init__(self, namespace: str, domain_id: int | None = None) -> None:
+        """Join the graph.
+
+        Args:
+            namespace: Namespace of the stack, e.g. ``/panda``.
+            domain_id: ROS domain; None takes the environment's.
+        """
+        self._context = rclpy.Context()
+        self._context.init(domain_id=domain_id)
+        use_sim_time = Parameter("use_sim_time", Parameter.Type.BOOL, True)
+        self._node = Node(
+            "stack_client", namespace=namespace, context=self._context, parameter_overrides=[use_sim_time]
+        )
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self.arm: ArmState | None = None
+        self.policy: PolicyStatus | None = None
+        self.world: WorldState | None = None
+        self.on_chunk: Callable[[ActionChunk], None] = lambda _: None
+        self.on_arm: Callable[[ArmState], None] = lambda _: None
+        self.on_world: Callable[[WorldState], None] = lambda _: None
+        node = self._node
+        node.create_subscription(ArmState, "arm/state", self._arm_arrived, SENSOR)
+        node.create_subscription(PolicyStatus, "policy/status", self._policy_arrived, LATCHED)
+        node.create_subscription(ActionChunk, "policy/chunk", lambda m: self.on_chunk(m), NEWEST)
+        node.create_subscription(WorldState, "sim/state", self._world_arrived, NEWEST)
+
+    def now_ns(self) -> int:
+        """Return the stack's time."""
+        return int(self._node.get_clock().now().nanoseconds)
+
+    def spin_until(
+        self, done: Callable[[], Any], timeout_s: float, what: str, check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Serve callbacks until ``done()`` is true.
+
+        Args:
+            done: Condition to wait for.
+            timeout_s: Wall time after which waiting ends with a StackError that names ``what``.
+            what: What is waited for, for the message.
+            check: Called while waiting; raises when waiting has become pointless.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not done():
+            if time.monotonic() > deadline:
+                raise StackError(f"waited {timeout_s:.0f} s for {what}")
+            check()
+            self._executor.spin_once(timeout_sec=0.05)
+
+    def trigger(self, service: str, timeout_s: float = 10.0) -> str:
+        """Call a Trigger service; StackError with its message when it refuses."""
+        return str(self._call(Trigger, service, Trigger.Request(), timeout_s).message)
+
+    def reset_world(self, seed: int, timeout_s: float = 10.0) -> int:
+        """Start an episode of the simulated world; returns its number."""
+        return int(self._call(ResetWorld, "sim/reset_world", ResetWorld.Request(seed=seed), timeout_s).episode)
+
+    def _call(self, kind: Any, service: str, request: Any, timeout_s: float) -> Any:
+        client = self._node.create_client(kind, service)
+        try:
+            self.spin_until(client.service_is_ready, timeout_s, f"service {service}")
+            future = client.call_async(request)
+            self.spin_until(future.done, timeout_s, f"an answer of {service}")
+        finally:
+            self._node.destroy_client(client)
+        answer = future.result()
+        if not answer.success:
+            raise StackError(f"{service}: {answer.message}")
+        return answer
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._executor.shutdown(timeout_sec=1.0)
+        self._node.destroy_node()
+        self._context.try_shutdown()
+
+    def _arm_arrived(self, message: ArmState) -> None:
+        self.arm = message
+        self.on_arm(message)
+
+    def _policy_arrived(self, message: PolicyStatus) -> None:
+        self.policy = message
+
+    def _world_arrived(self, message: WorldState) -> None:
+        self.world = message
+        self.on_world(message)

@@ -1,0 +1,154 @@
+"""Runs episodes in a live stack: home, new world, start, until success or the time is over."""
+
+import time
+from collections.abc import Callable
+
+from d2ppo_core.analysis.evaluation import ChunkTiming, Episode, Sample
+from d2ppo_core.errors import StackError
+from d2ppo_interfaces.msg import ActionChunk, ArmState, WorldState
+from d2ppo_nodes.client import StackClient
+from d2ppo_nodes.convert import time_ns
+
+_FAULTS = {
+    ArmState.REFLEX: "reflex",
+    ArmState.USER_STOPPED: "user stop",
+    ArmState.ESTOPPED: "emergency stop",
+    ArmState.DISCONNECTED: "disconnected",
+    ArmState.IDLE: "control loop ended",
+}
+_HOMING_WALL_S = 60.0
+_ANSWER_WALL_S = 30.0
+
+
+class EpisodeRunner:
+    """Operates one stack through its public interfaces, and records what an operator could see."""
+
+    def __init__(self, client: StackClient, check: Callable[[], None], horizon_s: float) -> None:
+        """Prepare.
+
+        Args:
+            client: Client of the running stack.
+            check: Raises StackError when a process of the stack has died.
+            horizon_s: Time on the stack's clock after which an episode has failed.
+        """
+        self._client, self._check, self._horizon_s = client, check, horizon_s
+        self._chunks: dict[int, ActionChunk] = {}
+        self._first_command: dict[int, int] = {}
+        self._samples: list[Sample] = []
+        client.on_chunk = self._on_chunk
+        client.on_arm = self._on_arm
+        client.on_world = self._on_world
+
+    def wait_until_up(self, timeout_s: float) -> None:
+        """Wait for the robot, the world and the policy."""
+        client = self._client
+        client.spin_until(lambda: client.world, timeout_s, "the simulated world (sim/state)", self._check)
+        client.spin_until(lambda: client.arm, timeout_s, "the arm (arm/state)", self._check)
+        client.spin_until(lambda: client.policy, timeout_s, "the policy (policy/status)", self._check)
+
+    def run(self, index: int, seed: int) -> Episode:
+        """Run one episode; faults of the robot end it, they do not raise."""
+        client = self._client
+        began = time.monotonic()
+        self._bring_home()
+        number = client.reset_world(seed)
+        client.spin_until(
+            lambda: client.world and client.world.episode == number, _ANSWER_WALL_S, "the new episode", self._check
+        )
+        self._chunks, self._first_command, self._samples = {}, {}, []
+        before = client.arm
+        start_ns = client.now_ns()
+        client.trigger("arm/start")
+        outcome, factors = self._watch(start_ns)
+        duration_s = (client.now_ns() - start_ns) * 1e-9
+        after = client.arm
+        if after is not None and after.state in (ArmState.RUNNING, ArmState.HOLDING):
+            client.trigger("arm/stop")
+        return Episode(
+            index=index,
+            seed=seed,
+            success=outcome == "success",
+            outcome=outcome,
+            duration_s=duration_s,
+            wall_s=time.monotonic() - began,
+            ticks=int(after.ticks - before.ticks),
+            missed_ticks=int(after.missed_ticks - before.missed_ticks),
+            chunks_refused=int(after.chunks_refused - before.chunks_refused),
+            safety_interventions=int(after.safety_interventions - before.safety_interventions),
+            real_time_factor=sum(factors) / max(1, len(factors)),
+            timings=self._timings(),
+            samples=tuple(self._samples),
+        )
+
+    def _bring_home(self) -> None:
+        client = self._client
+        if client.arm is not None and client.arm.state in (ArmState.REFLEX, ArmState.DISCONNECTED):
+            client.trigger("action_server/error_recovery")
+        epoch = client.arm.epoch if client.arm else 0
+        client.trigger("arm/home")
+        client.spin_until(
+            lambda: client.arm and client.arm.state == ArmState.READY and client.arm.epoch != epoch,
+            _HOMING_WALL_S,
+            "the arm to reach home",
+            self._check,
+        )
+
+    def _watch(self, start_ns: int) -> tuple[str, list[float]]:
+        """Wait for the end of the episode; a world that stands still for half a minute is a hang."""
+        client = self._client
+        factors: list[float] = []
+        while True:
+            try:
+                self._wait_for_clock(client.now_ns())
+            except StackError as error:
+                self._check()
+                return f"hang: {error}", factors
+            if client.world.success:
+                return "success", factors
+            factors.append(client.world.real_time_factor)
+            if client.arm.state in _FAULTS:
+                return f"{_FAULTS[client.arm.state]}: {client.arm.reason}", factors
+            if (client.now_ns() - start_ns) * 1e-9 > self._horizon_s:
+                return "time out", factors
+
+    def _wait_for_clock(self, after_ns: int) -> None:
+        client = self._client
+        client.spin_until(lambda: client.now_ns() > after_ns, _ANSWER_WALL_S, "/clock to advance", self._check)
+
+    def _on_chunk(self, chunk: ActionChunk) -> None:
+        self._chunks[chunk.sequence] = chunk
+
+    def _on_arm(self, state: ArmState) -> None:
+        first_ns = time_ns(state.chunk_first_command)
+        if first_ns:
+            self._first_command.setdefault(state.chunk_sequence, first_ns)
+
+    def _on_world(self, world: WorldState) -> None:
+        arm = self._client.arm
+        if arm is None:
+            return
+        measured, reference = arm.pose.position, arm.reference_pose.position
+        self._samples.append(
+            Sample(
+                time_s=time_ns(world.header.stamp) * 1e-9,
+                measured_m=(measured.x, measured.y, measured.z),
+                reference_m=(reference.x, reference.y, reference.z),
+                gripper_width_m=arm.gripper_width_m,
+                qpos=tuple(world.qpos),
+            )
+        )
+
+    def _timings(self) -> tuple[ChunkTiming, ...]:
+        timings = []
+        for sequence, chunk in self._chunks.items():
+            capture_ns = time_ns(chunk.header.stamp)
+            first_ns = self._first_command.get(sequence)
+            timings.append(
+                ChunkTiming(
+                    received_ms=(time_ns(chunk.received) - capture_ns) * 1e-6,
+                    published_ms=(time_ns(chunk.published) - capture_ns) * 1e-6,
+                    first_command_ms=None if first_ns is None else (first_ns - capture_ns) * 1e-6,
+                    inference_wall_ms=chunk.inference_wall_s * 1e3,
+                )
+            )
+        return tuple(timings)

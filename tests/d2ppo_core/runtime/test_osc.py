@@ -1,0 +1,106 @@
+"""The response of the training controller that turns deltas into targets."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
+from scipy.spatial.transform import Rotation
+
+from d2ppo_core.bundle import ActionSpec
+from d2ppo_core.errors import ConfigError
+from d2ppo_core.geometry import transform_from
+from d2ppo_core.runtime.osc import RigidState, leashed, targets_from_deltas
+
+T_EE_SITE = transform_from([0.0, 0.0, -0.0069], Rotation.identity())
+DOWN = transform_from([0.45, 0.05, 0.2], Rotation.from_euler("x", np.pi))
+
+
+def at_rest() -> RigidState:
+    return RigidState(DOWN, np.zeros(6))
+
+
+def test_zero_actions_leave_an_arm_at_rest_where_it_is():
+    targets = targets_from_deltas(np.zeros((4, 7)), at_rest(), ActionSpec(), T_EE_SITE, settle_ticks=3)
+    assert len(targets.states) == 1 + 4 + 3
+    for state in targets.states:
+        np.testing.assert_allclose(state.pose, DOWN, atol=1e-12)
+        np.testing.assert_allclose(state.twist, 0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("damping_ratio", [0.4, 1.0, 1.7])
+def test_each_tick_solves_the_controllers_differential_equation(damping_ratio):
+    spec = ActionSpec(damping_ratio=damping_ratio)
+    actions = np.random.default_rng(0).uniform(-1, 1, (4, 7))
+    actions[:, 3:6] = 0.0
+    start = RigidState(DOWN, np.array([0.1, -0.05, 0.02, 0.0, 0.0, 0.0]))
+    targets = targets_from_deltas(actions, start, spec, np.eye(4), settle_ticks=1)
+    x, v = DOWN[:3, 3].copy(), start.twist[:3].copy()
+    for tick, action in enumerate(actions):
+        goal = x + 0.05 * action[:3]
+
+        def law(_, y, goal=goal):
+            return np.r_[y[3:], spec.kp * (goal - y[:3]) - 2 * damping_ratio * np.sqrt(spec.kp) * y[3:]]
+
+        y = solve_ivp(law, (0.0, 0.05), np.r_[x, v], rtol=1e-10, atol=1e-12).y[:, -1]
+        x, v = y[:3], y[3:]
+        np.testing.assert_allclose(targets.states[tick + 1].pose[:3, 3], x, atol=1e-8)
+        np.testing.assert_allclose(targets.states[tick + 1].twist[:3], v, atol=1e-7)
+
+
+def test_a_rotation_turns_in_the_base_frame_and_settles_at_its_goal():
+    actions = np.zeros((1, 7))
+    actions[0, 5] = 0.4
+    targets = targets_from_deltas(actions, at_rest(), ActionSpec(), np.eye(4), settle_ticks=20)
+    turned = Rotation.from_matrix(targets.states[-1].pose[:3, :3] @ DOWN[:3, :3].T).as_rotvec()
+    np.testing.assert_allclose(turned, [0.0, 0.0, 0.2], atol=1e-3)
+
+
+def test_a_chunk_without_a_successor_ends_at_rest():
+    actions = np.tile([1.0, 0.5, -0.3, 0.0, 0.2, 0.0, 1.0], (4, 1))
+    targets = targets_from_deltas(actions, at_rest(), ActionSpec(), T_EE_SITE, settle_ticks=8)
+    np.testing.assert_array_equal(targets.states[-1].twist, 0.0)
+    last_step_m = np.linalg.norm(targets.states[-1].pose[:3, 3] - targets.states[-2].pose[:3, 3])
+    assert last_step_m < 1e-3
+
+
+def test_gripper_closes_for_positive_actions_and_keeps_its_last_command():
+    actions = np.zeros((3, 7))
+    actions[:, 6] = [-1.0, 0.3, 0.9]
+    targets = targets_from_deltas(actions, at_rest(), ActionSpec(), np.eye(4), settle_ticks=2)
+    np.testing.assert_array_equal(targets.gripper_width_m, [0.08, 0.0, 0.0, 0.0, 0.0, 0.0])
+
+
+def test_actions_of_another_shape_are_refused_with_both_shapes():
+    with pytest.raises(ConfigError, match=r"shape \(Tp, 7\), got \(4, 6\)"):
+        targets_from_deltas(np.zeros((4, 6)), at_rest(), ActionSpec(), np.eye(4), settle_ticks=1)
+
+
+def test_the_twist_of_another_frame_is_the_derivative_of_its_pose():
+    state = RigidState(DOWN, np.array([0.1, 0.2, -0.1, 0.5, -0.4, 0.3]))
+    offset = transform_from([0.05, -0.02, 0.1], Rotation.from_euler("z", 0.3))
+    dt = 1e-6
+    moved = transform_from(
+        DOWN[:3, 3] + state.twist[:3] * dt,
+        Rotation.from_rotvec(state.twist[3:] * dt) * Rotation.from_matrix(DOWN[:3, :3]),
+    )
+    numeric = ((moved @ offset)[:3, 3] - (DOWN @ offset)[:3, 3]) / dt
+    np.testing.assert_allclose(state.of_frame(offset).twist[:3], numeric, atol=1e-6)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    lead=st.lists(st.floats(-0.2, 0.2), min_size=3, max_size=3),
+    turn=st.lists(st.floats(-0.6, 0.6), min_size=3, max_size=3),
+)
+def test_a_leash_never_lets_the_start_lead_further_than_allowed(lead, turn):
+    measured = at_rest()
+    wanted = transform_from(
+        DOWN[:3, 3] + np.array(lead), Rotation.from_rotvec(turn) * Rotation.from_matrix(DOWN[:3, :3])
+    )
+    start = leashed(RigidState(wanted, np.zeros(6)), measured, max_lead_m=0.02, max_lead_rad=0.1)
+    assert np.linalg.norm(start.pose[:3, 3] - DOWN[:3, 3]) <= 0.02 + 1e-9
+    angle = np.linalg.norm(Rotation.from_matrix(start.pose[:3, :3] @ DOWN[:3, :3].T).as_rotvec())
+    assert angle <= 0.1 + 1e-9
+    if np.linalg.norm(lead) <= 0.02 and np.linalg.norm(turn) <= 0.1:
+        np.testing.assert_allclose(start.pose, wanted, atol=1e-9)
