@@ -1,0 +1,121 @@
+"""Bundles: what is written is read again, what is damaged is refused by name."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import yaml
+
+from d2ppo_core.bundle import ActionSpec, Golden, Manifest, ObservationSpec, load_bundle, write_bundle
+from d2ppo_core.errors import BundleError
+
+
+def manifest(**changes) -> Manifest:
+    base = Manifest(
+        name="tiny",
+        task="lift",
+        observations=(
+            ObservationSpec(key="robot0_eef_pos", shape=(3,), dtype="float32", unit="m", frame="world"),
+            ObservationSpec(key="robot0_gripper_qpos", shape=(2,), dtype="float32", unit="m", frame="gripper"),
+            ObservationSpec(
+                key="robot0_eye_in_hand_image", shape=(96, 96, 3), dtype="uint8", unit="", frame="", camera="wrist"
+            ),
+        ),
+        action=ActionSpec(),
+        pred_horizon=4,
+        action_horizon=4,
+        num_denoising_steps=10,
+        sampler="ddim",
+        provenance={"seed": 3, "success": np.float64(0.5)},
+    )
+    return replace(base, **changes)
+
+
+GOLDEN = Golden({"state": np.zeros((1, 5), np.float32)}, np.ones((1, 4, 7), np.float32))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_bundle(tmp_path / "tiny", onnx=b"graph", manifest=manifest(), golden=GOLDEN)
+    return tmp_path / "tiny"
+
+
+def test_a_written_bundle_reads_back_equal(folder):
+    bundle = load_bundle(folder)
+    assert bundle.manifest == manifest()
+    assert bundle.onnx_path.read_bytes() == b"graph"
+    np.testing.assert_array_equal(bundle.golden.actions, GOLDEN.actions)
+    np.testing.assert_array_equal(bundle.golden.inputs["state"], GOLDEN.inputs["state"])
+
+
+def test_the_hash_follows_the_content(folder, tmp_path):
+    same = write_bundle(tmp_path / "again", onnx=b"graph", manifest=manifest(), golden=GOLDEN)
+    other = write_bundle(tmp_path / "other", onnx=b"graph2", manifest=manifest(), golden=GOLDEN)
+    assert load_bundle(folder).hash == same != other
+
+
+def test_graph_inputs_follow_from_the_observations():
+    assert manifest().input_shapes == {"state": (1, 5), "noise": (1, 4, 7), "images": (1, 1, 96, 96, 3)}
+
+
+@pytest.mark.parametrize("name", ["policy.onnx", "manifest.yaml", "golden.npz"])
+def test_one_changed_byte_is_a_checksum_mismatch_that_names_the_file(folder, name):
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(BundleError, match=f"checksum mismatch in bundle tiny: {name}"):
+        load_bundle(folder)
+
+
+def test_a_missing_file_is_named(folder):
+    (folder / "golden.npz").unlink()
+    with pytest.raises(BundleError, match=r"tiny misses golden\.npz"):
+        load_bundle(folder)
+
+
+def test_a_missing_bundle_lists_what_there_is(tmp_path):
+    with pytest.raises(BundleError, match="no bundle at '.*nowhere'; give a bundle folder or one of"):
+        load_bundle(tmp_path / "nowhere")
+
+
+def test_a_foreign_format_is_refused(folder):
+    raw = yaml.safe_load((folder / "manifest.yaml").read_text())
+    _rewrite(folder, {**raw, "format_version": 99})
+    with pytest.raises(BundleError, match="has format 99, this program reads 1"):
+        load_bundle(folder)
+
+
+def test_unknown_and_missing_manifest_keys_are_refused(folder):
+    raw = yaml.safe_load((folder / "manifest.yaml").read_text())
+    _rewrite(folder, {**raw, "surprise": 1})
+    with pytest.raises(BundleError, match=r"unknown keys \['surprise'\]"):
+        load_bundle(folder)
+    raw.pop("pred_horizon")
+    _rewrite(folder, raw)
+    with pytest.raises(BundleError, match="incomplete.*pred_horizon"):
+        load_bundle(folder)
+
+
+def test_writing_replaces_a_bundle_whole(folder):
+    write_bundle(folder, onnx=b"newer", manifest=manifest(name="newer"), golden=GOLDEN)
+    assert load_bundle(folder).manifest.name == "newer"
+    assert not [p for p in folder.parent.iterdir() if p.name.startswith(".")], "staging was left behind"
+
+
+def test_contradictions_are_refused_when_they_are_made():
+    with pytest.raises(BundleError, match="action_horizon must lie in 1..pred_horizon=4, got 5"):
+        manifest(action_horizon=5)
+    with pytest.raises(BundleError, match="exactly the images"):
+        ObservationSpec(key="x", shape=(3,), dtype="float32", unit="", frame="", camera="wrist")
+    with pytest.raises(BundleError, match="osc_delta, got ee_absolute"):
+        ActionSpec(representation="ee_absolute")
+
+
+def _rewrite(folder, raw) -> None:
+    """Change the manifest and its checksum, as someone would who edits by hand and knows how."""
+    import hashlib
+
+    (folder / "manifest.yaml").write_text(yaml.safe_dump(raw))
+    sums = yaml.safe_load((folder / "checksums.yaml").read_text())
+    sums["manifest.yaml"] = hashlib.sha256((folder / "manifest.yaml").read_bytes()).hexdigest()
+    (folder / "checksums.yaml").write_text(yaml.safe_dump(sums))
