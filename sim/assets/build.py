@@ -8,6 +8,7 @@ invented dynamics become identified ones, the gripper's fingers are coupled as i
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -24,6 +25,7 @@ CUBE_HALF_SIZE_M = 0.021
 TEXTURE_PX = 256
 FLANGE_M = 0.107
 """Link 7 to the flange by Franka's definition; robosuite mounts its hand at 0.1065."""
+HAND_YAW_RAD = -math.pi / 4
 TCP_M = 0.1034
 """Flange to the fingertips of the Franka Hand by Franka's definition."""
 
@@ -175,7 +177,10 @@ def _identify_arm(root: ET.Element, inertials: dict[str, Inertial]) -> None:
     hand = _named(root, "body", f"{_ARM}right_hand")
     flange_m = FLANGE_M - float(hand.get("pos", "").split()[2])
     _set_inertial(hand, inertials["hand"], shift_z_m=flange_m)
-    ET.SubElement(hand, "site", name="O_T_EE", pos=f"0 0 {flange_m + TCP_M:.6g}", size="0.005", group="5")
+    ET.SubElement(
+        hand, "site", name="O_T_EE", pos=f"0 0 {flange_m + TCP_M:.6g}", size="0.005", group="5",
+        quat=_relative_yaw_quat(hand.get("quat", "1 0 0 0"), HAND_YAW_RAD),
+    )  # fmt: skip
     for body in _named(root, "body", f"{_ARM}link1").iter("body"):
         body.set("gravcomp", "1")
     nothing = Inertial(mass_kg=0.0, com_m=(0.0,) * 3, inertia_kg_m2=(0.0,) * 6)
@@ -186,6 +191,13 @@ def _identify_arm(root: ET.Element, inertials: dict[str, Inertial]) -> None:
         _named(root, "joint", f"gripper0_right_finger_joint{index}").attrib.update(
             armature=f"{FINGER_ARMATURE}", damping=f"{FINGER_DAMPING}", frictionloss="0"
         )
+
+
+def _relative_yaw_quat(mounted_quat_wxyz: str, yaw_rad: float) -> str:
+    """Rotation from robosuite's rounded mounting of the hand to Franka's exact yaw."""
+    w, _, _, z = (float(v) for v in mounted_quat_wxyz.split())
+    half = yaw_rad / 2.0 - math.atan2(z, w)
+    return f"{math.cos(half):.12g} 0 0 {math.sin(half):.12g}"
 
 
 def _set_inertial(body: ET.Element, inertial: Inertial, shift_z_m: float = 0.0) -> None:

@@ -1,0 +1,146 @@
+"""The hand's server: homing, move, grasp and stop through the world's finger actuators, in simulated time."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import dataclass
+
+from sim.fci import wire
+from sim.fci.connection import Connection, listen
+from sim.fci.wire import GripperCommand, GripperStatus
+from sim.fingers import MAX_FORCE_N, MAX_SPEED_M_S, MAX_WIDTH_M
+from sim.world import World
+
+TEMPERATURE_C = 30
+STILL_M_S = 2e-3
+STILL_NS = 60_000_000
+"""Fingers this slow for this long have arrived or are held back."""
+ARRIVED_M = 2e-3
+
+
+@dataclass
+class _Job:
+    """A command under way."""
+
+    command: GripperCommand
+    request_id: int
+    width_m: float
+    speed_m_s: float
+    force_n: float = MAX_FORCE_N
+    accepted_m: tuple[float, float] = (-math.inf, math.inf)
+    """Measured width that counts as success."""
+    still_since_ns: int = 0
+
+
+class GripperServer:
+    """Serves the fingers of one world; `pump` is called by whoever advances that world."""
+
+    def __init__(self, world: World, address: str = "127.0.0.1") -> None:
+        """Open the port; raises WorldError when it is taken."""
+        self._world, self._address = world, address
+        self._listener = listen(address, wire.GRIPPER_PORT)
+        self._connection: Connection | None = None
+        self._job: _Job | None = None
+        self._held_m = (math.inf, -math.inf)
+        self._message_id = 0
+
+    @property
+    def is_grasped(self) -> bool:
+        """Whether the last grasp succeeded and the object is still between the fingers."""
+        low, high = self._held_m
+        return low < self._world.fingers.width_m < high
+
+    def pump(self) -> None:
+        """Accept, answer and report; call it every 10 ms or so."""
+        try:
+            self._accept()
+            connection = self._connection
+            if connection is not None:
+                for number, request_id, payload in connection.requests():
+                    self._handle(connection, number, request_id, payload)
+                self._send_state(connection)
+                self._check_job(connection)
+        except ConnectionError:
+            self._drop_client()
+
+    def close(self) -> None:
+        """Let the port go."""
+        self._drop_client()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            client, (host, _) = self._listener.accept()
+            if self._connection is not None:
+                self._drop_client()  # a hand serves the newest client
+            self._connection = Connection(client, host, self._address, wire.GRIPPER_HEADER)
+
+    def _drop_client(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self._job = None, None
+
+    def _send_state(self, connection: Connection) -> None:
+        self._message_id += 1
+        width = self._world.fingers.width_m
+        connection.send_state(
+            wire.GRIPPER_STATE.pack(self._message_id, width, MAX_WIDTH_M, self.is_grasped, TEMPERATURE_C)
+        )
+
+    def _handle(self, connection: Connection, number: int, request_id: int, payload: bytes) -> None:
+        command = GripperCommand(number)
+        if command is GripperCommand.CONNECT:
+            wanted, udp_port = wire.CONNECT_REQUEST.unpack(payload)
+            known = wanted == wire.GRIPPER_VERSION
+            if known:
+                connection.greet(udp_port)
+            answer = wire.GRIPPER_CONNECT_REPLY.pack(not known, wire.GRIPPER_VERSION)
+            connection.reply(command, request_id, answer)
+            return
+        self._finish(connection, GripperStatus.ABORTED)
+        if command is GripperCommand.STOP:
+            self._world.fingers.hold()
+            connection.reply(command, request_id, wire.GRIPPER_REPLY.pack(GripperStatus.SUCCESS))
+            return
+        self._held_m = (math.inf, -math.inf)
+        self._job = _job_of(command, request_id, payload)
+        self._start(self._job)
+
+    def _start(self, job: _Job) -> None:
+        job.still_since_ns = self._world.time_ns
+        self._world.fingers.command(job.width_m, job.speed_m_s, job.force_n)
+
+    def _check_job(self, connection: Connection) -> None:
+        job, fingers, now_ns = self._job, self._world.fingers, self._world.time_ns
+        if job is None:
+            return
+        if abs(fingers.speed_m_s) > STILL_M_S:
+            job.still_since_ns = now_ns
+        if now_ns - job.still_since_ns < STILL_NS or not fingers.pressing:
+            return
+        if job.command is GripperCommand.HOMING and job.width_m == 0.0:
+            job.width_m = MAX_WIDTH_M
+            self._start(job)
+            return
+        low, high = job.accepted_m
+        success = low < fingers.width_m < high
+        if success and job.command is GripperCommand.GRASP:
+            self._held_m = job.accepted_m
+        self._finish(connection, GripperStatus.SUCCESS if success else GripperStatus.UNSUCCESSFUL)
+
+    def _finish(self, connection: Connection, status: GripperStatus) -> None:
+        if self._job is not None:
+            connection.reply(self._job.command, self._job.request_id, wire.GRIPPER_REPLY.pack(status))
+            self._job = None
+
+
+def _job_of(command: GripperCommand, request_id: int, payload: bytes) -> _Job:
+    if command is GripperCommand.MOVE:
+        width, speed = wire.GRIPPER_MOVE_REQUEST.unpack(payload)
+        near = (min(width, MAX_WIDTH_M) - ARRIVED_M, max(width, 0.0) + ARRIVED_M)
+        return _Job(command, request_id, width, speed, accepted_m=near)
+    if command is GripperCommand.GRASP:
+        width, inner, outer, speed, force = wire.GRIPPER_GRASP_REQUEST.unpack(payload)
+        return _Job(command, request_id, 0.0, speed, force, accepted_m=(width - inner, width + outer))
+    return _Job(command, request_id, 0.0, MAX_SPEED_M_S)

@@ -1,0 +1,64 @@
+"""Forward kinematics of the arm at any joint angles, apart from where the world's arm is."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.world import ARM_JOINTS
+
+_IDENTITY = np.eye(4)
+
+
+class ArmKinematics:
+    """Pose and Jacobian of the end effector in the base frame."""
+
+    def __init__(self, model: mujoco.MjModel) -> None:
+        """Make a scratch copy of the state; the world's own is not touched."""
+        self._model = model
+        self._data = mujoco.MjData(model)
+        joints = [model.joint(name) for name in ARM_JOINTS]
+        first_q, first_v = int(joints[0].qposadr[0]), int(joints[0].dofadr[0])
+        self._q = self._data.qpos[first_q : first_q + 7]
+        self._v = slice(first_v, first_v + 7)
+        self._site = model.site("O_T_EE").id
+        self._hand = int(model.site_bodyid[self._site])
+        mujoco.mj_kinematics(model, self._data)
+        base = model.body("robot0_base").id
+        self._base_rotation = self._data.xmat[base].reshape(3, 3).copy()
+        self._base_position = self._data.xpos[base].copy()
+        self._point = np.zeros(3)
+        self._jacobian_world = np.zeros((2, 3, model.nv))
+        self.ne_T_ee = _IDENTITY
+        """(4, 4) what the client mounted beyond the nominal end effector."""
+
+    def pose(self, q_rad: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(4, 4) O_T_EE at these joint angles."""
+        data = self._data
+        self._q[:] = q_rad
+        mujoco.mj_kinematics(self._model, data)
+        pose = np.eye(4)
+        pose[:3, :3] = self._base_rotation.T @ data.site_xmat[self._site].reshape(3, 3)
+        pose[:3, 3] = self._base_rotation.T @ (data.site_xpos[self._site] - self._base_position)
+        return pose if self.ne_T_ee is _IDENTITY else pose @ self.ne_T_ee
+
+    def jacobian(self, pose: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(6, 7) of the pose returned last: linear rows first, base frame."""
+        mujoco.mj_comPos(self._model, self._data)
+        self._point[:] = self._base_position + self._base_rotation @ pose[:3, 3]
+        linear, angular = self._jacobian_world
+        mujoco.mj_jac(self._model, self._data, linear, angular, self._point, self._hand)
+        rotation = self._base_rotation.T
+        return np.concatenate((rotation @ linear[:, self._v], rotation @ angular[:, self._v]))
+
+
+def rotation_vector(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(3,) axis times angle, rad, of a (3, 3) rotation by less than half a turn."""
+    axis = 0.5 * np.array(
+        (rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1])
+    )
+    sine = float(np.sqrt(axis @ axis))
+    if sine < 1e-9:
+        return axis
+    return axis * (np.arctan2(sine, 0.5 * (np.trace(rotation) - 1.0)) / sine)

@@ -1,0 +1,66 @@
+"""The URDF that the robot server hands out: made from the world's own model, so client and world agree."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.fci import limits
+from sim.fci.hand import FLANGE_M
+
+_VELOCITY_OFFSET, _DECELERATION_LIMIT = 0.3, 6.0
+"""Slopes of the position-based velocity limits near the end of a joint's travel."""
+
+
+def robot_urdf(model: mujoco.MjModel) -> str:
+    """Kinematics and inertials of the bare arm, link0 ... link8; the client adds the hand from the robot state."""
+    parts = ['<robot name="panda"><link name="link0"/>']
+    for index in range(1, 8):
+        body = model.body(f"robot0_link{index}").id
+        parts.append(f'<link name="link{index}">{_inertial(model, body)}</link>')
+        parts.append(_joint(model, body, index))
+    parts.append('<link name="link8"/><joint name="joint8" type="fixed"><parent link="link7"/>')
+    parts.append(f'<child link="link8"/><origin xyz="0 0 {FLANGE_M}" rpy="0 0 0"/></joint></robot>')
+    return "".join(parts)
+
+
+def _joint(model: mujoco.MjModel, body: int, index: int) -> str:
+    i = index - 1
+    return (
+        f'<joint name="joint{index}" type="revolute">'
+        f'<parent link="link{i}"/><child link="link{index}"/>'
+        f'<origin xyz="{_numbers(model.body_pos[body])}" rpy="{_numbers(_rpy(model.body_quat[body]))}"/>'
+        '<axis xyz="0 0 1"/>'
+        f'<limit lower="{limits.Q_MIN_RAD[i]}" upper="{limits.Q_MAX_RAD[i]}" '
+        f'velocity="{limits.DQ_MAX_RAD_S[i]}" effort="{limits.TAU_MAX_NM[i]}"/>'
+        f'<position_based_velocity_limits velocity_offset="{_VELOCITY_OFFSET}" '
+        f'deceleration_limit="{_DECELERATION_LIMIT}"/></joint>'
+    )
+
+
+def _inertial(model: mujoco.MjModel, body: int) -> str:
+    axes = _matrix(model.body_iquat[body])
+    inertia = axes @ np.diag(model.body_inertia[body]) @ axes.T
+    entries = {"ixx": (0, 0), "ixy": (0, 1), "ixz": (0, 2), "iyy": (1, 1), "iyz": (1, 2), "izz": (2, 2)}
+    tensor = " ".join(f'{name}="{inertia[at]:.9g}"' for name, at in entries.items())
+    return (
+        f'<inertial><origin xyz="{_numbers(model.body_ipos[body])}" rpy="0 0 0"/>'
+        f'<mass value="{model.body_mass[body]:.9g}"/><inertia {tensor}/></inertial>'
+    )
+
+
+def _matrix(quat_wxyz: NDArray[np.float64]) -> NDArray[np.float64]:
+    matrix = np.empty(9)
+    mujoco.mju_quat2Mat(matrix, quat_wxyz)
+    return matrix.reshape(3, 3)
+
+
+def _rpy(quat_wxyz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Roll, pitch, yaw of a rotation away from gimbal lock, as URDF composes them."""
+    r = _matrix(quat_wxyz)
+    return np.array([np.arctan2(r[2, 1], r[2, 2]), -np.arcsin(r[2, 0]), np.arctan2(r[1, 0], r[0, 0])])
+
+
+def _numbers(values: NDArray[np.float64]) -> str:
+    return " ".join(f"{value:.9g}" for value in values)

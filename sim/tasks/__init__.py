@@ -1,0 +1,14 @@
+"""The tasks: what is on the table, where it starts, when it counts as solved. Each is defined once, here."""
+
+from d2ppo_core.errors import WorldError
+from sim.tasks.base import Task
+from sim.tasks.lift import LIFT
+
+TASKS: dict[str, Task] = {task.name: task for task in (LIFT,)}
+
+
+def task_named(name: str) -> Task:
+    """The task of this name; raises WorldError that lists the known ones."""
+    if name not in TASKS:
+        raise WorldError(f"no task {name!r}; known: {', '.join(sorted(TASKS))}")
+    return TASKS[name]
