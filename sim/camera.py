@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -15,15 +17,15 @@ VISUAL_GEOM_GROUP = 1
 """robosuite's convention: group 0 collides, group 1 is seen."""
 
 _EGL_HINT = (
-    "headless rendering needs EGL ({error}); "
-    "install it with: sudo apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri"
+    "headless rendering needs EGL ({error}); install it with: sudo apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri"
 )
 
 
 class OffscreenRenderer:
     """Renders a MuJoCo model without a window, fast enough for a CPU: no shadows, no multisampling, no sky.
 
-    Several renderers, robosuite's own included, may live in one process: each makes its context current first.
+    The OpenGL context belongs to no thread between two calls: several renderers, robosuite's own included, may live
+    in one process, and one renderer may be used from any thread, by one at a time.
     """
 
     width: int
@@ -42,8 +44,8 @@ class OffscreenRenderer:
         self.width, self.height = width, height
         self._model = model
         self._gl = _egl_context(width, height)
-        self._gl.make_current()
-        self._context = _render_context(model, width, height)
+        with self._current():
+            self._context = _render_context(model, width, height)
         self._scene = mujoco.MjvScene(model, maxgeom=2000)
         for flag in ("mjRND_SHADOW", "mjRND_REFLECTION", "mjRND_SKYBOX", "mjRND_HAZE"):
             self._scene.flags[getattr(mujoco.mjtRndFlag, flag)] = 0
@@ -69,23 +71,33 @@ class OffscreenRenderer:
             names = ", ".join(self._model.camera(i).name for i in range(self._model.ncam))
             raise WorldError(f"no camera {camera_name!r} in this world; it has {names or 'none'}")
         self._camera.fixedcamid = camera_id
-        self._gl.make_current()
         mujoco.mjv_updateScene(
             self._model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
         )
-        mujoco.mjr_render(self._rect, self._scene, self._context)
         image = np.empty((self.height, self.width, 3), np.uint8)
-        mujoco.mjr_readPixels(image, None, self._rect, self._context)
+        with self._current():
+            mujoco.mjr_render(self._rect, self._scene, self._context)
+            mujoco.mjr_readPixels(image, None, self._rect, self._context)
         return image[::-1].copy()
 
     def close(self) -> None:
         """Free the context; a second call does nothing."""
         if self._gl is None:
             return
-        self._gl.make_current()
-        self._context.free()
+        with self._current():
+            self._context.free()
         self._gl.free()
         self._gl = None
+
+    @contextmanager
+    def _current(self) -> Iterator[None]:
+        from mujoco.egl import egl_ext
+
+        self._gl.make_current()
+        try:
+            yield
+        finally:
+            egl_ext.eglReleaseThread()
 
     def __enter__(self) -> Self:
         return self

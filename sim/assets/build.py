@@ -1,5 +1,6 @@
-"""Makes the committed worlds: robosuite's geometry and cameras, the Franka-identified arm. `python -m sim.assets.build lift`.
+"""Makes the committed worlds: robosuite's geometry and cameras, the Franka-identified arm.
 
+Run it as `python -m sim.assets.build lift`.
 robosuite is needed here only; loading a world takes MuJoCo and nothing else. What changes on the way: visual meshes
 of one body and colour are merged and thinned, collision meshes become their hulls, textures shrink, the arm's
 invented dynamics become identified ones, the gripper's fingers are coupled as in the Franka Hand.

@@ -59,7 +59,7 @@ class RobotServer:
     """Serves one world on one address, a millisecond per cycle.
 
     In lock-step (the default) the world waits for the client's command up to `patience_s`, so a busy machine slows
-    simulated time down instead of faking communication faults. It never runs faster than real time.
+    simulated time down instead of faking communication faults. With `real_time` it never runs faster than that.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class RobotServer:
         gripper: GripperServer | None = None,
         on_step: tuple[Callable[[World], None], ...] = (),
         lockstep: bool = True,
+        real_time: bool = True,
         patience_s: float = 1.0,
     ) -> None:
         """Open the port.
@@ -104,17 +105,14 @@ class RobotServer:
         self._cycles = 0
         self._paused_steps: int | None = None
         self._calls: SimpleQueue[tuple[Callable[[], object], Future]] = SimpleQueue()
-        self._pacer = Pacer(CYCLE_S)
+        self._pacer = Pacer(CYCLE_S if real_time else 0.0)
         self._rate_from = (time.perf_counter(), world.time_ns)
         self._listener = listen(address, wire.ROBOT_PORT)
 
     def serve(self, stop: Event) -> None:
-        """Run cycles until `stop` is set, then close."""
-        try:
-            while not stop.is_set():
-                self.run_cycle()
-        finally:
-            self.close()
+        """Run cycles until `stop` is set."""
+        while not stop.is_set():
+            self.run_cycle()
 
     def run_cycle(self) -> None:
         """One millisecond: send the state, wait until the millisecond is over and the answer is there, step."""
@@ -189,7 +187,7 @@ class RobotServer:
                 self._connection.send_state(self._state.bytes)
         if self._gripper is not None:
             self._gripper.pump()
-        self._serve(*select.select(self._sockets(), (), (), KEEP_ALIVE_S)[:1])
+        self._serve(select.select(self._sockets(), (), (), KEEP_ALIVE_S)[0])
 
     def _send_state(self) -> None:
         pose = self.world.ee_pose() @ self._kinematics.ne_T_ee

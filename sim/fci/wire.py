@@ -189,8 +189,7 @@ PROTOCOLS = {
         version=10,
         state=_state_dtype("<f4", with_accelerometers=True),
         command=_command_dtype(with_torque_finished=True),
-        requests=("Connect", "Move", "StopMove", *_SETTERS, *_FRAMES)
-        + ("AutomaticErrorRecovery", "GetRobotModel"),
+        requests=("Connect", "Move", "StopMove", *_SETTERS, *_FRAMES) + ("AutomaticErrorRecovery", "GetRobotModel"),
         move_status={"success": 0, "started": 1, "preempted": 2, "not_possible": 5, "reflex": 8},
     ),
 }

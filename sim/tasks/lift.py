@@ -31,7 +31,7 @@ class Lift(Task):
         return {"cube_joint0": np.array([x, y, z, math.cos(half_yaw), 0.0, 0.0, math.sin(half_yaw)])}
 
     def is_success(self, data: mujoco.MjData) -> bool:
-        """robosuite's predicate: the cube's centre is more than 4 cm above the table top."""
+        """Tell whether the cube's centre is more than 4 cm above the table top, as robosuite does."""
         return bool(data.body("cube_main").xpos[2] > TABLE_HEIGHT_M + LIFTED_M)
 
 

@@ -1,0 +1,115 @@
+"""Camera node: any camera driver in, `camera/<name>/color/image_raw` and its `camera_info` out."""
+
+import sys
+import threading
+
+from sensor_msgs.msg import CameraInfo, Image
+
+from d2ppo_core.drivers.base import CameraDriver
+from d2ppo_core.errors import CameraError, ConfigError
+from d2ppo_nodes.convert import image_msg
+from d2ppo_nodes.lifecycle import SENSOR, StackNode, run
+
+_READ_TIMEOUT_S = 1.0
+
+
+class CameraNode(StackNode):
+    """Frames are read and published in a thread of their own; the executor has nothing to do with them."""
+
+    def __init__(self) -> None:
+        """Create the node unconfigured."""
+        super().__init__("camera")
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._driver: CameraDriver | None = None
+
+    def configure(self) -> None:
+        """Open the camera and create the publishers."""
+        self._driver = self._make_driver()
+        self._driver.connect()
+        name = self._driver.name
+        self._info = self._camera_info(self._driver)
+        self._image_pub = self.create_publisher(Image, f"camera/{name}/color/image_raw", SENSOR)
+        self._info_pub = self.create_publisher(CameraInfo, f"camera/{name}/color/camera_info", SENSOR)
+
+    def activate(self) -> None:
+        """Publish frames."""
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
+        self._thread.start()
+
+    def deactivate(self) -> None:
+        """Stop publishing."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def cleanup(self) -> None:
+        """Release the camera."""
+        if self._driver is None:
+            return
+        self._driver.close()
+        self._driver = None
+        self.destroy_publisher(self._image_pub)
+        self.destroy_publisher(self._info_pub)
+
+    def _make_driver(self) -> CameraDriver:
+        driver = self.text("driver", "sim", "sim or realsense")
+        name = self.text("name", "wrist", "name of the camera on the graph")
+        width = round(self.number("width", 96.0, 1.0, 4096.0, "image width, px"))
+        height = round(self.number("height", 96.0, 1.0, 4096.0, "image height, px"))
+        rate_hz = self.number("rate_hz", 20.0, 1.0, 120.0, "frames per second; the simulated world sets its own")
+        if driver == "sim":
+            from sim.sim_camera import SimCamera
+
+            return SimCamera(
+                name=name,
+                width=width,
+                height=height,
+                task=self.text("task", "lift", "world that the camera looks at"),
+                camera=self.text("camera", "", "camera of the model; empty: the task's camera of this name"),
+                robot_address=self.text("robot_address", "127.0.0.1", "address of the world's robot server"),
+            )
+        if driver == "realsense":
+            from d2ppo_core.drivers.realsense import RealSenseCamera
+
+            serial = self.text("serial", "", "serial number; empty: the only camera there is")
+            return RealSenseCamera(name=name, width=width, height=height, rate_hz=rate_hz, serial=serial)
+        raise ConfigError(f"parameter driver must be sim or realsense, got {driver!r}")
+
+    def _camera_info(self, driver: CameraDriver) -> CameraInfo:
+        k = driver.intrinsics()
+        info = CameraInfo(width=driver.width, height=driver.height, distortion_model="plumb_bob")
+        info.header.frame_id = f"{driver.name}_color_optical_frame"
+        info.d = [0.0] * 5
+        info.k = k.ravel()
+        info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+        info.p = [*k[0], 0.0, *k[1], 0.0, *k[2], 0.0]
+        return info
+
+    def _run(self) -> None:
+        driver, frame_id = self._driver, self._info.header.frame_id
+        while not self._stop.is_set():
+            try:
+                image, stamp_ns = driver.read(_READ_TIMEOUT_S)
+            except CameraError as error:
+                self.get_logger().warning(str(error), throttle_duration_sec=5.0)
+                continue
+            except Exception as error:  # a silent thread would look like a camera that stopped
+                self.failure = f"camera {driver.name!r} broke down: {type(error).__name__}: {error}"
+                self.get_logger().fatal(self.failure)
+                return
+            message = image_msg(image, stamp_ns, frame_id)
+            self._info.header.stamp = message.header.stamp
+            self._image_pub.publish(message)
+            self._info_pub.publish(self._info)
+
+
+def main() -> None:
+    """Run the node."""
+    sys.exit(run(CameraNode))
+
+
+if __name__ == "__main__":
+    main()

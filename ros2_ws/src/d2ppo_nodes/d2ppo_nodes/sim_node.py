@@ -1,0 +1,169 @@
+"""Sim node: one simulated world behind the robot's own wire protocol; it publishes `/clock` and the ground truth."""
+
+import sys
+import threading
+import time
+
+from rcl_interfaces.msg import ParameterDescriptor
+from rosgraph_msgs.msg import Clock
+from std_srvs.srv import SetBool
+
+from d2ppo_core.errors import WorldError
+from d2ppo_interfaces.msg import WorldState
+from d2ppo_interfaces.srv import ResetWorld, StepWorld
+from d2ppo_nodes.convert import time_msg
+from d2ppo_nodes.lifecycle import NEWEST, StackNode, run
+from sim.fci.gripper_server import GripperServer
+from sim.fci.robot_server import RobotServer
+from sim.snapshots import SnapshotPublisher
+from sim.tasks import task_named
+from sim.world import World
+
+_CLOCK_PERIOD_NS = 4_000_000
+_SWITCH_INTERVAL_S = 1e-4
+"""Python threads hand over this often: the 1 kHz loop must not wait for the services' thread."""
+
+
+class SimNode(StackNode):
+    """The world runs in a thread of its own; services reach it between two milliseconds."""
+
+    def __init__(self) -> None:
+        """Create the node unconfigured."""
+        super().__init__("sim")
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._server: RobotServer | None = None
+
+    def configure(self) -> None:
+        """Load the world, open the robot's ports and create the interfaces."""
+        address = self.text("robot_address", "127.0.0.1", "address of the robot and gripper servers (1337, 1338)")
+        task = task_named(self.text("task", "lift", "which world"))
+        seed = round(self.number("seed", 0.0, 0.0, 2.0**31, "seed of the first episode"))
+        rate_hz = self.number("frame_rate_hz", 20.0, 1.0, 100.0, "camera frames and ground truth per simulated second")
+        version = round(self.number("robot_version", 10.0, 5.0, 10.0, "robot server version: 10, or 5 as a Panda"))
+        world = World(task, seed)
+        self._server = RobotServer(
+            world,
+            address,
+            version=version,
+            gripper=GripperServer(world, address),
+            on_step=(self._publish_clock, self._publish_frame),
+            lockstep=self._flag("lockstep", True, "the world waits (bounded) for the client's command"),
+            real_time=self._flag("real_time", True, "never faster than real time; false: as fast as it goes"),
+        )
+        self._frame_period_ns = round(1e3 / rate_hz) * 1_000_000
+        self._snapshots = SnapshotPublisher(address)
+        self._clock_pub = self.create_publisher(Clock, "/clock", NEWEST)
+        self._state_pub = self.create_publisher(WorldState, "sim/state", NEWEST)
+        self._services = [
+            self.create_service(ResetWorld, "sim/reset_world", self._on_reset),
+            self.create_service(SetBool, "sim/set_pause", self._on_pause),
+            self.create_service(StepWorld, "sim/step", self._on_step),
+        ]
+        self.get_logger().info(f"world {task.name!r} serves robot version {version} on {address}")
+
+    def activate(self) -> None:
+        """Let simulated time run."""
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, name="world", daemon=True)
+        self._thread.start()
+
+    def deactivate(self) -> None:
+        """Stop simulated time."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def cleanup(self) -> None:
+        """Close the ports and the channel to the renderers."""
+        if self._server is None:
+            return
+        self._server.close()
+        self._server = None
+        self._snapshots.close()
+        for service in self._services:
+            self.destroy_service(service)
+        for publisher in (self._clock_pub, self._state_pub):
+            self.destroy_publisher(publisher)
+
+    def _flag(self, name: str, default: bool, description: str) -> bool:
+        if not self.has_parameter(name):
+            self.declare_parameter(name, default, ParameterDescriptor(description=description, read_only=True))
+        return bool(self.get_parameter(name).value)
+
+    def _run(self) -> None:
+        try:
+            self._server.serve(self._stop)
+        except Exception as error:  # a world that stands still is worse than a node that ends
+            self.failure = f"the world stopped: {type(error).__name__}: {error}"
+            self.get_logger().fatal(self.failure)
+
+    # --- every millisecond, in the world's thread ------------------------------------------------------------------
+
+    def _publish_clock(self, world: World) -> None:
+        if world.time_ns % _CLOCK_PERIOD_NS == 0:
+            self._clock_pub.publish(Clock(clock=time_msg(world.time_ns)))
+
+    def _publish_frame(self, world: World) -> None:
+        if world.time_ns % self._frame_period_ns != 0:
+            return
+        snapshot = world.snapshot()
+        self._snapshots.publish(snapshot)
+        statistics = self._server.statistics
+        state = WorldState(
+            task=world.task.name,
+            episode=world.episode,
+            seed=world.seed,
+            success=world.is_success(),
+            real_time_factor=statistics.real_time_factor,
+            commands_late=statistics.commands_late,
+            qpos=snapshot.qpos,
+        )
+        state.header.stamp = time_msg(snapshot.stamp_ns)
+        state.header.frame_id = "world"
+        self._state_pub.publish(state)
+
+    # --- services, in the executor's thread ------------------------------------------------------------------------
+
+    def _on_reset(self, request: ResetWorld.Request, response: ResetWorld.Response) -> ResetWorld.Response:
+        world = self._server.world
+        try:
+            self._server.call(lambda: world.reset_objects(request.seed))
+            response.success, response.message = True, f"seed {request.seed}"
+        except (TimeoutError, ValueError) as error:
+            response.success, response.message = False, f"cannot reset the world: {error or 'it does not answer'}"
+        response.episode = world.episode
+        return response
+
+    def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        try:
+            self._server.call(lambda: self._server.pause(request.data))
+            response.success, response.message = True, "paused" if request.data else "running"
+        except TimeoutError:
+            response.success, response.message = False, "the world does not answer"
+        return response
+
+    def _on_step(self, request: StepWorld.Request, response: StepWorld.Response) -> StepWorld.Response:
+        server, world = self._server, self._server.world
+        try:
+            until_ns = world.time_ns + request.milliseconds * 1_000_000
+            server.call(lambda: server.allow_steps(request.milliseconds))
+            give_up = time.monotonic() + 2.0 + request.milliseconds * 1e-2
+            while world.time_ns < until_ns and time.monotonic() < give_up:
+                time.sleep(1e-3)
+            response.success = world.time_ns >= until_ns
+            response.message = f"at {world.time_ns * 1e-9:.3f} s"
+        except (TimeoutError, WorldError) as error:
+            response.success, response.message = False, str(error) or "the world does not answer"
+        return response
+
+
+def main() -> None:
+    """Run the node."""
+    sys.exit(run(SimNode))
+
+
+if __name__ == "__main__":
+    main()
