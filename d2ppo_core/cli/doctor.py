@@ -1,0 +1,30 @@
+"""``d2ppo doctor``: is this machine ready to run a stack?"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from d2ppo_core.cli.up import parse_settings
+from d2ppo_core.doctor.examination import examine
+from d2ppo_core.doctor.finding import Status
+from d2ppo_core.stack.loader import load_stack
+
+COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
+
+
+@click.command()
+@click.option("--stack", default="sim", show_default=True, help="The stack to get ready for.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Argument of the stack; repeatable.")
+def doctor(stack: str, settings: tuple[str, ...]) -> None:
+    """Check everything that a stack needs; exit with 1 and the list of what fails."""
+    failures = []
+    for finding in examine(load_stack(stack, parse_settings(settings))):
+        mark = click.style(f"{finding.status.value:4}", fg=COLOURS[finding.status])
+        click.echo(f"{mark}  {finding.name:16}  {finding.text}")
+        if finding.status is Status.FAIL:
+            failures.append(finding.name)
+    if failures:
+        click.echo(f"d2ppo: not ready for stack {stack}: {', '.join(failures)}", err=True)
+        sys.exit(1)

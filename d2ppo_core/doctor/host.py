@@ -1,0 +1,67 @@
+"""The machine itself: Python, Debian packages, kernel, processor."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from d2ppo_core.doctor.finding import Finding, fail, ok, warn
+
+WANTED_PYTHON = ((3, 11), (3, 12))
+PACKAGE_LIST = Path(__file__).parents[2] / "tools" / "debian-packages.txt"
+MIN_CORES = 2
+
+
+def check_python(version: tuple[int, int] | None = None) -> Finding:
+    """The interpreter is one that the pinned wheels exist for."""
+    found = version or (sys.version_info.major, sys.version_info.minor)
+    text = f"Python {found[0]}.{found[1]}"
+    if found in WANTED_PYTHON:
+        return ok("Python", text)
+    return fail("Python", f"{text}, wanted 3.11; run: PYTHON=python3.11 make setup")
+
+
+def check_debian_packages(package_list: Path = PACKAGE_LIST) -> Finding:
+    """Every package of the list is installed."""
+    name = "Debian packages"
+    if shutil.which("dpkg-query") is None:
+        return warn(name, "this is no Debian or Ubuntu; install the equivalents of tools/debian-packages.txt")
+    if not package_list.is_file():
+        return warn(name, f"{package_list} is not there, nothing to compare with")
+    lines = [line.split() for line in package_list.read_text().splitlines()]
+    wanted = [words[0] for words in lines if words and not words[0].startswith("#")]
+    missing = [package for package in wanted if not is_installed(package)]
+    if missing:
+        return fail(name, f"missing: {' '.join(missing)}; run: tools/debian-packages.sh")
+    return ok(name, f"{len(wanted)} of {len(wanted)} installed")
+
+
+def is_installed(package: str) -> bool:
+    """Return whether dpkg knows the package as installed."""
+    command = ["dpkg-query", "-W", "-f", "${db:Status-Status}", package]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout == "installed"
+
+
+def check_realtime_kernel(release: Path = Path("/sys/kernel/realtime")) -> Finding:
+    """The kernel is a PREEMPT_RT one; without it a real robot may see late commands."""
+    name = "Real-time kernel"
+    if release.is_file() and release.read_text().strip() == "1" or "PREEMPT_RT" in platform.version():
+        return ok(name, platform.release())
+    return warn(name, f"{platform.release()} is not PREEMPT_RT: fine for simulation, install one for a real robot")
+
+
+def check_processor(governor: Path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")) -> Finding:
+    """Enough cores, and none that is slowed down to save power."""
+    name = "Processor"
+    cores = len(os.sched_getaffinity(0))
+    mode = governor.read_text().strip() if governor.is_file() else "unknown"
+    text = f"{cores} cores, frequency governor {mode}"
+    if cores < MIN_CORES:
+        return warn(name, f"{text}; {MIN_CORES} cores are needed to keep real time")
+    if mode == "powersave":
+        return warn(name, f"{text}; for steady timing run: cpupower frequency-set -g performance")
+    return ok(name, text)
