@@ -83,9 +83,9 @@ class World:
         self._motors[:] = tau_nm
         self.fingers.advance()
         mujoco.mj_step2(self.model, self.data)
+        self._estimate_external_torque()
         mujoco.mj_step1(self.model, self.data)
         self._steps += 1
-        self._estimate_external_torque()
 
     def reset_objects(self, seed: int) -> None:
         """Start an episode: the task's objects go to a start drawn with `seed`, the robot stays where it is."""
@@ -126,7 +126,8 @@ class World:
     def _estimate_external_torque(self) -> None:
         """Generalised contact forces on the arm, as the robot's momentum observer would see them.
 
-        Franka's sign: positive is what the robot exerts on its surroundings.
+        Franka's sign: positive is what the robot exerts on its surroundings. Forces and Jacobian belong together only
+        until the next mj_step1.
         """
         data = self.data
         rows = data.ne + data.nf + data.nl
