@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +27,8 @@ STOP_STEPS: tuple[tuple[signal.Signals, float], ...] = (
     (signal.SIGKILL, 2.0),
 )
 """Signal, then how long to wait for it in seconds."""
+
+ROS_LOG_PREFIX = re.compile(r"^\[[A-Z]+\] \[[0-9.]+\] \[[^\]]+\]: ")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -56,7 +59,9 @@ class NodeProcess:
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: StackLog) -> None:
         """Start the child."""
         self.name = name
-        self.last_lines: deque[str] = deque(maxlen=20)
+        self.last_lines: deque[str] = deque(maxlen=50)
+        self.ended_s: float | None = None
+        """Monotonic time at which the node closed its output, in practice when it ended; None before."""
         self._log = log
         parent_pid = os.getpid()
 
@@ -93,12 +98,14 @@ class NodeProcess:
         return self._popen.poll()
 
     def describe_death(self) -> str:
-        """Return one line: how the node ended and the last line that it printed."""
+        """Return one line: how the node ended, and its last error or else the last line that it printed."""
         code = self._popen.wait()
         self._pump.join(timeout=1.0)
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        lines = [line for line in self.last_lines if line.strip()]
-        return f"{self.name} {how}" + (f": {lines[-1].strip()}" if lines else "")
+        lines = [line.strip() for line in self.last_lines if line.strip()]
+        errors = [line for line in lines if line.startswith(("[ERROR]", "[FATAL]"))]
+        words = ROS_LOG_PREFIX.sub("", (errors or lines or [""])[-1])
+        return f"{self.name} {how}" + (f": {words}" if words else "")
 
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to the node and to what it started; nothing happens when all have ended."""
@@ -137,3 +144,4 @@ class NodeProcess:
             line = line.rstrip("\n")
             self.last_lines.append(line)
             self._log.write(self.name, line)
+        self.ended_s = time.monotonic()

@@ -124,16 +124,14 @@ class Stack:
         """
         if self._scratch is None:
             raise StackError(f"stack {self.description.name!r} does not run")
-        for node in self.description.nodes:
-            process = self.processes.get(node.name)
-            if process is None or process.exit_code is None:
-                continue
-            death = process.describe_death()
-            if node.required:
-                raise StackError(death)
-            if node.name not in self._reported:
-                self._reported.add(node.name)
-                self._log.write("stack", f"{death}; the stack goes on without it")
+        dead = [process for process in self.processes.values() if process.exit_code is not None]
+        required = {node.name for node in self.description.nodes if node.required}
+        for process in sorted(dead, key=lambda process: process.ended_s or time.monotonic()):
+            if process.name in required:  # the first one to die is the cause, the others follow
+                raise StackError(process.describe_death())
+            if process.name not in self._reported:
+                self._reported.add(process.name)
+                self._log.write("stack", f"{process.describe_death()}; the stack goes on without it")
 
     def wait(self, timeout_s: float) -> None:
         """Watch the nodes for ``timeout_s`` seconds.

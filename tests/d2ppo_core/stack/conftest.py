@@ -27,6 +27,17 @@ PROGRAMS = {
         print("the robot server went away", flush=True)
         sys.exit(3)
     """,
+    "talker": """
+        import time
+        print("[FATAL] [1795207122.71] [panda.arm_node]: no robot answers", flush=True)
+        print("cleaning up", flush=True)
+        raise SystemExit(1)
+    """,
+    "follower": """
+        import sys, time
+        time.sleep(0.2)
+        sys.exit("the other one is gone")
+    """,
     "parent": """
         import subprocess, sys, time
         child = subprocess.Popen([sys.executable, "-m", "probes.stubborn"])

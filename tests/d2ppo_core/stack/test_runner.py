@@ -51,6 +51,15 @@ def test_a_required_node_that_dies_is_named_with_its_exit_code_and_last_words(
     assert leftovers() == []
 
 
+def test_the_first_node_to_die_is_blamed_with_its_error_and_without_the_prefix_of_the_ros_log(
+    probes: Probes, wait_until: Until
+) -> None:
+    with Stack(load_stack(probes("follower", "talker"))) as stack:
+        assert wait_until(lambda: all(process.exit_code is not None for process in stack.processes.values()))
+        with pytest.raises(StackError, match="^talker ended with exit code 1: no robot answers$"):
+            stack.check()
+
+
 def test_a_node_killed_from_outside_is_reported_with_the_signal(probes: Probes, wait_until: Until) -> None:
     with Stack(load_stack(probes("steady"))) as stack:
         process = stack.processes["steady"]
