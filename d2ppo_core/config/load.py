@@ -47,9 +47,7 @@ def from_mapping(cls: type[T], mapping: Any, where: str = "") -> T:
     fields = [f.name for f in dataclasses.fields(typing.cast(Any, cls))]
     unknown = [str(key) for key in mapping if key not in fields]
     if unknown:
-        raise ConfigError(
-            f"{where or 'configuration'}: unknown key {', '.join(unknown)}; allowed: {', '.join(fields)}"
-        )
+        raise ConfigError(f"{where or 'configuration'}: unknown key {', '.join(unknown)}; allowed: {', '.join(fields)}")
     prefix = f"{where}." if where else ""
     values = {key: _convert(hints[key], value, prefix + key) for key, value in mapping.items()}
     try:

@@ -65,7 +65,7 @@ def chunk_actions(actions: npt.ArrayLike, lengths: Sequence[int], pred_horizon: 
     chunks = flat[np.minimum(wanted, last[:, None])]
     moving = np.arange(flat.shape[1]) % ACTIONS_PER_ARM != GRIPPER_INDEX
     chunks[(wanted > last[:, None])[..., None] & moving] = 0.0
-    return chunks
+    return np.asarray(chunks, dtype=np.float32)
 
 
 def state_vector(observations: dict[str, npt.NDArray[Any]], keys: Sequence[str]) -> npt.NDArray[np.float32]:

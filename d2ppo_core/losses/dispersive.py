@@ -33,7 +33,7 @@ def _log_mean_exp(logits: Tensor) -> Tensor:
 
 
 def infonce_l2(z: Tensor, temperature: float = 0.5, *, per_dimension: bool = True) -> Tensor:
-    """log mean_ij exp(-d_ij / temperature), d the squared distance per dimension; in [-log B, 0].
+    """Log mean_ij exp(-d_ij / temperature), d the squared distance per dimension; in [-log B, 0].
 
     Without the division by D (`per_dimension=False`, as published) ordinary features sit at the floor -log B,
     where the gradient is zero.
@@ -43,7 +43,7 @@ def infonce_l2(z: Tensor, temperature: float = 0.5, *, per_dimension: bool = Tru
 
 
 def infonce_cosine(z: Tensor, temperature: float = 0.5) -> Tensor:
-    """log mean_ij exp(cos(z_i, z_j) / temperature); at most 1 / temperature (all features parallel)."""
+    """Log mean_ij exp(cos(z_i, z_j) / temperature); at most 1 / temperature (all features parallel)."""
     with torch.autocast(z.device.type, enabled=False):
         unit = F.normalize(_features(z), dim=1)
         return _log_mean_exp(unit @ unit.T / temperature)

@@ -52,9 +52,7 @@ class DiffusionPolicy(nn.Module):
         self.pred_horizon, self.action_dim = pred_horizon, action_dim
         self.num_train_steps = num_train_steps
         self.steps = ddim_steps(num_train_steps, num_denoising_steps)
-        self.register_buffer(
-            "alpha_bar", torch.from_numpy(cosine_alpha_bar(num_train_steps)).float(), persistent=False
-        )
+        self.register_buffer("alpha_bar", torch.from_numpy(cosine_alpha_bar(num_train_steps)).float(), persistent=False)
 
     def encode(self, state: Tensor, images: Tensor | None) -> Tensor:
         """Observation (B, Ds), images (B, Ncam, H, W, 3) or None -> condition (B, C)."""

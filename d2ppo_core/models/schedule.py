@@ -20,7 +20,7 @@ def cosine_alpha_bar(num_train_steps: int) -> NDArray[np.float64]:
         return math.cos((t / num_train_steps + _OFFSET) / (1 + _OFFSET) * math.pi / 2) ** 2
 
     betas = [min(1 - share(t + 1) / share(t), _MAX_BETA) for t in range(num_train_steps)]
-    return np.cumprod(1 - np.asarray(betas, dtype=np.float64))
+    return np.asarray(np.cumprod(1 - np.asarray(betas)), dtype=np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)

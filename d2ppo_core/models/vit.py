@@ -57,7 +57,8 @@ class OverlapStem(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """uint8 (B, H, W, 3) -> tokens (B, N, D)."""
         pixels = images.permute(0, 3, 1, 2).to(self.first.weight.dtype) / 255 - 0.5
-        return self.second(F.relu(self.first(pixels))).flatten(2).transpose(1, 2)
+        grid: Tensor = self.second(F.relu(self.first(pixels)))
+        return grid.flatten(2).transpose(1, 2)
 
 
 class Block(nn.Module):
@@ -82,7 +83,8 @@ class Block(nn.Module):
         scores = (q * (width // self.heads) ** -0.5) @ k.transpose(-1, -2)
         attended = (scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, count, width)
         tokens = tokens + self.merge(attended)
-        return tokens + self.mlp_out(F.gelu(self.mlp_in(self.norm_mlp(tokens))))
+        out: Tensor = tokens + self.mlp_out(F.gelu(self.mlp_in(self.norm_mlp(tokens))))
+        return out
 
 
 class Vit(nn.Module):
@@ -124,7 +126,7 @@ class SpatialEmbedding(nn.Module):
 
     def forward(self, tokens: Tensor, state: Tensor) -> Tensor:
         """(B, N, D) and (B, Ds) -> (B, features)."""
-        places, proprio = self.mix.weight.split([self.num_tokens, state.shape[-1]], dim=1)
+        places, proprio = self.mix.weight[:, : self.num_tokens], self.mix.weight[:, self.num_tokens :]
         mixed = F.linear(tokens.transpose(1, 2), places) + F.linear(state, proprio, self.mix.bias)[:, None]
         return (self.weight * F.relu(self.norm(mixed))).sum(1)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +14,9 @@ _EPOCH_STREAM, _STEP_STREAM = 1, 2
 
 
 def _generator(seed: int, stream: int, index: int) -> torch.Generator:
-    return torch.Generator().manual_seed((seed * 4 + stream) * 2**40 + index)
+    # torch's CPU generator looks at 32 bits of its seed only, so the triple has to be hashed into them.
+    (mixed,) = np.random.SeedSequence((seed, stream, index)).generate_state(1)
+    return torch.Generator().manual_seed(int(mixed))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,9 +79,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(
         config=from_mapping(PretrainConfig, payload["config"]),
         normalizer=Normalizer.from_mapping(payload["normalizer"]),
-        shapes=Shapes(
-            state_dim=state_dim, action_dim=action_dim, num_cameras=num_cameras, image_hw=(height, width)
-        ),
+        shapes=Shapes(state_dim=state_dim, action_dim=action_dim, num_cameras=num_cameras, image_hw=(height, width)),
         low_dim_sizes=tuple(payload["low_dim_sizes"]),
         dataset=payload["dataset"],
         code=payload["code"],

@@ -30,7 +30,7 @@ class MetricsWriter:
     def __init__(self, folder: Path, start_step: int) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step + 1)  # type: ignore[no-untyped-call]
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step + 1)
         self.path = folder / FILE_NAME
         kept = self._rows_until(start_step)
         temporary = self.path.with_suffix(".tmp")
@@ -53,11 +53,13 @@ class MetricsWriter:
         self._csv.writerow({"step": step, **{name: f"{value:.6g}" for name, value in scalars.items()}})
         self._file.flush()
         for name, value in scalars.items():
-            self._board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+            self._board.add_scalar(name, value, step)
 
     def __enter__(self) -> "MetricsWriter":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
-        self._board.close()  # type: ignore[no-untyped-call]
+        self._board.close()

@@ -180,8 +180,8 @@ class Trainer:
 
 def _fixed(config: PretrainConfig) -> PretrainConfig:
     """The part of a configuration that must not change between the calls of a run."""
-    free = dict.fromkeys(("threads", "log_every", "validate_every"), 1)
-    return replace(config, optim=replace(config.optim, **free, checkpoint_every_s=0.0))
+    optim = replace(config.optim, threads=1, log_every=1, validate_every=1, checkpoint_every_s=0.0)
+    return replace(config, optim=optim)
 
 
 def pretrain(config: PretrainConfig, data: Path, out: Path, *, resume: bool = False, progress: bool = True) -> Outcome:
@@ -215,8 +215,8 @@ def _loop(trainer: Trainer, out: Path, *, progress: bool) -> Outcome:
             try:
                 scalars = trainer.train_step(detailed=(trainer.step + 1) % optim.log_every == 0)
             except TrainingError as error:
-                kept = f"step {load_checkpoint(out).step} is in {out / FILE_NAME}" if (out / FILE_NAME).exists() else "none"
-                raise TrainingError(f"{error}; last good checkpoint: {kept}") from error
+                saved = f"step {load_checkpoint(out).step} is in {out}" if (out / FILE_NAME).exists() else "none"
+                raise TrainingError(f"{error}; last good checkpoint: {saved}") from error
             now_s = time.monotonic()
             trainer.elapsed_s = now_s - started_s
             durations_s.append(now_s - began_s)

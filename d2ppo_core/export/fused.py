@@ -1,0 +1,216 @@
+"""The sampler rewritten for one observation: the same function, a fraction of the arithmetic.
+
+All rewrites are algebraically exact and folded in float64:
+
+- the condition's and the time step's share of the input layer leave the loop (one product for all K steps);
+- scheduler arithmetic becomes two constants per step;
+- `output(early + residual_out(a))` collapses into one matrix per operand, without the hidden_dim x hidden_dim one;
+- Mish needs one exponential: x tanh(log(1 + e^x)) = x - 2x / ((1 + e^x)^2 + 1);
+- pixel scaling goes into the first convolution, the attention scale into q, the positions into the stem's bias.
+"""
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from d2ppo_core.data.normalizer import Normalizer
+from d2ppo_core.models.diffusion import DiffusionPolicy
+from d2ppo_core.models.mlp import Denoiser
+from d2ppo_core.models.vit import Block, ImageEncoder, PlainStem, SpatialEmbedding, Vit, cut_patches
+
+
+def mish(x: Tensor) -> Tensor:
+    """Mish by one exponential; where it overflows the fraction is 0, as it should be."""
+    grown = 1 + torch.exp(x)
+    return x - (x + x) / (grown * grown + 1)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.detach().double()
+
+
+class _Folded(nn.Module):
+    """A module whose constants are float32 copies of float64 results."""
+
+    def _fold(self, name: str, value: Tensor) -> None:
+        self.register_buffer(name, value.detach().float().contiguous().clone())
+
+
+class FusedStem(_Folded):
+    """Raw pixels to tokens with positions; the scaling of [0, 255] to [-0.5, 0.5] is part of the weights."""
+
+    weight: Tensor
+    bias: Tensor
+    second_weight: Tensor
+    second_bias: Tensor
+
+    def __init__(self, vit: Vit) -> None:
+        super().__init__()
+        position = _wide(vit.position)
+        self.plain = isinstance(vit.stem, PlainStem)
+        if isinstance(vit.stem, PlainStem):
+            weight = _wide(vit.stem.patch.weight)
+            self._fold("weight", weight.T / 255)
+            self._fold("bias", _wide(vit.stem.patch.bias) - 0.5 * weight.sum(1) + position)
+        else:
+            weight = _wide(vit.stem.first.weight)
+            self._fold("weight", weight / 255)
+            self._fold("bias", _wide(cast(Tensor, vit.stem.first.bias)) - 0.5 * weight.sum((1, 2, 3)))
+            self._fold("second_weight", _wide(vit.stem.second.weight))
+            self._fold("second_bias", _wide(cast(Tensor, vit.stem.second.bias)) + position)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 (Ncam, H, W, 3) -> tokens (Ncam, N, D)."""
+        if self.plain:
+            return cut_patches(images).float() @ self.weight + self.bias
+        first = F.relu(F.conv2d(images.permute(0, 3, 1, 2).float(), self.weight, self.bias, stride=4))
+        return F.conv2d(first, self.second_weight, stride=2).flatten(2).transpose(1, 2) + self.second_bias
+
+
+class FusedBlock(_Folded):
+    """Transformer block with the attention scale inside q."""
+
+    qkv_weight: Tensor
+    qkv_bias: Tensor
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.block = block
+        width = block.merge.in_features
+        scale = torch.ones(3 * width, dtype=torch.float64)
+        scale[:width] = (width // block.heads) ** -0.5
+        self._fold("qkv_weight", (_wide(block.qkv.weight) * scale[:, None]).T)
+        self._fold("qkv_bias", _wide(block.qkv.bias) * scale)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(Ncam, N, D) -> (Ncam, N, D)."""
+        block = self.block
+        batch, count, width = tokens.shape
+        qkv = block.norm_attention(tokens) @ self.qkv_weight + self.qkv_bias
+        q, k, v = qkv.reshape(batch, count, 3, block.heads, width // block.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        attended = ((q @ k.transpose(-1, -2)).softmax(-1) @ v).transpose(1, 2).reshape(batch, count, width)
+        tokens = tokens + block.merge(attended)
+        out: Tensor = tokens + block.mlp_out(F.gelu(block.mlp_in(block.norm_mlp(tokens))))
+        return out
+
+
+class FusedEmbedding(_Folded):
+    """Spatial embedding of one camera without batch dimension."""
+
+    places: Tensor
+    proprio: Tensor
+    bias: Tensor
+
+    def __init__(self, embedding: SpatialEmbedding) -> None:
+        super().__init__()
+        self.norm, self.weight = embedding.norm, embedding.weight
+        mix = _wide(embedding.mix.weight)
+        self._fold("places", mix[:, : embedding.num_tokens].T)
+        self._fold("proprio", mix[:, embedding.num_tokens :].T)
+        self._fold("bias", _wide(embedding.mix.bias))
+
+    def forward(self, tokens: Tensor, state: Tensor) -> Tensor:
+        """(N, D) and (1, Ds) -> (1, features)."""
+        mixed = tokens.t() @ self.places + (state @ self.proprio + self.bias)
+        return (self.weight * F.relu(self.norm(mixed))).sum(0, keepdim=True)
+
+
+class FusedImageEncoder(nn.Module):
+    """Image encoder for one observation."""
+
+    def __init__(self, encoder: ImageEncoder) -> None:
+        super().__init__()
+        self.stem = FusedStem(encoder.vit)
+        self.blocks = nn.Sequential(*[FusedBlock(cast(Block, block)) for block in encoder.vit.blocks])
+        self.norm = encoder.vit.norm
+        self.embeddings = nn.ModuleList(FusedEmbedding(cast(SpatialEmbedding, e)) for e in encoder.embeddings)
+
+    def forward(self, state: Tensor, images: Tensor) -> Tensor:
+        """Normalised state (1, Ds) and uint8 (1, Ncam, H, W, 3) -> features (1, C)."""
+        tokens = self.norm(self.blocks(self.stem(images[0])))
+        seen = [embed(tokens[i], state) for i, embed in enumerate(self.embeddings)]
+        return torch.cat([*seen, state], dim=-1)
+
+
+class FusedSampler(_Folded):
+    """All K denoising steps, unrolled, for one observation.
+
+    `[early | skip] = condition part + time part + x part`, where `skip` is what the input layer contributes to the
+    predicted noise through the residual connection.
+    """
+
+    condition_part: Tensor
+    time_part: Tensor
+    x_part: Tensor
+    inner_weight: Tensor
+    inner_bias: Tensor
+    tail: Tensor
+
+    def __init__(self, policy: DiffusionPolicy) -> None:
+        super().__init__()
+        net: Denoiser = policy.denoiser
+        self.steps, self.hidden_dim = policy.steps, net.hidden_dim
+        weight, out = _wide(net.input.weight), _wide(net.output.weight)
+        x_in, condition_in = weight[:, : net.chunk_dim], weight[:, -net.condition_dim :]
+        time_in = weight[:, net.chunk_dim : -net.condition_dim]
+        with torch.no_grad():
+            times = torch.tensor([step.t for step in self.steps])
+            early = _wide(net.time(times)) @ time_in.T + _wide(net.input.bias)
+        skip = early @ out.T + out @ _wide(net.residual_out.bias) + _wide(net.output.bias)
+        self._fold("condition_part", torch.cat([condition_in.T, condition_in.T @ out.T], dim=1))
+        self._fold("time_part", torch.cat([early, skip], dim=1))
+        self._fold("x_part", torch.cat([x_in.T, x_in.T @ out.T], dim=1))
+        self._fold("inner_weight", _wide(net.residual_in.weight).T)
+        self._fold("inner_bias", _wide(net.residual_in.bias))
+        self._fold("tail", (out @ _wide(net.residual_out.weight)).T)
+
+    def forward(self, condition: Tensor, x: Tensor) -> Tensor:
+        """(1, C) and noise (1, Tp*Da) -> normalised actions (1, Tp*Da)."""
+        base = condition @ self.condition_part + self.time_part
+        for k, step in enumerate(self.steps):
+            mixed = torch.addmm(base[k : k + 1], x, self.x_part)
+            early, skip = mixed[:, : self.hidden_dim], mixed[:, self.hidden_dim :]
+            inner = mish(torch.addmm(self.inner_bias, mish(early), self.inner_weight))
+            eps = torch.addmm(skip, inner, self.tail)
+            x = _ddim(x, eps, step.alpha_bar, step.alpha_bar_next, step.direction)
+        return x
+
+
+def _ddim(x: Tensor, eps: Tensor, alpha_bar: float, alpha_bar_next: float, direction: float) -> Tensor:
+    """x0 = clip(a x - b eps); x' = c x0 + d x, with the recomputed noise eliminated."""
+    signal, noise = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
+    x0 = ((1 / signal) * x - (noise / signal) * eps).clamp(-1, 1)
+    from_x = direction / noise
+    from_x0 = math.sqrt(alpha_bar_next) - from_x * signal
+    return from_x0 * x0 if from_x == 0 else from_x0 * x0 + from_x * x
+
+
+class FusedPolicy(_Folded):
+    """Raw observation and noise in, raw actions out: what the bundle's graph computes."""
+
+    state_center: Tensor
+    state_half: Tensor
+    action_center: Tensor
+    action_half: Tensor
+
+    def __init__(self, policy: DiffusionPolicy, normalizer: Normalizer) -> None:
+        super().__init__()
+        if any(step.sigma for step in policy.steps):
+            raise ValueError("only samplers without added noise (eta = 0) can be fused")
+        encoder = policy.encoder
+        self.encoder = FusedImageEncoder(encoder) if isinstance(encoder, ImageEncoder) else None
+        self.sampler = FusedSampler(policy)
+        self.register_buffer("state_center", torch.from_numpy(normalizer.state.center))
+        self.register_buffer("state_half", torch.from_numpy(normalizer.state.half))
+        self.register_buffer("action_center", torch.from_numpy(normalizer.action.center))
+        self.register_buffer("action_half", torch.from_numpy(normalizer.action.half))
+
+    def forward(self, state: Tensor, noise: Tensor, images: Tensor | None = None) -> Tensor:
+        """State (1, Ds), noise (1, Tp, Da), images uint8 (1, Ncam, H, W, 3) -> actions (1, Tp, Da)."""
+        state = (state - self.state_center) / self.state_half
+        condition = state if self.encoder is None else self.encoder(state, images)
+        actions: Tensor = self.sampler(condition, noise.flatten(1)).reshape(noise.shape)
+        return actions * self.action_half + self.action_center

@@ -1,0 +1,204 @@
+"""From a finished run to a verified bundle: trace the fused policy, gate it, describe it, write it."""
+
+import logging
+import warnings
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from d2ppo_core.bundle import ActionSpec, Golden, Manifest, ObservationSpec, write_bundle
+from d2ppo_core.config import PretrainConfig, to_mapping
+from d2ppo_core.data.windows import load_windows
+from d2ppo_core.errors import ExportError
+from d2ppo_core.export.fused import FusedPolicy
+from d2ppo_core.export.parity import ParityReport, check_parity, dataset_inputs, open_session, random_inputs
+from d2ppo_core.models.build import build_policy
+from d2ppo_core.models.diffusion import SAMPLER, DiffusionPolicy
+from d2ppo_core.pretrain.checkpoint import Checkpoint, load_checkpoint
+from d2ppo_core.pretrain.provenance import git_commit
+
+OPSET = 20
+_GOLDEN_SEED = 2_024
+_PARITY_SEED = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What an export produced."""
+
+    folder: Path
+    bundle_hash: str
+    parity: ParityReport
+    size_bytes: int
+
+
+def averaged_policy(saved: Checkpoint) -> DiffusionPolicy:
+    """The policy of a checkpoint with its averaged weights, frozen."""
+    policy = build_policy(saved.config, saved.shapes)
+    policy.load_state_dict(saved.ema, strict=True)
+    return policy.eval().requires_grad_(False)
+
+
+def to_onnx(fused: FusedPolicy, saved: Checkpoint) -> bytes:
+    """Trace the policy into one graph with inputs `state`, `images` (image policies) and `noise`."""
+    shapes = saved.shapes
+    state = torch.zeros(1, shapes.state_dim)
+    noise = torch.zeros(1, saved.config.data.pred_horizon, shapes.action_dim)
+    arguments: tuple[torch.Tensor, ...] = (state, noise)
+    names = ["state", "noise"]
+    if shapes.num_cameras:
+        arguments = (*arguments, torch.zeros(1, shapes.num_cameras, *shapes.image_hw, 3, dtype=torch.uint8))
+        names.append("images")
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            fused.eval(),
+            arguments,
+            input_names=names,
+            output_names=["actions"],
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:
+        raise ExportError("torch.onnx returned no program")
+    model = program.model_proto
+    for node in model.graph.node:  # source locations of this machine have no place in a bundle
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in chain(model.graph.value_info, model.graph.input, model.graph.output, model.graph.initializer):
+        del value.metadata_props[:]
+        value.doc_string = ""
+    del model.graph.metadata_props[:]
+    del model.metadata_props[:]
+    return bytes(model.SerializeToString())
+
+
+def _unit(key: str) -> tuple[str, str]:
+    """Unit and frame of one of robomimic's low-dimensional observations."""
+    if key.endswith("_quat"):
+        return "1 (xyzw, sign canonical)", "world"
+    if key.endswith("gripper_qpos"):
+        return "m", "hand"
+    return "m", "world"
+
+
+def _observations(saved: Checkpoint) -> tuple[ObservationSpec, ...]:
+    data, shapes = saved.config.data, saved.shapes
+    low_dim = [
+        ObservationSpec(key=key, shape=(size,), dtype="float32", unit=_unit(key)[0], frame=_unit(key)[1])
+        for key, size in zip(data.low_dim_keys, saved.low_dim_sizes, strict=True)
+    ]
+    images = [
+        ObservationSpec(
+            key=key,
+            shape=(*shapes.image_hw, 3),
+            dtype="uint8",
+            unit="RGB 0..255",
+            frame=key.removesuffix("_image"),
+            camera=key.removesuffix("_image"),
+        )
+        for key in data.image_keys
+    ]
+    return (*low_dim, *images)
+
+
+def _translation(offset_m: tuple[float, ...]) -> tuple[float, ...]:
+    transform = np.eye(4)
+    transform[:3, 3] = offset_m
+    return tuple(float(v) for v in transform.ravel())
+
+
+def config_hash(config: PretrainConfig) -> str:
+    """SHA-256 over the resolved configuration."""
+    return sha256(yaml.safe_dump(to_mapping(config)).encode()).hexdigest()
+
+
+def make_manifest(saved: Checkpoint, parity: ParityReport, extra: dict[str, Any]) -> Manifest:
+    """The bundle's contract and where it comes from; `extra` joins the provenance."""
+    config = saved.config
+    provenance = {
+        "config": to_mapping(config),
+        "config_sha256": config_hash(config),
+        "dataset": saved.dataset,
+        "training": {
+            "seed": config.seed,
+            "steps": saved.step,
+            "elapsed_s": round(saved.elapsed_s, 1),
+            "threads": config.optim.threads,
+            **saved.code,
+        },
+        "export": {
+            "commit": git_commit(),
+            "torch": version("torch"),
+            "onnx": version("onnx"),
+            "onnxruntime": version("onnxruntime"),
+            "opset": OPSET,
+            "parity_samples": parity.samples,
+            "parity_max_deviation": float(f"{parity.max_deviation:.3g}"),
+        },
+        **extra,
+    }
+    return Manifest(
+        name=config.name,
+        task=config.task,
+        observations=_observations(saved),
+        action=ActionSpec(dim=saved.shapes.action_dim, control_hz=config.deploy.control_hz),
+        pred_horizon=config.data.pred_horizon,
+        action_horizon=config.data.action_horizon,
+        num_denoising_steps=config.model.num_denoising_steps,
+        sampler=SAMPLER,
+        T_world_base=_translation(config.deploy.base_position_m),
+        T_ee_site=_translation(config.deploy.ee_site_offset_m),
+        provenance=provenance,
+    )
+
+
+def export_run(
+    run: Path, out: Path, *, data: Path | None = None, samples: int = 200, extra: dict[str, Any] | None = None
+) -> Exported:
+    """Export the averaged policy of a run as a bundle.
+
+    Args:
+        run: folder with `checkpoint.pt`.
+        out: folder of the bundle; replaced when it exists.
+        data: dataset from which half of the parity samples and the golden example come; None takes random ones.
+        samples: number of parity samples.
+        extra: joins the manifest's provenance (measured success, say).
+
+    Raises:
+        ExportError: the graph deviates from the torch sampler.
+        TrainingError: there is no checkpoint.
+        DataError: the dataset does not fit.
+    """
+    saved = load_checkpoint(run)
+    torch.set_num_threads(1)
+    policy = averaged_policy(saved)
+    onnx = to_onnx(FusedPolicy(policy, saved.normalizer), saved)
+    session = open_session(onnx)
+    shapes = saved.shapes
+    image_shape = (shapes.num_cameras, *shapes.image_hw, 3) if shapes.num_cameras else None
+    drawn = random_inputs(policy, saved.normalizer, image_shape, samples, _PARITY_SEED)
+    example = next(random_inputs(policy, saved.normalizer, image_shape, 1, _GOLDEN_SEED))
+    if data is not None:
+        windows, _ = load_windows(data, saved.config.data)
+        half = samples // 2
+        drawn = chain(
+            random_inputs(policy, saved.normalizer, image_shape, samples - half, _PARITY_SEED),
+            dataset_inputs(policy, windows, half, _PARITY_SEED),
+        )
+        example = next(dataset_inputs(policy, windows, 1, _GOLDEN_SEED))
+    parity = check_parity(session, policy, saved.normalizer, drawn)
+    actions = session.run(["actions"], example)[0]
+    manifest = make_manifest(saved, parity, extra or {})
+    bundle_hash = write_bundle(out, onnx=onnx, manifest=manifest, golden=Golden(inputs=example, actions=actions))
+    return Exported(folder=out, bundle_hash=bundle_hash, parity=parity, size_bytes=len(onnx))

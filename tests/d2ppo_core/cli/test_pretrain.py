@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from d2ppo_core.bundle import load_bundle
+from d2ppo_core.cli.export import export
+from d2ppo_core.cli.pretrain import pretrain
+from d2ppo_core.errors import ConfigError, D2ppoError
+
+SMALL = ["optim.steps=2", "optim.batch_size=8", "optim.warmup_steps=1", "model.hidden_dim=16"]
+
+
+def arguments(dataset: Path, out: Path, *more: str) -> list[str]:
+    sets = [item for value in SMALL for item in ("--set", value)]
+    return ["lift_state", "--data", str(dataset), "--out", str(out), *sets, *more]
+
+
+def test_a_run_trains_resumes_and_exports(dataset: Path, tmp_path: Path) -> None:
+    runner, run, bundle = CliRunner(), tmp_path / "run", tmp_path / "bundle"
+    first = runner.invoke(pretrain, arguments(dataset, run), catch_exceptions=False)
+    assert first.exit_code == 0 and "finished at step 2" in first.output
+    again = runner.invoke(pretrain, arguments(dataset, run, "--resume"), catch_exceptions=False)
+    assert "finished at step 2" in again.output
+    note = tmp_path / "note.yaml"
+    note.write_text("success: {rate: 0.9}\n")
+    options = [str(run), "--out", str(bundle), "--samples", "3", "--note", str(note)]
+    done = runner.invoke(export, options, catch_exceptions=False)
+    assert done.exit_code == 0 and "over 3 samples" in done.output
+    assert load_bundle(bundle).manifest.provenance["success"] == {"rate": 0.9}
+
+
+def test_an_unknown_key_is_a_users_error(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="optim: unknown key stepz"):
+        CliRunner().invoke(pretrain, arguments(dataset, tmp_path, "--set", "optim.stepz=1"), catch_exceptions=False)
+
+
+def test_a_missing_dataset_is_a_users_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(D2ppoError, match=r"missing\.hdf5"):
+        CliRunner().invoke(pretrain, arguments(tmp_path / "missing.hdf5", tmp_path / "run"), catch_exceptions=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_note_must_be_a_mapping(tmp_path: Path) -> None:
+    (tmp_path / "note.yaml").write_text("- 1\n")
+    options = [str(tmp_path), "--out", str(tmp_path / "b"), "--note", str(tmp_path / "note.yaml")]
+    with pytest.raises(ConfigError, match="wanted a mapping"):
+        CliRunner().invoke(export, options, catch_exceptions=False)

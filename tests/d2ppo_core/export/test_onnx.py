@@ -1,0 +1,126 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from d2ppo_core.bundle import load_bundle
+from d2ppo_core.config import PretrainConfig
+from d2ppo_core.errors import ExportError, TrainingError
+from d2ppo_core.export.fused import FusedPolicy, mish
+from d2ppo_core.export.onnx import averaged_policy, export_run, to_onnx
+from d2ppo_core.export.parity import TOLERANCE, check_parity, open_session, random_inputs, reference_actions
+from d2ppo_core.pretrain.checkpoint import Checkpoint, load_checkpoint
+from d2ppo_core.pretrain.trainer import pretrain
+from d2ppo_core.runtime.policy import Policy
+
+VARIANTS = {
+    "state": {"images": False},
+    "plain": {"images": True},
+    "overlap": {"images": True, "model": {"stem": "overlap", "vit_depth": 2}},
+}
+
+
+@pytest.fixture(scope="module")
+def runs(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {}
+
+
+@pytest.fixture(params=VARIANTS)
+def run(
+    request: pytest.FixtureRequest,
+    runs: dict[str, Path],
+    dataset: Path,
+    tiny_config: Callable[..., PretrainConfig],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A short run of each kind, trained once."""
+    name = request.param
+    if name not in runs:
+        runs[name] = tmp_path_factory.mktemp(name)
+        config = tiny_config(optim={"steps": 30, "lr": 3e-3}, **VARIANTS[name])
+        pretrain(config, dataset, runs[name], progress=False)
+    return runs[name]
+
+
+@pytest.fixture
+def state_run(dataset: Path, tiny_config: Callable[..., PretrainConfig], tmp_path: Path) -> Path:
+    pretrain(tiny_config(optim={"steps": 3}), dataset, tmp_path / "run", progress=False)
+    return tmp_path / "run"
+
+
+def image_shape(saved: Checkpoint) -> tuple[int, ...] | None:
+    shapes = saved.shapes
+    return (shapes.num_cameras, *shapes.image_hw, 3) if shapes.num_cameras else None
+
+
+def test_mish_by_one_exponential_is_mish_and_survives_overflow() -> None:
+    x = torch.linspace(-200, 200, 4001)
+    torch.testing.assert_close(mish(x), torch.nn.functional.mish(x), atol=2e-6, rtol=1e-5)
+
+
+def test_the_exported_graph_equals_the_torch_sampler(run: Path) -> None:
+    saved = load_checkpoint(run)
+    policy = averaged_policy(saved)
+    session = open_session(to_onnx(FusedPolicy(policy, saved.normalizer), saved))
+    for inputs in random_inputs(policy, saved.normalizer, image_shape(saved), 20, seed=0):
+        raw = session.run(["actions"], inputs)[0]
+        wanted = saved.normalizer.action.denormalize(reference_actions(policy, saved.normalizer, inputs))
+        np.testing.assert_allclose(raw, wanted, atol=TOLERANCE)
+        np.testing.assert_array_equal(raw, session.run(["actions"], inputs)[0])
+
+
+def test_a_bundle_loads_in_the_runtime_and_describes_itself(run: Path, dataset: Path, tmp_path: Path) -> None:
+    done = export_run(run, tmp_path / "bundle", data=dataset, samples=8, extra={"success": {"episodes": 3}})
+    bundle = load_bundle(tmp_path / "bundle")
+    policy = Policy(bundle)
+    golden = bundle.golden
+    np.testing.assert_array_equal(policy.infer(golden.inputs), golden.actions[0])
+    manifest = bundle.manifest
+    assert bundle.hash == done.bundle_hash and done.parity.samples == 8
+    assert manifest.input_shapes == {name: value.shape for name, value in golden.inputs.items()}
+    assert manifest.T_world_base[3::4][:3] == (-0.56, 0.0, 0.912)
+    assert manifest.provenance["dataset"]["num_episodes"] == 6
+    assert manifest.provenance["training"]["steps"] == 30
+    assert manifest.provenance["success"] == {"episodes": 3}
+
+
+def test_averaged_weights_are_the_ones_exported(run: Path) -> None:
+    saved = load_checkpoint(run)
+    exported = dict(averaged_policy(saved).named_parameters())
+    assert all(torch.equal(exported[name], value) for name, value in saved.ema.items())
+    assert any(not torch.equal(exported[name], saved.model[name]) for name in exported)
+
+
+def test_the_graph_names_no_place_of_this_machine(state_run: Path) -> None:
+    saved = load_checkpoint(state_run)
+    raw = to_onnx(FusedPolicy(averaged_policy(saved), saved.normalizer), saved)
+    assert str(Path.cwd()).encode() not in raw
+    onnx.checker.check_model(onnx.load_from_string(raw))
+
+
+def test_a_graph_that_deviates_is_refused(state_run: Path) -> None:
+    saved = load_checkpoint(state_run)
+    policy = averaged_policy(saved)
+    session = open_session(to_onnx(FusedPolicy(policy, saved.normalizer), saved))
+    with torch.no_grad():
+        policy.denoiser.output.bias.add_(1e-3)
+    samples = random_inputs(policy, saved.normalizer, None, 5, seed=0)
+    with pytest.raises(ExportError, match="deviates by .* in sample 1, wanted at most 5e-06"):
+        check_parity(session, policy, saved.normalizer, samples)
+
+
+def test_a_gate_without_samples_is_no_gate(state_run: Path) -> None:
+    saved = load_checkpoint(state_run)
+    policy = averaged_policy(saved)
+    session = open_session(to_onnx(FusedPolicy(policy, saved.normalizer), saved))
+    with pytest.raises(ExportError, match="at least one sample"):
+        check_parity(session, policy, saved.normalizer, iter(()))
+
+
+def test_exporting_nothing_says_how_to_train(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="d2ppo pretrain"):
+        export_run(tmp_path, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()

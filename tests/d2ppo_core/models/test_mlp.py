@@ -1,0 +1,36 @@
+import pytest
+import torch
+
+from d2ppo_core.models.mlp import Denoiser, TimeEmbedding
+
+
+@pytest.fixture
+def denoiser() -> Denoiser:
+    torch.manual_seed(0)
+    return Denoiser(chunk_dim=28, condition_dim=9, hidden_dim=64, time_dim=16)
+
+
+def test_noise_has_the_shape_of_the_chunk_and_taps_the_hidden_width(denoiser: Denoiser) -> None:
+    eps, taps = denoiser(torch.randn(5, 28), torch.arange(5), torch.randn(5, 9))
+    assert eps.shape == (5, 28)
+    assert {name: tuple(tap.shape) for name, tap in taps.items()} == dict.fromkeys(("early", "mid", "late"), (5, 64))
+
+
+def test_taps_are_three_different_tensors_and_none_is_the_output(denoiser: Denoiser) -> None:
+    eps, taps = denoiser(torch.randn(5, 28), torch.arange(5), torch.randn(5, 9))
+    assert not torch.equal(taps["mid"], taps["late"]) and not torch.equal(taps["early"], taps["late"])
+    torch.testing.assert_close(denoiser.output(taps["late"]), eps)
+
+
+def test_noise_depends_on_chunk_time_and_condition(denoiser: Denoiser) -> None:
+    x, t, condition = torch.randn(1, 28), torch.tensor([3]), torch.randn(1, 9)
+    base = denoiser(x, t, condition)[0]
+    for other in (denoiser(x + 1, t, condition), denoiser(x, t + 1, condition), denoiser(x, t, condition + 1)):
+        assert (other[0] - base).abs().max() > 1e-4
+
+
+def test_every_time_step_has_its_own_embedding() -> None:
+    torch.manual_seed(0)
+    embedded = TimeEmbedding(32)(torch.arange(100))
+    distances = torch.cdist(embedded, embedded) + 1e3 * torch.eye(100)
+    assert distances.min() > 1e-3
