@@ -17,6 +17,7 @@ def examine(stack: StackDescription) -> Iterator[Finding]:
     address = str(stack.arguments.get("robot_address", "127.0.0.1"))
     yield host.check_python()
     yield host.check_debian_packages()
+    yield host.check_shared_memory()
     yield ros.check_rclpy(environment)
     yield ros.check_interfaces(environment)
     yield ros.check_nodes(environment)

@@ -14,6 +14,8 @@ from d2ppo_core.doctor.finding import Finding, fail, ok, warn
 WANTED_PYTHON = ((3, 11), (3, 12))
 PACKAGE_LIST = Path(__file__).parents[2] / "tools" / "debian-packages.txt"
 MIN_CORES = 2
+SHARED_MEMORY_MIB = 128
+"""A segment of 16 MiB for each of the stack's processes, and some for who listens."""
 
 
 def check_python(version: tuple[int, int] | None = None) -> Finding:
@@ -44,6 +46,19 @@ def is_installed(package: str) -> bool:
     """Return whether dpkg knows the package as installed."""
     command = ["dpkg-query", "-W", "-f", "${db:Status-Status}", package]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout == "installed"
+
+
+def check_shared_memory(folder: Path = Path("/dev/shm"), wanted_mib: int = SHARED_MEMORY_MIB) -> Finding:
+    """Fast DDS finds room for the segments through which images travel between processes."""
+    name = "Shared memory"
+    if not folder.is_dir():
+        return fail(name, f"{folder} is not there; images cannot travel between the nodes")
+    free_mib = shutil.disk_usage(folder).free // 2**20
+    segments = len(list(folder.glob("fastrtps_*_el")))
+    text = f"{free_mib} MiB free in {folder}, {segments} segments of ROS nodes"
+    if free_mib < wanted_mib:
+        return fail(name, f"{text}, {wanted_mib} MiB wanted; run: fastdds shm clean (in Docker: --shm-size=1g)")
+    return ok(name, text)
 
 
 def check_realtime_kernel(release: Path = Path("/sys/kernel/realtime")) -> Finding:

@@ -9,6 +9,7 @@ from d2ppo_core.doctor.host import (
     check_processor,
     check_python,
     check_realtime_kernel,
+    check_shared_memory,
     is_installed,
 )
 
@@ -46,6 +47,14 @@ def test_a_machine_without_dpkg_gets_a_warning_and_no_crash(monkeypatch: pytest.
 
 def test_a_missing_package_list_is_a_warning(tmp_path: Path) -> None:
     assert check_debian_packages(tmp_path / "none.txt").status is Status.WARN
+
+
+def test_too_little_shared_memory_is_a_failure_with_the_command_that_frees_it(tmp_path: Path) -> None:
+    assert check_shared_memory(wanted_mib=1).status is Status.OK
+    finding = check_shared_memory(tmp_path, wanted_mib=2**40)
+    assert finding.status is Status.FAIL
+    assert "fastdds shm clean" in finding.text
+    assert check_shared_memory(tmp_path / "none").status is Status.FAIL
 
 
 def test_a_kernel_without_preempt_rt_is_a_warning_and_one_with_it_is_fine(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_the_doctor_lists_what_fails_and_exits_with_1(tmp_path: Path, robot_addr
     rows = {line[6:24].strip(): line[:4].strip() for line in done.stdout.splitlines()}
     assert rows["Policy bundle"] == "fail"
     assert rows["ROS 2"] == "ok"
-    assert len(rows) == 12
+    assert len(rows) == 13
 
 
 def test_the_doctor_runs_without_a_python_on_the_path(tmp_path: Path) -> None:
