@@ -7,14 +7,12 @@ same whatever the number of workers, and a recording that was interrupted goes o
 from __future__ import annotations
 
 import signal
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import count
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2ppo_core.data.episodes import Episode, EpisodeWriter
-from d2ppo_core.errors import ConfigError, WorldError
+from d2ppo_core.errors import ConfigError, D2ppoError, WorldError
 from sim.experts import ActionNoise, Expert, Style, expert_for
 from sim.robosuite_env import RobosuiteEnv, task_of
 
@@ -67,7 +65,9 @@ class Progress:
     """Control steps of the newest demonstration; 0 if it was not kept."""
 
 
-def record(recording: Recording, path: Path, *, num_demos: int, num_workers: int = 1) -> Iterator[Progress]:
+def record(
+    recording: Recording, path: Path, *, num_demos: int, num_workers: int = 1
+) -> Generator[Progress, None, None]:
     """Record until the file holds `num_demos` demonstrations, yielding after each attempt.
 
     Raises:
@@ -153,35 +153,39 @@ def _observe(env: RobosuiteEnv, recording: Recording, states: NDArray[np.float64
     return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
 
 
-_worker: tuple[RobosuiteEnv, Recording] | None = None
-"""The world of a worker process, built once."""
-
-
-def _start_worker(recording: Recording) -> None:
-    global _worker
+def _work(recording: Recording, first: int, stride: int, results: Connection) -> None:
+    """A worker process: make every `stride`-th attempt and send it off, until the parent has enough and ends us."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
-    _worker = (RobosuiteEnv(recording.task, image_size_px=recording.image_size_px), recording)
-
-
-def _work(index: int) -> Episode | None:
-    if _worker is None:
-        raise WorldError("this process was not started as a worker")
-    return attempt(*_worker, index)
-
-
-def _attempts(recording: Recording, first: int, num_workers: int) -> Iterator[tuple[int, Episode | None]]:
-    """Attempts in order, without end; a few are computed ahead of the consumer."""
-    pool = ProcessPoolExecutor(
-        num_workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(recording,)
-    )
-    pending: deque[tuple[int, Future[Episode | None]]] = deque()
     try:
+        with RobosuiteEnv(recording.task, image_size_px=recording.image_size_px) as env:
+            for index in count(first, stride):
+                results.send(attempt(env, recording, index))
+    except BrokenPipeError:  # the parent is gone
+        return
+    except D2ppoError as error:
+        results.send(error)
+
+
+def _attempts(recording: Recording, first: int, num_workers: int) -> Generator[tuple[int, Episode | None], None, None]:
+    """Attempts in order, without end. Worker w makes attempts w, w + num_workers, …; a full pipe makes it wait."""
+    context = get_context("spawn")  # a forked process would share the parent's OpenGL context
+    pipes = [context.Pipe(duplex=False) for _ in range(num_workers)]
+    workers = [
+        context.Process(target=_work, args=(recording, first + w, num_workers, sender), daemon=True)
+        for w, (_, sender) in enumerate(pipes)
+    ]
+    try:
+        for worker, (_, sender) in zip(workers, pipes, strict=True):
+            worker.start()
+            sender.close()  # so that a dead worker ends the stream
         for index in count(first):
-            pending.append((index, pool.submit(_work, index)))
-            if len(pending) >= 2 * num_workers:
-                oldest, future = pending.popleft()
-                yield oldest, future.result()
-    except BrokenProcessPool as error:
+            result = pipes[(index - first) % num_workers][0].recv()
+            if isinstance(result, D2ppoError):
+                raise result
+            yield index, result
+    except EOFError as error:
         raise WorldError("a recording worker died (out of memory?); run the command again to go on") from error
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for worker in workers:
+            if worker.is_alive():
+                worker.terminate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import warnings
@@ -219,7 +220,7 @@ def _import_robosuite() -> ModuleType:
     os.environ.setdefault("MUJOCO_GL", "egl")
     try:
         with _quiet():
-            import robosuite
+            robosuite = importlib.import_module("robosuite")
     except Exception as error:  # a wrong mujoco or numpy surfaces as AttributeError or RuntimeError too
         raise WorldError(f"robosuite cannot be imported ({error}); install it with: {_INSTALL}") from error
     logging.getLogger("robosuite_logs").setLevel(logging.ERROR)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,14 +64,13 @@ def _approach(arm: ArmView, cube: BodyView, style: Style, yaw_rad: float) -> Ite
     def above(shift_m: NDArray[np.float64]) -> Goal:
         return Goal(position_m=cube.position_m + shift_m, yaw_rad=yaw_rad)
 
-    pace = {"speed": style.speed, "turn_speed": style.turn_speed}
+    move = partial(move_to, arm, gripper=OPEN, turn_speed=style.turn_speed)
     if style.via_m is not None:
         via = above(style.via_m)
-        yield from move_to(arm, lambda: via, OPEN, tolerance_m=0.03, tolerance_rad=np.pi, **pace)
+        yield from move(lambda: via, speed=style.speed, tolerance_m=0.03, tolerance_rad=np.pi)
     hover_m = sideways_m + [0.0, 0.0, style.hover_m]
-    yield from move_to(arm, lambda: above(hover_m), OPEN, tolerance_m=0.015, **pace)
-    pace["speed"] = min(style.speed, DESCENT_SPEED)
-    yield from move_to(arm, lambda: above(offset_m), OPEN, tolerance_m=style.tolerance_m, **pace)
+    yield from move(lambda: above(hover_m), speed=style.speed, tolerance_m=0.015)
+    yield from move(lambda: above(offset_m), speed=min(style.speed, DESCENT_SPEED), tolerance_m=style.tolerance_m)
 
 
 def _raise(arm: ArmView, style: Style, yaw_rad: float) -> Iterator[Command]:

@@ -1,5 +1,9 @@
 """Recording in the real robosuite: what comes out replays, repeats and goes on after an interruption."""
 
+import multiprocessing
+import subprocess
+import sys
+
 import h5py
 import numpy as np
 import pytest
@@ -8,7 +12,7 @@ from click.testing import CliRunner
 pytest.importorskip("robosuite", reason="robosuite is not installed (pip install --no-deps robosuite==1.5.2)")
 
 from d2ppo_core.data.episodes import EpisodeReader
-from d2ppo_core.errors import ConfigError, DataError
+from d2ppo_core.errors import ConfigError, DataError, WorldError
 from sim.cli.demos import demos
 from sim.demos import Recording, attempt, record
 from sim.robosuite_env import RobosuiteEnv
@@ -93,6 +97,27 @@ def test_an_interrupted_recording_goes_on_where_it_stopped(recorded, tmp_path):
     interrupted.close()
     assert [progress.attempts for progress in record(PLAIN, path, num_demos=2)] == [2]
     assert_same_demonstrations(recorded, path, 2)
+
+
+def test_a_dead_worker_ends_the_recording_with_a_clear_error_and_keeps_what_was_written(tmp_path):
+    path = tmp_path / "killed.hdf5"
+    recording = record(PLAIN, path, num_demos=50)
+    assert next(recording).demos == 1
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    with pytest.raises(WorldError, match="worker died.*run the command again"):
+        list(recording)
+    with EpisodeReader(path) as reader:
+        assert len(reader) >= 1
+
+
+def test_without_robosuite_the_error_says_how_to_install_it():
+    script = (
+        "import sys; sys.modules['robosuite'] = None; from sim.robosuite_env import RobosuiteEnv; RobosuiteEnv('lift')"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "WorldError: robosuite cannot be imported" in result.stderr
+    assert "pip install --no-deps 'robosuite==1.5.2'" in result.stderr
 
 
 def test_a_full_file_is_left_alone_and_one_of_other_settings_refused(recorded):
