@@ -148,7 +148,9 @@ class RobosuiteEnv:
         with _quiet():
             raw = self.raw._get_observations(force_update=True)
         raw["object"] = raw["object-state"]
-        observation = {key: np.asarray(raw[key], dtype=np.float64) for key in self.task.low_dim_keys}
+        observation: dict[str, NDArray[Any]] = {
+            key: np.asarray(raw[key], dtype=np.float64) for key in self.task.low_dim_keys
+        }
         if images:
             renderer, data = self._current_renderer(), self.raw.sim.data._data
             for key, camera in zip(self.task.image_keys, self.task.cameras, strict=True):
