@@ -9,15 +9,19 @@ from typing import Any
 from d2ppo_core.data.windows import Windows, file_sha256
 
 
+_DECISIVE = ("config", "data", "export", "geometry.py", "losses", "models", "pretrain")
+"""Parts of the package that determine weights and graph."""
+
+
 def git_commit() -> str:
-    """Commit of the source tree that runs, `+changes` appended when tracked files differ; `unknown` outside of git."""
-    here = Path(__file__).parent
+    """Commit of the source tree; `+changes` when what determines a policy differs from it; `unknown` outside of git."""
+    here = Path(__file__).parent.parent
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", str(here.parent))
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", *_DECISIVE)
         return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -1,0 +1,38 @@
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from d2ppo_core.pretrain import provenance
+from d2ppo_core.pretrain.provenance import describe_code, git_commit
+
+
+def fake_package(folder: Path) -> Path:
+    """A git checkout with one decisive and one indifferent file."""
+    for part in ("pretrain", "drivers"):
+        (folder / part).mkdir(parents=True)
+        (folder / part / "code.py").write_text("a = 1\n")
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for arguments in (["init", "-q"], ["add", "."], [*identity, "commit", "-q", "-m", "start"]):
+        subprocess.run(["git", *arguments], cwd=folder, check=True)
+    return folder / "pretrain" / "provenance.py"
+
+
+def test_the_commit_is_marked_when_decisive_code_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "__file__", str(fake_package(tmp_path)))
+    clean = git_commit()
+    assert re.fullmatch("[0-9a-f]{40}", clean)
+    (tmp_path / "drivers" / "code.py").write_text("a = 2\n")
+    assert git_commit() == clean
+    (tmp_path / "pretrain" / "code.py").write_text("a = 2\n")
+    assert git_commit() == clean + "+changes"
+
+
+def test_without_git_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "pretrain" / "provenance.py"))
+    assert git_commit() == "unknown"
+
+
+def test_versions_are_recorded() -> None:
+    assert {"commit", "python", "torch", "numpy"} == set(describe_code())
