@@ -1,6 +1,7 @@
 """What every test gets: a graph and loopback addresses of its own, one thread, and skips that say why."""
 
 import importlib.util
+import itertools
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 FIRST_DOMAIN_ID, LAST_DOMAIN_ID = 60, 100
 FIRST_HOST, LAST_HOST = 20, 250
 ROBOT_PORTS = (1337, 1338)
+_handed_out = itertools.count()
 
 
 def worker_number() -> int:
@@ -58,8 +60,8 @@ def ros_domain_id() -> Iterator[int]:
 @pytest.fixture
 def robot_address() -> str:
     """A loopback address on which the robot's ports are free, for one simulated robot."""
-    for step in range(LAST_HOST - FIRST_HOST):
-        host = FIRST_HOST + (worker_number() + step) % (LAST_HOST - FIRST_HOST)
+    for _ in range(LAST_HOST - FIRST_HOST):
+        host = FIRST_HOST + (worker_number() + next(_handed_out)) % (LAST_HOST - FIRST_HOST)
         address = f"127.0.0.{host}"
         if all(is_free(address, port) for port in ROBOT_PORTS):
             return address

@@ -68,7 +68,7 @@ def check_robot_answers(address: str) -> Finding:
         found = server_version(address)
     except OSError as error:
         reason = f"no robot answers at {address}:{ROBOT_PORT} ({error})"
-        return fail(name, f"{reason}; check power, network and that FCI is activated in Desk")
+        return fail(name, f"{reason}; check power, network, FCI in Desk, and that no other client is connected")
     ours = installed_server_version()
     if ours is not None and ours != found:
         text = f"the robot speaks server version {found}, the installed franky {ours}"

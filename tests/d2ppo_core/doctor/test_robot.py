@@ -13,6 +13,7 @@ from d2ppo_core.doctor.robot import GRIPPER_PORT, ROBOT_PORT
 @pytest.fixture
 def occupied(robot_address: str) -> Iterator[socket.socket]:
     with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((robot_address, GRIPPER_PORT))
         listener.listen()
         yield listener
