@@ -19,7 +19,7 @@ hash=$({
 } | sha256sum | cut -c1-16)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$hash" ]; then exit 0; fi
 
-echo "setup: ROS packages (colcon)"
+start=$SECONDS
 if [ -n "$ros_prefix" ]; then
   set +u
   # shellcheck disable=SC1091
@@ -50,3 +50,4 @@ find "$venv/lib" -maxdepth 3 -name '*.egg-link' | while read -r link; do
   head -n 1 "$link" >"${link%.egg-link}.pth"
 done
 echo "$hash" >"$stamp"
+echo "setup: ROS packages (colcon): $((SECONDS - start)) s"

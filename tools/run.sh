@@ -9,7 +9,7 @@ if [ ! -x "$VENV/bin/python" ]; then echo "run: no environment at $VENV; run 'ma
 
 if [ -n "${_ROS_WHEELS_BOOTSTRAP_COMPLETE:-}" ]; then unset _ROS_WHEELS_BOOTSTRAP_COMPLETE LD_LIBRARY_PATH; fi
 unset PYTHONHOME
-ros_prefix=$(cat "$VENV/.d2ppo/ros-prefix" 2>/dev/null || true)
+ros_prefix=$(cat "$VENV/.d2ppo/venv" 2>/dev/null || true)
 set +u
 # shellcheck disable=SC1091
 if [ -n "$ros_prefix" ]; then . "$ros_prefix/setup.sh"; . "$VENV/local_setup.sh"; fi

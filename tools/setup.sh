@@ -47,7 +47,7 @@ case ${D2PPO_ROS:=auto} in
 esac
 
 # --- virtual environment -------------------------------------------------------------------------------------------
-if ! "$VENV/bin/python" -c '' 2>/dev/null; then
+if ! fresh venv "$ros_prefix" || ! "$VENV/bin/python" -c '' 2>/dev/null; then
   if ! python=$(WANTED_PYTHON=$wanted_python tools/find-python.sh 2>/dev/null); then
     tools/debian-packages.sh tools/python-packages.txt 2>/dev/null || true
     python=$(WANTED_PYTHON=$wanted_python tools/find-python.sh)
@@ -55,29 +55,35 @@ if ! "$VENV/bin/python" -c '' 2>/dev/null; then
   say "virtual environment $VENV from $python"
   options=()
   if [ -n "$ros_prefix" ]; then options=(--system-site-packages); fi
+  if [ -f "$stamps/venv" ]; then options+=(--clear); fi  # it was made for another ROS 2, or its Python is gone
   "$python" -m venv ${options[@]+"${options[@]}"} "$VENV"
   rm -rf "$stamps"
+  stamp venv "$ros_prefix"
 fi
 if [ -n "$ros_prefix" ]; then
   say "ROS 2 found at $ros_prefix (Python $wanted_python): using it, the ros wheels are left out"
 else
   EXTRAS=$EXTRAS,ros
 fi
-mkdir -p "$stamps"
-echo "$ros_prefix" >"$stamps/ros-prefix"
 pip() { "$VENV/bin/python" -m pip --disable-pip-version-check --no-input "$@"; }
 quiet() { # quiet WHAT COMMAND... : shows the log only when the command fails
   local what=$1 log=$stamps/$1.log; shift
+  local start=$SECONDS
   if ! "$@" >"$log" 2>&1 </dev/null; then
     tail -n 15 "$log" >&2; say "$what failed; the whole log is $log" >&2; exit 1
   fi
+  say "$what: $((SECONDS - start)) s"
 }
 
 # --- wheels --------------------------------------------------------------------------------------------------------
 inputs=(pyproject.toml setup.py tools/constraints.txt tools/requirements-no-deps.txt tools/repair_ros_wheels.py)
 hash=$(digest "${inputs[@]}")-$EXTRAS-$PWD
 if ! fresh wheels "$hash"; then
-  say "wheels for [$EXTRAS] (the first time this downloads about 1.5 GB)"
+  free_mib=$(df -Pm "$VENV" | awk 'NR == 2 {print $4}')
+  if [ ! -f "$stamps/wheels" ] && [ "$free_mib" -lt 5000 ]; then
+    say "only $free_mib MiB are free for $VENV, 5000 are needed; make room or set VENV to a folder elsewhere" >&2; exit 1
+  fi
+  say "wheels for [$EXTRAS]; the first time this downloads about 1 GB"
   quiet build-tools pip install -c tools/constraints.txt 'setuptools<80'
   quiet wheels pip install -c tools/constraints.txt --no-build-isolation -e ".[$EXTRAS]"
   case ,$EXTRAS, in *,sim,*)
