@@ -22,6 +22,8 @@ from sim.world import Snapshot
 _HEADER = struct.Struct("<4sIQ")
 """Magic, number of positions, stamp in ns; then that many float64."""
 _MAGIC = b"d2w1"
+_FRESH_QUEUE = 2
+"""More messages than this waiting mean that the reader was away."""
 
 
 def channel_folder(robot_address: str) -> Path:
@@ -70,17 +72,25 @@ class SnapshotSubscriber:
 
     def newest(self, timeout_s: float) -> Snapshot | None:
         """Wait for a snapshot; older ones that piled up are dropped. None after the time-out."""
+        message, count = self._drain(timeout_s)
+        if count > _FRESH_QUEUE:  # a full queue keeps the oldest and refuses the newest
+            message = self._drain(timeout_s)[0] or message
+        if message is None:
+            return None
+        magic, length, stamp_ns = _HEADER.unpack_from(message)
+        if magic != _MAGIC:
+            return None
+        return Snapshot(stamp_ns=stamp_ns, qpos=np.frombuffer(message, "<f8", length, _HEADER.size).copy())
+
+    def _drain(self, timeout_s: float) -> tuple[bytes | None, int]:
+        """Wait for messages; the last of those that are there, and how many there were."""
         select.select((self._socket,), (), (), timeout_s)
-        message = None
+        message, count = None, 0
         with contextlib.suppress(BlockingIOError):
             while True:
                 message = self._socket.recv(65536)
-        if message is None:
-            return None
-        magic, count, stamp_ns = _HEADER.unpack_from(message)
-        if magic != _MAGIC:
-            return None
-        return Snapshot(stamp_ns=stamp_ns, qpos=np.frombuffer(message, "<f8", count, _HEADER.size).copy())
+                count += 1
+        return message, count
 
     def close(self) -> None:
         """Leave the channel."""

@@ -106,6 +106,19 @@ class World:
         self.fingers.place(width_m)
         mujoco.mj_step1(self.model, self.data)
 
+    def set_positions(self, qpos: NDArray[np.float64]) -> None:
+        """Take over the positions of a snapshot, at rest.
+
+        Raises:
+            WorldError: the snapshot is of another world.
+        """
+        if qpos.shape != self.data.qpos.shape:
+            raise WorldError(f"a snapshot of {self.task.name!r} has {self.model.nq} positions, got {qpos.shape}")
+        self.data.qpos[:] = qpos
+        self.data.qvel[:] = 0.0
+        self.fingers.hold()
+        mujoco.mj_step1(self.model, self.data)
+
     def is_success(self) -> bool:
         """The task's success predicate, now."""
         return self.task.is_success(self.data)
