@@ -29,6 +29,10 @@ class RobotError(D2ppoError):
     """The robot (or its server) refused, faulted or does not answer."""
 
 
+class RobotUnreachableError(RobotError):
+    """Nobody answers at the robot's address; it may be starting up."""
+
+
 class CameraError(D2ppoError):
     """A camera cannot be opened or stopped delivering frames."""
 

@@ -1,5 +1,6 @@
 """Franka Panda (and FR3) arm and gripper through franky, the real libfranka client."""
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from d2ppo_core.drivers.base import ArmReading, RobotMode
-from d2ppo_core.errors import ConfigError, RobotError
+from d2ppo_core.errors import ConfigError, RobotError, RobotUnreachableError
 from d2ppo_core.geometry import Array
 from d2ppo_core.runtime.osc import RigidState
 
@@ -33,6 +34,8 @@ class FrankaConfig:
         address: Host name or address of the robot.
         stiffness_n_m: Translational stiffness of the tracking controller.
         stiffness_nm_rad: Rotational stiffness.
+        max_force_n: Greatest force of the tracking controller, whatever holds the arm back; below the reflex threshold.
+        max_torque_nm: The same for its torque.
         posture_stiffness_nm_rad: Stiffness with which the elbow is kept, in the null space.
         collision_torque_nm: Joint torque above which the robot stops itself.
         collision_force_n: Cartesian force above which the robot stops itself.
@@ -42,6 +45,8 @@ class FrankaConfig:
     address: str
     stiffness_n_m: float = 1000.0
     stiffness_nm_rad: float = 40.0
+    max_force_n: float = 25.0
+    max_torque_nm: float = 8.0
     posture_stiffness_nm_rad: float = 5.0
     collision_torque_nm: float = 40.0
     collision_force_n: float = 40.0
@@ -51,6 +56,8 @@ class FrankaConfig:
         bounds = {
             "stiffness_n_m": (10.0, 3000.0),
             "stiffness_nm_rad": (1.0, 200.0),
+            "max_force_n": (1.0, 100.0),
+            "max_torque_nm": (0.5, 30.0),
             "posture_stiffness_nm_rad": (0.0, 50.0),
             "collision_torque_nm": (5.0, 100.0),
             "collision_force_n": (5.0, 150.0),
@@ -71,13 +78,15 @@ class FrankaArm:
         self._franky: Any = None
         self._robot: Any = None
         self._tracker: Any = None
+        self._stopping = False
         self._next_joints: Array | None = None
 
     def connect(self) -> None:
         """Connect and set limits and thresholds.
 
         Raises:
-            RobotError: franky is not installed, speaks another protocol than the robot, or nobody answers.
+            RobotError: franky is not installed or speaks another protocol than the robot.
+            RobotUnreachableError: Nobody answers.
         """
         try:
             import franky
@@ -90,7 +99,7 @@ class FrankaArm:
         except franky.IncompatibleVersionException as error:
             raise RobotError(f"{error}. For a Panda (server version 5) run: {PANDA_WHEEL}") from error
         except Exception as error:
-            raise RobotError(
+            raise RobotUnreachableError(
                 f"no robot answers at {self._config.address} ({_line(error)}); check power, network and that FCI is on"
             ) from error
 
@@ -130,6 +139,8 @@ class FrankaArm:
                 self._robot,
                 translational_stiffness=config.stiffness_n_m,
                 rotational_stiffness=config.stiffness_nm_rad,
+                translational_error_clip=np.full(3, config.max_force_n / config.stiffness_n_m),
+                rotational_error_clip=np.full(3, config.max_torque_nm / config.stiffness_nm_rad),
                 posture_task=posture,
             )
         except Exception as error:
@@ -144,11 +155,13 @@ class FrankaArm:
 
     def start_joint_motion(self, q_rad: Array) -> None:
         """Go to a joint position slowly; a running controller is stopped first."""
+        joints = np.asarray(q_rad, dtype=float)
+        if self._tracker is None and not self._stopping:
+            self._move_joints(joints)
+            return
+        self._next_joints = joints
         if self._tracker is not None:
-            self._next_joints = np.asarray(q_rad, dtype=float)
             self.stop()
-        else:
-            self._move_joints(np.asarray(q_rad, dtype=float))
 
     def _move_joints(self, q_rad: Array) -> None:
         self._start(self._franky.JointMotion(q_rad))
@@ -162,12 +175,12 @@ class FrankaArm:
     def motion_running(self) -> bool:
         """Tell whether a motion runs; a joint motion that waited for a stop is started here."""
         try:
-            if not self._robot.poll_motion():
+            if not self._robot.poll_motion() or self._robot.is_in_control:
                 return True
         except Exception as error:
-            self._tracker, self._next_joints = None, None
+            self._tracker, self._stopping, self._next_joints = None, False, None
             raise RobotError(_line(error)) from error
-        self._tracker = None
+        self._tracker, self._stopping = None, False
         if self._next_joints is not None:
             joints, self._next_joints = self._next_joints, None
             self._move_joints(joints)
@@ -177,13 +190,16 @@ class FrankaArm:
     def stop(self) -> None:
         """Take the torque of the tracking controller down smoothly; position motions decelerate within limits."""
         if self._tracker is not None:
-            self._tracker = None
+            self._tracker, self._stopping = None, True
             self._start(self._franky.TorqueStopMotion())
-        elif self._robot.is_in_control:
+        elif self._robot.is_in_control and not self._stopping:
             self._start(self._franky.JointStopMotion())
 
     def recover(self) -> None:
         """Clear a reflex; the robot stands still afterwards."""
+        self._tracker, self._stopping, self._next_joints = None, False, None
+        with contextlib.suppress(Exception):  # what ended the last motion is known; it would surface at the next one
+            self._robot.poll_motion()
         try:
             self._robot.recover_from_errors()
         except Exception as error:
@@ -237,7 +253,9 @@ class FrankaGripper:
         except ImportError as error:
             raise RobotError(f"franky is not installed ({error}); run: pip install 'd2ppo-panda[franka]'") from error
         except Exception as error:
-            raise RobotError(f"no gripper answers at {self._config.address}: {_line(error)}") from error
+            raise RobotUnreachableError(f"no gripper answers at {self._config.address}: {_line(error)}") from error
+        self._stop.clear()
+        self._wanted = None
         self._thread = threading.Thread(target=self._run, name="franka-gripper", daemon=True)
         self._thread.start()
 

@@ -29,6 +29,9 @@ class ArmMode(IntEnum):
     DISCONNECTED = 7
 
 
+AT_HOME = "at home"
+"""Reason of READY after homing; a stop gives another one."""
+
 _TRACKING = (ArmMode.READY, ArmMode.RUNNING, ArmMode.HOLDING)
 
 
@@ -229,7 +232,7 @@ class ArmController:
                 self._arm.start_tracking()
                 self._homing = False
                 self._seed(now_ns)
-                self._enter(ArmMode.READY, "at home")
+                self._enter(ArmMode.READY, AT_HOME)
             else:
                 self._drop("the robot ended the control loop; call home", ArmMode.IDLE)
         except RobotError as error:

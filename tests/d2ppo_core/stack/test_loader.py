@@ -85,7 +85,7 @@ def test_an_unknown_stack_lists_the_known_ones(tmp_path: Path) -> None:
 def test_the_committed_stacks_load_and_differ_only_in_the_world() -> None:
     sim, real = load_stack("sim"), load_stack("real")
     names = [node.name for node in sim.nodes]
-    assert names == ["sim_node", "camera_node", "policy_node", "arm_node"]
+    assert names == ["sim", "camera", "policy", "arm"]
     assert [node.name for node in real.nodes] == names[1:]
     assert all(node.parameters["use_sim_time"] is True for node in sim.nodes)
     arm_sim, arm_real = sim.nodes[-1], real.nodes[-1]

@@ -2,15 +2,17 @@
 
 import array
 import sys
+import time
 from collections.abc import Callable
 
 from geometry_msgs.msg import PoseStamped, WrenchStamped
+from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from d2ppo_core.drivers.franka import FrankaArm, FrankaConfig, FrankaGripper, GripperConfig
-from d2ppo_core.errors import RobotError
+from d2ppo_core.errors import RobotError, RobotUnreachableError
 from d2ppo_core.runtime.arm import ArmConfig, ArmController, ArmMode
 from d2ppo_core.runtime.chunk import ChunkRefusedError
 from d2ppo_core.runtime.safety import SafetyLimits
@@ -19,6 +21,7 @@ from d2ppo_nodes.convert import arm_state_msg, chunk_of, time_msg
 from d2ppo_nodes.lifecycle import LATCHED, NEWEST, SENSOR, StackNode, run
 
 _BROADCAST_EVERY = 4
+_WATCH_S = 1.0
 _HOME_Q_RAD = [0.0, 0.19635, 0.0, -2.61799, 0.0, 2.94159, 0.785398]
 
 
@@ -28,7 +31,9 @@ class ArmNode(StackNode):
     def __init__(self) -> None:
         """Create the node unconfigured."""
         super().__init__("arm")
+        self._active = False
         self._ticks = 0
+        self._last_tick_s = 0.0
         self._logged: tuple[ArmMode, str] | None = None
 
     def configure(self) -> None:
@@ -45,16 +50,31 @@ class ArmNode(StackNode):
         )
         config = self._arm_config()
         self._controller = ArmController(self._arm, self._gripper, config)
-        self._controller.connect()
+        self._connect(self.number("connect_timeout_s", 5.0, 0.0, 600.0, "time to wait for the robot to answer"))
         self._create_interfaces()
         self._timer = self.create_timer(1.0 / config.reference_hz, self._tick)
         self._timer.cancel()
+        # In simulation the ticks follow /clock, which dies with the world: a second timer on the wall clock notices.
+        self._watch = self.create_timer(_WATCH_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _connect(self, timeout_s: float) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            try:
+                self._controller.connect()
+                return
+            except RobotUnreachableError:
+                self._controller.close()
+                if time.monotonic() > deadline_s:
+                    raise
+                time.sleep(0.5)
 
     def _franka_config(self, address: str) -> FrankaConfig:
         return FrankaConfig(
             address=address,
             stiffness_n_m=self.number("stiffness_n_m", 1000.0, 10.0, 3000.0, "translational stiffness"),
             stiffness_nm_rad=self.number("stiffness_nm_rad", 40.0, 1.0, 200.0, "rotational stiffness"),
+            max_force_n=self.number("max_force_n", 25.0, 1.0, 100.0, "greatest force of the tracking controller"),
             collision_torque_nm=self.number("collision_torque_nm", 40.0, 5.0, 100.0, "reflex threshold of a joint"),
             collision_force_n=self.number("collision_force_n", 40.0, 5.0, 150.0, "reflex threshold of the hand"),
             homing_dynamics=self.number("homing_dynamics", 0.15, 0.01, 0.5, "fraction of the limits when homing"),
@@ -112,10 +132,12 @@ class ArmNode(StackNode):
 
     def activate(self) -> None:
         """Begin to read and command the robot; it does not move before ``arm/home``."""
+        self._active = True
         self._timer.reset()
 
     def deactivate(self) -> None:
         """Stop the robot smoothly."""
+        self._active = False
         self._timer.cancel()
         self._arm.stop()
 
@@ -123,6 +145,11 @@ class ArmNode(StackNode):
         """Disconnect."""
         self._timer.cancel()
         self._controller.close()
+
+    def _look(self) -> None:
+        """Look at the robot although the clock stands still: it may be gone."""
+        if self._active and time.monotonic() - self._last_tick_s > _WATCH_S:
+            self._tick()
 
     def _on_chunk(self, message: ActionChunk) -> None:
         try:
@@ -136,6 +163,7 @@ class ArmNode(StackNode):
             self._log_change()
 
     def _tick(self) -> None:
+        self._last_tick_s = time.monotonic()
         report = self._controller.tick(self.now_ns())
         self._log_change()
         state = arm_state_msg(report, self._gripper.width_m, self._gripper.grasped, self._frame)

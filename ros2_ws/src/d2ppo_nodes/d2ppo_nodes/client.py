@@ -8,6 +8,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from d2ppo_core.errors import StackError
@@ -41,6 +42,7 @@ class StackClient:
         self.on_arm: Callable[[ArmState], None] = lambda _: None
         self.on_world: Callable[[WorldState], None] = lambda _: None
         node = self._node
+        self._estop = node.create_publisher(Bool, "estop", LATCHED)
         node.create_subscription(ArmState, "arm/state", self._arm_arrived, SENSOR)
         node.create_subscription(PolicyStatus, "policy/status", self._policy_arrived, LATCHED)
         node.create_subscription(ActionChunk, "policy/chunk", lambda m: self.on_chunk(m), NEWEST)
@@ -75,6 +77,10 @@ class StackClient:
     def reset_world(self, seed: int, timeout_s: float = 10.0) -> int:
         """Start an episode of the simulated world; returns its number."""
         return int(self._call(ResetWorld, "sim/reset_world", ResetWorld.Request(seed=seed), timeout_s).episode)
+
+    def publish_estop(self, stop: bool) -> None:
+        """Press (True) or let go (False) the emergency stop; letting go does not clear it."""
+        self._estop.publish(Bool(data=stop))
 
     def _call(self, kind: Any, service: str, request: Any, timeout_s: float) -> Any:
         client = self._node.create_client(kind, service)

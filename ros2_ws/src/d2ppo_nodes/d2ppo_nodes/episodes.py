@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from d2ppo_core.analysis.evaluation import ChunkTiming, Episode, Sample
 from d2ppo_core.errors import StackError
+from d2ppo_core.runtime.arm import AT_HOME
 from d2ppo_interfaces.msg import ActionChunk, ArmState, WorldState
 from d2ppo_nodes.client import StackClient
 from d2ppo_nodes.convert import time_ns
@@ -86,12 +87,12 @@ class EpisodeRunner:
             client.trigger("action_server/error_recovery")
         epoch = client.arm.epoch if client.arm else 0
         client.trigger("arm/home")
-        client.spin_until(
-            lambda: client.arm and client.arm.state == ArmState.READY and client.arm.epoch != epoch,
-            _HOMING_WALL_S,
-            "the arm to reach home",
-            self._check,
-        )
+        client.spin_until(lambda: self._is_home(epoch), _HOMING_WALL_S, "the arm to reach home", self._check)
+
+    def _is_home(self, epoch_before: int) -> bool:
+        """Tell a new READY from one that was on its way here when homing began."""
+        arm = self._client.arm
+        return arm is not None and arm.state == ArmState.READY and arm.reason == AT_HOME and arm.epoch != epoch_before
 
     def _watch(self, start_ns: int) -> tuple[str, list[float]]:
         """Wait for the end of the episode; a world that stands still for half a minute is a hang."""

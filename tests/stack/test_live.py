@@ -1,0 +1,121 @@
+"""The whole stack as real processes: real DDS, real libfranka client, real ONNX Runtime, MuJoCo as the world."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from d2ppo_interfaces.msg import ArmState, PolicyStatus
+from d2ppo_nodes.client import StackClient
+from d2ppo_nodes.episodes import EpisodeRunner
+
+from d2ppo_core.errors import StackError
+from d2ppo_core.stack.loader import load_stack
+from d2ppo_core.stack.runner import Stack
+
+START_S = 90.0
+
+
+@pytest.fixture
+def stack(robot_address: str, ros_domain_id: int, tmp_path: Path) -> Iterator[Stack]:
+    description = load_stack("sim", {"robot_address": robot_address})
+    with Stack(description, domain_id=ros_domain_id, log_file=tmp_path / "stack.log") as running:
+        yield running
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[StackClient]:
+    os.environ.update({k: v for k, v in stack.environment.items() if k.startswith(("ROS_", "FASTRTPS_"))})
+    client = StackClient(f"/{stack.description.namespace}")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def runner(stack: Stack, client: StackClient) -> EpisodeRunner:
+    runner = EpisodeRunner(client, stack.check, horizon_s=15.0)
+    runner.wait_until_up(START_S)
+    return runner
+
+
+def reach(client: StackClient, state: int, timeout_s: float = 30.0) -> None:
+    client.spin_until(lambda: client.arm and client.arm.state == state, timeout_s, f"arm state {state}")
+
+
+def start_moving(client: StackClient) -> None:
+    client.trigger("arm/home")
+    reach(client, ArmState.READY)
+    client.trigger("arm/start")
+    sequence = client.arm.chunk_sequence
+    client.spin_until(lambda: client.arm.chunk_sequence > sequence + 1, 20.0, "two chunks to be followed")
+
+
+def log_of(tmp_path: Path) -> str:
+    return (tmp_path / "stack.log").read_text()
+
+
+@pytest.mark.timeout(300)
+def test_the_shipped_policy_lifts_the_cube_and_everything_is_measured(runner: EpisodeRunner):
+    episodes = [runner.run(i, seed) for i, seed in enumerate((1, 2, 3))]
+    assert any(episode.success for episode in episodes), [episode.outcome for episode in episodes]
+    for episode in episodes:
+        assert episode.outcome in ("success", "time out")
+        assert len(episode.timings) >= 5 and len(episode.samples) >= 20
+        assert episode.ticks >= 100 * episode.duration_s * 0.9
+        assert episode.chunks_refused == 0
+        for timing in episode.timings:
+            assert 0 <= timing.received_ms <= timing.published_ms < 500
+    moved = [t for t in episodes[0].timings if t.first_command_ms is not None]
+    assert len(moved) >= 0.8 * len(episodes[0].timings) - 1
+
+
+@pytest.mark.timeout(240)
+def test_when_the_camera_stops_the_policy_names_it_and_the_arm_holds(stack, client, runner, tmp_path):
+    start_moving(client)
+    stack.stop_node("camera")
+    reach(client, ArmState.HOLDING)
+    assert "no chunk for" in client.arm.reason
+    client.spin_until(lambda: client.policy.state == PolicyStatus.STARVED, 10.0, "the policy to say so")
+    assert "camera robot0_eye_in_hand stopped" in client.policy.reason
+    assert at_rest(client)
+    stack.start_node("camera")
+    reach(client, ArmState.RUNNING, 60.0)
+
+
+@pytest.mark.timeout(240)
+def test_when_the_policy_is_killed_the_arm_holds_and_the_stack_says_who_died(stack, client, runner):
+    start_moving(client)
+    os.kill(stack.processes["policy"].pid, signal.SIGKILL)
+    reach(client, ArmState.HOLDING)
+    assert at_rest(client)
+    with pytest.raises(StackError, match="policy.*(SIGKILL|signal 9)"):
+        stack.check()
+
+
+@pytest.mark.timeout(240)
+def test_when_the_robot_goes_away_the_arm_says_so(stack, client, runner, tmp_path):
+    start_moving(client)
+    os.kill(stack.processes["sim"].pid, signal.SIGKILL)
+    reach(client, ArmState.DISCONNECTED)
+    assert stack.description.nodes[-1].parameters["robot_address"] in client.arm.reason
+    assert stack.processes["arm"].exit_code is None, "the arm node must outlive its robot"
+    assert "DISCONNECTED" in log_of(tmp_path)
+
+
+@pytest.mark.timeout(240)
+def test_an_emergency_stop_is_latched_until_it_is_cleared(stack, client, runner):
+    start_moving(client)
+    client.publish_estop(True)
+    reach(client, ArmState.ESTOPPED)
+    client.publish_estop(False)
+    with pytest.raises(StackError, match="home needs .* the arm is ESTOPPED"):
+        client.trigger("arm/home")
+    client.trigger("arm/clear_estop")
+    start_moving(client)
+
+
+def at_rest(client: StackClient) -> bool:
+    """Wait until the measured joints stand still; the chunk's own settling takes a few tenths of a second."""
+    client.spin_until(lambda: max(abs(x) for x in client.arm.dq_rad_s) < 0.02, 5.0, "the arm to come to rest")
+    return True
