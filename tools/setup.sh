@@ -3,6 +3,7 @@
 #   Debian packages, a virtual environment with the wheels, the project itself (editable), the colcon-built ROS packages.
 # Environment: VENV    where the virtual environment goes                (default .venv)
 #              EXTRAS  extras of pyproject.toml to install                (default: all that the simulator stack needs)
+#              D2PPO_TORCH_INDEX  where CPU builds of torch are          (default: PyTorch's index; empty: PyPI)
 #              D2PPO_ROS=wheels|apt|auto  where ROS 2 comes from          (default auto: apt's if it is there)
 #              PYTHON  the interpreter to start from                      (default: python3.11 on the PATH)
 set -euo pipefail
@@ -75,6 +76,18 @@ quiet() { # quiet WHAT COMMAND... : shows the log only when the command fails
   say "$what: $((SECONDS - start)) s"
 }
 
+install_cpu_torch() { # PyPI's torch brings 3 GB of CUDA libraries; PyTorch's own index has the same version without
+  local index=${D2PPO_TORCH_INDEX-https://download.pytorch.org/whl/cpu}
+  local ask="import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + '/torch/', timeout=10)"
+  if [ -z "$index" ] || "$VENV/bin/python" -c 'import torch' 2>/dev/null; then return; fi
+  if ! "$VENV/bin/python" -c "$ask" "$index" 2>/dev/null; then
+    say "$index does not answer; taking torch from where pip finds it"
+    return
+  fi
+  quiet torch pip install -c tools/constraints.txt --extra-index-url "$index" \
+    "$(sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)"
+}
+
 # --- wheels --------------------------------------------------------------------------------------------------------
 inputs=(pyproject.toml setup.py tools/constraints.txt tools/requirements-no-deps.txt tools/repair_ros_wheels.py)
 hash=$(digest "${inputs[@]}")-$EXTRAS-$PWD
@@ -85,6 +98,10 @@ if ! fresh wheels "$hash"; then
   fi
   say "wheels for [$EXTRAS]; the first time this downloads about 1 GB"
   quiet build-tools pip install -c tools/constraints.txt 'setuptools<80'
+  case ,$EXTRAS, in
+    *,gpu,*) ;;
+    *,train,*) install_cpu_torch ;;
+  esac
   quiet wheels pip install -c tools/constraints.txt --no-build-isolation -e ".[$EXTRAS]"
   case ,$EXTRAS, in *,sim,*)
     quiet no-deps pip install --no-deps --no-build-isolation -r tools/requirements-no-deps.txt ;;
