@@ -88,7 +88,13 @@ class World:
         self._steps += 1
 
     def reset_objects(self, seed: int) -> None:
-        """Start an episode: the task's objects go to a start drawn with `seed`, the robot stays where it is."""
+        """Start an episode: the task's objects go to a start drawn with `seed`, the robot stays where it is.
+
+        Raises:
+            WorldError: the seed is negative.
+        """
+        if seed < 0:
+            raise WorldError(f"a seed must not be negative, got {seed}")
         for joint_name, pose in self.task.sample_start(np.random.default_rng(seed)).items():
             joint = self.model.joint(joint_name)
             self.data.qpos[joint.qposadr[0] : joint.qposadr[0] + 7] = pose

@@ -132,7 +132,7 @@ class SimNode(StackNode):
         try:
             self._server.call(lambda: world.reset_objects(request.seed))
             response.success, response.message = True, f"seed {request.seed}"
-        except (TimeoutError, ValueError) as error:
+        except (TimeoutError, WorldError) as error:
             response.success, response.message = False, f"cannot reset the world: {error or 'it does not answer'}"
         response.episode = world.episode
         return response

@@ -1,0 +1,101 @@
+"""The camera node as a process, with the simulated driver: real images over real topics."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (extra ros)")
+
+from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
+
+from sim.camera import OffscreenRenderer  # noqa: E402
+from sim.snapshots import SnapshotPublisher  # noqa: E402
+from sim.tasks import task_named  # noqa: E402
+from sim.world import Snapshot, World  # noqa: E402
+
+NAMESPACE = "/test_camera"
+
+
+def start_node(address: str, *parameters: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "d2ppo_nodes.camera_node", "--ros-args", "-r", f"__ns:={NAMESPACE}"]
+    for parameter in (f"robot_address:={address}", *parameters):
+        command += ["-p", parameter]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.fixture
+def node(robot_address: str, ros_domain_id: int) -> Iterator[subprocess.Popen[str]]:
+    process = start_node(robot_address)
+    yield process
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10.0) == 0
+
+
+@pytest.fixture
+def messages(ros_domain_id: int) -> Iterator[dict[type, list]]:
+    """Images and camera infos as they arrive, collected in a thread."""
+    context = rclpy.Context()
+    context.init(domain_id=ros_domain_id)
+    listener = rclpy.create_node("listener", namespace=NAMESPACE, context=context)
+    executor = rclpy.executors.SingleThreadedExecutor(context=context)
+    executor.add_node(listener)
+    heard: dict[type, list] = {Image: [], CameraInfo: []}
+    sensor = rclpy.qos.qos_profile_sensor_data
+    for kind, topic in ((Image, "image_raw"), (CameraInfo, "camera_info")):
+        listener.create_subscription(kind, f"camera/wrist/color/{topic}", heard[kind].append, sensor)
+    stop = threading.Event()
+
+    def spin() -> None:
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.05)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    yield heard
+    stop.set()
+    thread.join()
+    executor.shutdown()
+    listener.destroy_node()
+    context.try_shutdown()
+
+
+def test_images_show_the_world_and_carry_its_time(node, messages, robot_address):
+    world, publisher = World(task_named("lift"), seed=2), SnapshotPublisher(robot_address)
+    deadline, stamp_ns = time.monotonic() + 40.0, 0
+    while len(messages[Image]) < 5 or not messages[CameraInfo]:
+        assert time.monotonic() < deadline, "no image came"
+        stamp_ns += 50_000_000
+        publisher.publish(Snapshot(stamp_ns=stamp_ns, qpos=world.data.qpos))
+        time.sleep(0.05)
+    image, info = messages[Image][-1], messages[CameraInfo][-1]
+    assert (image.height, image.width, image.encoding, image.step) == (96, 96, "rgb8", 288)
+    assert image.header.frame_id == info.header.frame_id == "wrist_color_optical_frame"
+    received_ns = image.header.stamp.sec * 10**9 + image.header.stamp.nanosec
+    assert received_ns % 50_000_000 == 0 and 0 < received_ns <= stamp_ns
+    with OffscreenRenderer(world.model, 96, 96) as renderer:
+        expected = renderer.render(world.data, "robot0_eye_in_hand")
+    assert np.array_equal(np.frombuffer(image.data, np.uint8).reshape(96, 96, 3), expected)
+    assert info.k[0] == pytest.approx(48.0 / np.tan(np.radians(75.0) / 2))
+    publisher.close()
+
+
+def test_silent_world_is_named_in_the_log(robot_address, ros_domain_id):
+    process = start_node(robot_address)
+    time.sleep(6.0)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=10.0)
+    assert process.returncode == 0
+    assert f"camera 'wrist' got no frame for 1 s; does the world of {robot_address} run?" in output
+
+
+def test_unknown_driver_ends_the_node_with_the_known_ones(robot_address, ros_domain_id):
+    process = start_node(robot_address, "driver:=webcam")
+    output, _ = process.communicate(timeout=30.0)
+    assert process.returncode == 1
+    assert "driver must be sim or realsense, got 'webcam'" in output and "Traceback" not in output

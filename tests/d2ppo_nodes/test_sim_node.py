@@ -1,0 +1,147 @@
+"""The sim node as a process: its clock, its services, its ground truth, and how it fails."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (extra ros)")
+
+from rosgraph_msgs.msg import Clock  # noqa: E402
+from std_srvs.srv import SetBool  # noqa: E402
+
+from d2ppo_interfaces.msg import WorldState  # noqa: E402
+from d2ppo_interfaces.srv import ResetWorld, StepWorld  # noqa: E402
+
+NAMESPACE = "/test_sim"
+
+
+def start_node(address: str, *parameters: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "d2ppo_nodes.sim_node", "--ros-args", "-r", f"__ns:={NAMESPACE}"]
+    for parameter in (f"robot_address:={address}", "use_sim_time:=true", *parameters):
+        command += ["-p", parameter]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+class Observer:
+    """Hears the clock and the ground truth, and calls the services."""
+
+    def __init__(self, domain_id: int) -> None:
+        self._context = rclpy.Context()
+        self._context.init(domain_id=domain_id)
+        self.node = rclpy.create_node("observer", namespace=NAMESPACE, context=self._context)
+        self._executor = rclpy.executors.SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self.clock_ns: list[int] = []
+        self.worlds: list[WorldState] = []
+        self.node.create_subscription(Clock, "/clock", self._on_clock, 1000)
+        self.node.create_subscription(WorldState, "sim/state", self.worlds.append, 10)
+
+    def _on_clock(self, message: Clock) -> None:
+        self.clock_ns.append(message.clock.sec * 10**9 + message.clock.nanosec)
+
+    def spin(self, until, timeout_s: float = 20.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not until():
+            assert time.monotonic() < deadline, "waited in vain"
+            self._executor.spin_once(timeout_sec=0.05)
+
+    def spin_for(self, wall_s: float) -> None:
+        end = time.monotonic() + wall_s
+        self.spin(lambda: time.monotonic() > end)
+
+    def call(self, kind, name: str, **fields):
+        client = self.node.create_client(kind, name)
+        self.spin(client.service_is_ready)
+        future = client.call_async(kind.Request(**fields))
+        self.spin(future.done)
+        return future.result()
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self.node.destroy_node()
+        self._context.try_shutdown()
+
+
+@pytest.fixture
+def observer(ros_domain_id: int) -> Iterator[Observer]:
+    observer = Observer(ros_domain_id)
+    yield observer
+    observer.close()
+
+
+@pytest.fixture
+def node(robot_address: str, observer: Observer) -> Iterator[subprocess.Popen[str]]:
+    process = start_node(robot_address)
+    observer.spin(lambda: observer.worlds)
+    yield process
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10.0) == 0
+
+
+def test_clock_ticks_every_four_milliseconds_and_frames_come_at_20_hz(node, observer):
+    observer.spin(lambda: len(observer.worlds) >= 40)
+    steps = {b - a for a, b in zip(observer.clock_ns, observer.clock_ns[1:], strict=False)}
+    assert min(steps) == 4_000_000
+    stamps = [w.header.stamp.sec * 10**9 + w.header.stamp.nanosec for w in observer.worlds]
+    assert all(stamp % 50_000_000 == 0 for stamp in stamps)
+    world = observer.worlds[-1]
+    assert (world.task, world.success, world.episode, len(world.qpos)) == ("lift", False, 1, 16)
+    assert 0.5 < world.real_time_factor <= 1.02
+
+
+def test_reset_puts_the_cube_where_the_seed_says_and_time_goes_on(node, observer):
+    before_ns = observer.clock_ns[-1]
+    answer = observer.call(ResetWorld, "sim/reset_world", seed=7)
+    assert answer.success and answer.episode == 2
+    observer.spin(lambda: observer.worlds[-1].episode == 2)
+    world = observer.worlds[-1]
+    from sim.tasks.lift import LIFT
+    from sim.world import World
+
+    expected = World(LIFT, seed=7).data.qpos[9:11]
+    assert world.qpos[9:11] == pytest.approx(expected, abs=1e-3)
+    assert world.seed == 7
+    assert observer.clock_ns[-1] > before_ns
+
+
+def test_negative_seed_is_refused_and_the_world_goes_on(node, observer):
+    answer = observer.call(ResetWorld, "sim/reset_world", seed=-1)
+    assert not answer.success and "seed" in answer.message
+    count = len(observer.worlds)
+    observer.spin(lambda: len(observer.worlds) > count + 1)
+
+
+def test_paused_world_stands_still_and_steps_exactly(node, observer):
+    refused = observer.call(StepWorld, "sim/step", milliseconds=10)
+    assert not refused.success and "pause it" in refused.message
+    assert observer.call(SetBool, "sim/set_pause", data=True).success
+    observer.spin_for(0.2)
+    at_ns = observer.clock_ns[-1]
+    observer.spin_for(0.3)
+    assert observer.clock_ns[-1] == at_ns
+    assert observer.call(StepWorld, "sim/step", milliseconds=100).success
+    observer.spin(lambda: observer.clock_ns[-1] >= at_ns + 96_000_000)
+    observer.spin_for(0.2)
+    assert observer.clock_ns[-1] <= at_ns + 104_000_000
+    assert observer.call(SetBool, "sim/set_pause", data=False).success
+    observer.spin(lambda: observer.clock_ns[-1] > at_ns + 500_000_000)
+
+
+def test_occupied_port_ends_the_node_with_one_clear_line(node, robot_address):
+    second = start_node(robot_address)
+    output, _ = second.communicate(timeout=30.0)
+    assert second.returncode == 1
+    lines = [line for line in output.splitlines() if "FATAL" in line]
+    assert len(lines) == 1
+    assert f"on {robot_address} is in use by" in lines[0] and f"(process {node.pid})" in lines[0]
+    assert "Traceback" not in output
+
+
+def test_unknown_task_ends_the_node_with_the_known_ones(robot_address, ros_domain_id):
+    output, _ = (process := start_node(robot_address, "task:=fold")).communicate(timeout=30.0)
+    assert process.returncode == 1
+    assert "no task 'fold'; known: lift" in output and "Traceback" not in output
