@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import mujoco
 import numpy as np
@@ -108,7 +108,7 @@ class OffscreenRenderer:
         self.close()
 
 
-def _egl_context(width: int, height: int):
+def _egl_context(width: int, height: int) -> Any:
     """MuJoCo's EGL context, whatever MUJOCO_GL says: only EGL renders without a display."""
     try:
         from mujoco.egl import GLContext

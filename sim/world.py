@@ -76,7 +76,7 @@ class World:
     @property
     def time_ns(self) -> int:
         """Simulated time since this world was made; a reset does not turn it back."""
-        return self._steps * self._step_ns
+        return int(self._steps * self._step_ns)
 
     def step(self, tau_nm: NDArray[np.float64]) -> None:
         """Advance one time step with these joint torques, (7,), without gravity."""

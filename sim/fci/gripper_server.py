@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import struct
 from dataclasses import dataclass
 
 from sim.fci import wire
@@ -61,7 +62,7 @@ class GripperServer:
                     self._handle(connection, number, request_id, payload)
                 self._send_state(connection)
                 self._check_job(connection)
-        except ConnectionError:
+        except (ConnectionError, struct.error, ValueError):  # gone, or not a client of this version
             self._drop_client()
 
     def close(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +60,8 @@ def rotation_vector(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
     axis = 0.5 * np.array(
         (rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1])
     )
-    sine = float(np.sqrt(axis @ axis))
+    sine = math.sqrt(axis @ axis)
     if sine < 1e-9:
         return axis
-    return axis * (np.arctan2(sine, 0.5 * (np.trace(rotation) - 1.0)) / sine)
+    angle = math.atan2(sine, 0.5 * (float(np.trace(rotation)) - 1.0))
+    return axis * (angle / sine)

@@ -68,7 +68,8 @@ class JointController:
         mujoco.mj_mulM(world.model, world.data, self._forward, self._wanted)
         tau = self._forward[:7] + STIFFNESS_NM_RAD * (reference.q_rad - world.q_rad)
         tau += DAMPING_NMS_RAD * (reference.dq_rad_s - world.dq_rad_s)
-        return np.clip(tau, -limits.TAU_MAX_NM, limits.TAU_MAX_NM)
+        clipped: Vector = np.clip(tau, -limits.TAU_MAX_NM, limits.TAU_MAX_NM)
+        return clipped
 
 
 class Motion(Protocol):

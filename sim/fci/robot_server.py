@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import struct
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Event
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,27 +20,19 @@ from d2ppo_core.errors import WorldError
 from sim.fci import wire
 from sim.fci.connection import Connection, listen
 from sim.fci.gripper_server import GripperServer
-from sim.fci.kinematics import ArmKinematics
-from sim.fci.motion import (
-    CartesianMotion,
-    JointController,
-    JointMotion,
-    Motion,
-    Reference,
-    ReflexError,
-    TorqueMotion,
-)
-from sim.fci.state import StateBuffer
+from sim.fci.robot import Robot
 from sim.fci.urdf import robot_urdf
-from sim.fci.wire import Controller, Error, Generator, RobotMode
 from sim.pace import Pacer
 from sim.world import World
 
 CYCLE_S = 1e-3
-LOST_COMMANDS_TO_REFLEX = 20
 GRIPPER_CYCLES = 10
+RATE_CYCLES = 100
 KEEP_ALIVE_S = 0.05
 """Clients give up after a second of silence, so a paused robot repeats its state."""
+_OK, _REFUSED = b"\0", b"\1"
+_BAD_CLIENT = (ConnectionError, struct.error, ValueError)
+"""It went away, or sends what no client of this version would."""
 _Result = TypeVar("_Result")
 
 
@@ -84,27 +77,20 @@ class RobotServer:
         self.world, self.address = world, address
         self.statistics = Statistics()
         self._protocol = wire.PROTOCOLS[version]
+        self._robot = Robot(world, self._protocol)
         self._gripper, self._on_step = gripper, on_step
         self._lockstep, self._patience_s = lockstep, patience_s
-        self._kinematics = ArmKinematics(world.model)
-        self._inner = JointController(world)
-        self._reference = Reference(q_rad=world.q_rad.copy(), pose=self._kinematics.pose(world.q_rad))
-        self._state = StateBuffer(self._protocol, world)
         self._command_bytes = bytearray(self._protocol.command.itemsize)
         self._command = wire.field_views(self._command_bytes, self._protocol.command)
-        self._collision_nm, self._collision_n = np.full(7, np.inf), np.full(6, np.inf)
-        self._tau = np.zeros(7)
-        self._mode = RobotMode.IDLE
         self._connection: Connection | None = None
-        self._motion: Motion | None = None
         self._move_id: int | None = None
-        self._ending: tuple[int, int] | None = None
-        self._started = False
         self._first_message = 0
-        self._lost = 0
+        self._streaming = False
+        """Whether the client has begun to answer every state with a command."""
+        self._patient = True
         self._cycles = 0
         self._paused_steps: int | None = None
-        self._calls: SimpleQueue[tuple[Callable[[], object], Future]] = SimpleQueue()
+        self._calls: SimpleQueue[tuple[Callable[[], object], Future[Any]]] = SimpleQueue()
         self._pacer = Pacer(CYCLE_S if real_time else 0.0)
         self._rate_from = (time.perf_counter(), world.time_ns)
         self._listener = listen(address, wire.ROBOT_PORT)
@@ -122,25 +108,19 @@ class RobotServer:
             return
         deadline = self._pacer.next()
         self._send_state()
-        answered = self._wait(deadline)
-        self._tau = self._next_torque(answered)
-        self.world.step(self._tau)
-        self._cycles += 1
-        if self._paused_steps:
-            self._paused_steps -= 1
+        command = self._command if self._wait(deadline) else None
+        self.world.step(self._robot.torque(command, expected=self._streaming))
+        self._count(command is not None)
         if self._gripper is not None and self._cycles % GRIPPER_CYCLES == 0:
             self._gripper.pump()
         for hook in self._on_step:
             hook(self.world)
-        if self._cycles % 100 == 0:
-            self._measure_rate()
 
     def call(self, function: Callable[[], _Result], timeout_s: float = 2.0) -> _Result:
-        """Run `function` between two cycles, from any thread; returns what it returns."""
-        future: Future = Future()
+        """Run `function` between two cycles, from any thread; returns what it returns, raises what it raises."""
+        future: Future[_Result] = Future()
         self._calls.put((function, future))
-        result: _Result = future.result(timeout_s)
-        return result
+        return future.result(timeout_s)
 
     def pause(self, paused: bool) -> None:
         """Stop or continue simulated time; clients stay connected."""
@@ -158,19 +138,16 @@ class RobotServer:
 
     def place_arm(self, q_rad: np.ndarray, width_m: float) -> None:
         """Teleport the arm, at rest; a running motion is cut off."""
-        if self._motion is not None:
-            self._end_motion("preempted")
-        self.world.place_arm(q_rad, width_m)
-        self._rest_at(self.world.q_rad)
+        self._robot.place_arm(q_rad, width_m)
 
     def close(self) -> None:
-        """Let the port go."""
+        """Let the ports go."""
         self._drop_client()
         self._listener.close()
         if self._gripper is not None:
             self._gripper.close()
 
-    # --- one cycle ---------------------------------------------------------------------------------------------
+    # --- one cycle -------------------------------------------------------------------------------------------------
 
     def _run_calls(self) -> None:
         with contextlib.suppress(Empty):
@@ -182,143 +159,82 @@ class RobotServer:
                     future.set_exception(error)
 
     def _stay_paused(self) -> None:
-        if self._connection is not None and self._connection.ready:
+        if self._connection is not None:
             with contextlib.suppress(ConnectionError):
-                self._connection.send_state(self._state.bytes)
+                self._connection.send_state(self._robot.last_state())
         if self._gripper is not None:
             self._gripper.pump()
-        self._serve(select.select(self._sockets(), (), (), KEEP_ALIVE_S)[0])
+        self._serve_sockets(select.select(self._sockets(), (), (), KEEP_ALIVE_S)[0])
 
     def _send_state(self) -> None:
-        pose = self.world.ee_pose() @ self._kinematics.ne_T_ee
-        external = np.abs(self.world.tau_ext_nm).max() > 0.02
-        if external or self._cycles % 20 == 0:
-            self._sense(pose)
-        message_id = self._cycles + 1
-        state = self._state.write(message_id, self._reference, self._motion, self._mode, pose, self._tau)
+        state = self._robot.state(self._cycles + 1)
         connection = self._connection
-        if connection is None or not connection.ready:
+        if connection is None:
             return
         try:
             connection.send_state(state)
-            if self._ending is not None:  # the client wants to see the idle state before the answer to its Move
-                request_id, status = self._ending
-                self._ending = None
-                connection.reply(self._protocol.requests.index("Move"), request_id, bytes((status,)))
+            if self._robot.ended is not None:  # the idle state goes first, then the answer to the Move
+                self._answer_move(connection, self._robot.ended)
         except ConnectionError:
             self._drop_client()
 
-    def _sense(self, pose: np.ndarray) -> None:
-        """External wrench from the external torques; collisions stop a motion."""
-        self._kinematics.pose(self.world.q_rad)
-        jacobian = self._kinematics.jacobian(pose)
-        gram = jacobian @ jacobian.T
-        gram.flat[::7] += 1e-6
-        wrench = np.linalg.solve(gram, jacobian @ self.world.tau_ext_nm)
-        self._state.write_wrench(wrench, pose)
-        if self._motion is None:
-            return
-        if (np.abs(self.world.tau_ext_nm) > self._collision_nm).any():
-            self._reflex(Error.JOINT_REFLEX)
-        elif (np.abs(wrench) > self._collision_n).any():
-            self._reflex(Error.CARTESIAN_REFLEX)
+    def _answer_move(self, connection: Connection, how: str) -> None:
+        self._robot.ended, self._streaming = None, False
+        if self._move_id is not None:
+            status = bytes((self._protocol.move_status[how],))
+            connection.reply(self._protocol.requests.index("Move"), self._move_id, status)
+            self._move_id = None
 
     def _wait(self, deadline: float) -> bool:
         """Serve the sockets until the deadline and, in lock-step, until the command; tells whether it came."""
         answered = False
         while True:
             now = time.perf_counter()
-            waits = self._lockstep and self._started and not answered
-            until = deadline + self._patience_s if waits and self._lost == 0 else deadline
+            waits = self._lockstep and self._streaming and self._patient and not answered
+            until = deadline + self._patience_s if waits else deadline
             ready = select.select(self._sockets(), (), (), max(0.0, until - now))[0]
             if not ready:
                 return answered
-            if self._serve(ready):
+            if self._serve_sockets(ready):
                 answered = True
                 self.statistics.commands_late += time.perf_counter() > deadline + CYCLE_S
 
-    def _next_torque(self, answered: bool) -> np.ndarray:
-        motion = self._motion
-        if motion is None or not (answered or self._started):
-            return self._inner.torque(self._reference)
-        try:
-            if not answered:
-                self._count_lost()
-                return motion.torque(None)
-            self._started, self._lost = True, 0
-            command = self._command
-            if command["motion_finished"] or ("torque_finished" in command and command["torque_finished"]):
-                self._end_motion("success")
-                return self._inner.torque(self._reference)
-            return motion.torque(command)
-        except ReflexError as reflex:
-            self._reflex(reflex.error)
-            return self._inner.torque(self._reference)
+    def _count(self, answered: bool) -> None:
+        """Keep the books of a cycle; patience is spent once per silence."""
+        self._cycles += 1
+        if answered:
+            self._streaming = self._robot.motion is not None
+        elif self._streaming:
+            self.statistics.commands_lost += 1
+        self._patient = answered or not self._streaming
+        if self._paused_steps:
+            self._paused_steps -= 1
+        if self._cycles % RATE_CYCLES == 0:
+            now, (wall_s, simulated_ns) = time.perf_counter(), self._rate_from
+            if now - wall_s >= 1.0:
+                self.statistics.real_time_factor = (self.world.time_ns - simulated_ns) * 1e-9 / (now - wall_s)
+                self._rate_from = (now, self.world.time_ns)
 
-    def _count_lost(self) -> None:
-        self._lost += 1
-        self.statistics.commands_lost += 1
-        if self._lost >= LOST_COMMANDS_TO_REFLEX:
-            raise ReflexError(Error.COMMUNICATION)
-
-    def _measure_rate(self) -> None:
-        now, (wall, simulated_ns) = time.perf_counter(), self._rate_from
-        if now - wall >= 1.0:
-            self.statistics.real_time_factor = (self.world.time_ns - simulated_ns) * 1e-9 / (now - wall)
-            self._rate_from = (now, self.world.time_ns)
-
-    # --- motions -------------------------------------------------------------------------------------------------
-
-    def _start_motion(self, request_id: int, controller: int, generator: int) -> None:
-        mode, world = Generator(generator + 1), self.world
-        self._rest_at(self._reference.q_rad)
-        if controller == Controller.EXTERNAL:
-            self._motion = TorqueMotion(world, self._reference, mode)
-        elif mode in (Generator.JOINT_POSITION, Generator.JOINT_VELOCITY):
-            self._motion = JointMotion(self._kinematics, self._reference, self._inner, mode)
-        else:
-            self._motion = CartesianMotion(self._kinematics, self._reference, self._inner, mode)
-        self._motion.controller = Controller(controller)
-        self._mode, self._move_id = RobotMode.MOVE, request_id
-        self._started, self._lost, self._first_message = False, 0, self._cycles + 1
-        self._state.fields["reflex_reason"][:] = False
-
-    def _end_motion(self, status: str, mode: RobotMode = RobotMode.IDLE) -> None:
-        """Hold where the reference is; the answer to the Move goes out with the next state."""
-        if self._move_id is not None:
-            self._ending = (self._move_id, self._protocol.move_status[status])
-        self._motion, self._move_id, self._started, self._mode = None, None, False, mode
-        self._rest_at(self._reference.q_rad)
-
-    def _reflex(self, error: Error) -> None:
-        for flags in ("errors", "reflex_reason"):
-            self._state.fields[flags][:] = False
-            self._state.fields[flags][error] = True
-        self._end_motion("reflex", RobotMode.REFLEX)
-
-    def _rest_at(self, q_rad: np.ndarray) -> None:
-        self._reference.q_rad = q_rad.copy()
-        self._reference.pose = self._kinematics.pose(q_rad)
-        self._reference.rest()
-
-    # --- sockets -------------------------------------------------------------------------------------------------
+    # --- sockets ---------------------------------------------------------------------------------------------------
 
     def _sockets(self) -> tuple[socket.socket, ...]:
         if self._connection is None:
             return (self._listener,)
         return (self._connection.udp, self._connection.tcp, self._listener)
 
-    def _serve(self, ready: list[socket.socket]) -> bool:
+    def _serve_sockets(self, ready: list[socket.socket]) -> bool:
         """Deal with sockets that have something to read; tells whether a command of the running motion came."""
         answered, connection = False, self._connection
         try:
             if connection is not None and connection.udp in ready:
                 while connection.receive_into(self._command_bytes):
-                    answered = self._motion is not None and self._command["message_id"] >= self._first_message
+                    current = self._command["message_id"][0] >= self._first_message
+                    answered = bool(current) and self._robot.motion is not None
             if connection is not None and connection.tcp in ready:
-                for request in connection.requests():
-                    self._answer(connection, *request)
-        except ConnectionError:
+                for number, request_id, payload in connection.requests():
+                    reply = self._handle(connection, self._protocol.request_name(number), request_id, payload)
+                    connection.reply(number, request_id, reply)
+        except _BAD_CLIENT:
             self._drop_client()
             return False
         if self._listener in ready:
@@ -336,77 +252,44 @@ class RobotServer:
         """The arm stops and holds; the next client may come."""
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
-        self._end_motion("preempted", RobotMode.IDLE)
-        self._ending = None
-        self._state.fields["errors"][:] = False
+        self._connection, self._move_id, self._streaming = None, None, False
+        self._robot.stop()
+        self._robot.ended = None
 
-    def _answer(self, connection: Connection, number: int, request_id: int, payload: bytes) -> None:
-        name = self._protocol.request_name(number)
-        handler = None if name is None else _HANDLERS.get(name)
-        reply = b"\0" if handler is None else handler(self, connection, request_id, payload)
-        connection.reply(number, request_id, reply)
-
-    def _on_connect(self, connection: Connection, request_id: int, payload: bytes) -> bytes:
-        wanted, udp_port = wire.CONNECT_REQUEST.unpack(payload)
-        if wanted == self._protocol.version:
-            connection.greet(udp_port)
-        return wire.CONNECT_REPLY.pack(wanted != self._protocol.version, self._protocol.version)
-
-    def _on_move(self, connection: Connection, request_id: int, payload: bytes) -> bytes:
-        if self._mode is not RobotMode.IDLE:
-            return bytes((self._protocol.move_status["not_possible"],))
-        self._start_motion(request_id, *wire.MOVE_REQUEST.unpack_from(payload))
-        return bytes((self._protocol.move_status["started"],))
-
-    def _on_stop(self, connection: Connection, request_id: int, payload: bytes) -> bytes:
-        if self._motion is not None:
-            self._end_motion("preempted")
-        return b"\0"
-
-    def _on_recovery(self, connection: Connection, request_id: int, payload: bytes) -> bytes:
-        self._state.fields["errors"][:] = False
-        self._mode = RobotMode.IDLE
-        return b"\0"
-
-    def _on_model(self, connection: Connection, request_id: int, payload: bytes) -> bytes:
-        return b"\0" + robot_urdf(self.world.model).encode()
-
-    def _on_collision(self, connection: Connection, request_id: int, payload: bytes) -> bytes:
-        values = wire.COLLISION_REQUEST.unpack(payload)
-        self._collision_nm[:] = values[21:28]
-        self._collision_n[:] = values[46:52]
-        return b"\0"
-
-    def _on_tool(self, connection: Connection, request_id: int, payload: bytes) -> bytes:
-        fields, transform = self._state.fields, np.array(wire.FRAME_REQUEST.unpack(payload))
-        fields["NE_T_EE"][:] = transform
-        ne_T_ee = transform.reshape(4, 4).T
-        fields["F_T_EE"][:] = (fields["F_T_NE"].reshape(4, 4).T @ ne_T_ee).ravel(order="F")
-        self._kinematics.ne_T_ee = ne_T_ee
-        self._rest_at(self._reference.q_rad)
-        return b"\0"
-
-    def _on_stiffness_frame(self, connection: Connection, request_id: int, payload: bytes) -> bytes:
-        self._state.fields["EE_T_K"][:] = wire.FRAME_REQUEST.unpack(payload)
-        return b"\0"
-
-    def _on_load(self, connection: Connection, request_id: int, payload: bytes) -> bytes:
-        mass, *rest = wire.LOAD_REQUEST.unpack(payload)
-        for name, value in (("m_load", mass), ("F_x_Cload", rest[:3]), ("I_load", rest[3:])):
-            self._state.fields[name][:] = value
-        return b"\0"
+    def _handle(self, connection: Connection, name: str | None, request_id: int, payload: bytes) -> bytes:
+        """Do what a request asks for; returns the payload of the answer."""
+        robot = self._robot
+        match name:
+            case "Connect":
+                wanted, udp_port = wire.CONNECT_REQUEST.unpack(payload)
+                if wanted == self._protocol.version:
+                    connection.greet(udp_port)
+                return wire.CONNECT_REPLY.pack(wanted != self._protocol.version, self._protocol.version)
+            case "Move":
+                started = robot.start_motion(*wire.MOVE_REQUEST.unpack_from(payload))
+                if started:
+                    self._move_id, self._first_message, self._streaming = request_id, self._cycles + 1, False
+                return bytes((self._protocol.move_status["started" if started else "not_possible"],))
+            case "StopMove":
+                robot.stop()
+            case "AutomaticErrorRecovery":
+                robot.recover()
+            case "GetRobotModel":
+                return _OK + robot_urdf(self.world.model).encode()
+            case "SetCollisionBehavior":
+                thresholds = np.array(wire.COLLISION_REQUEST.unpack(payload))
+                robot.set_collision_thresholds(thresholds[21:28], thresholds[46:52])
+            case "SetNEToEE":
+                robot.set_tool(_transform(payload))
+            case "SetEEToK":
+                robot.set_stiffness_frame(_transform(payload))
+            case "SetLoad":
+                load = np.array(wire.LOAD_REQUEST.unpack(payload))
+                robot.set_load(load[0], load[1:4], load[4:])
+            case "LoadModelLibrary" | None:
+                return _REFUSED
+        return _OK
 
 
-_HANDLERS = {
-    "Connect": RobotServer._on_connect,
-    "Move": RobotServer._on_move,
-    "StopMove": RobotServer._on_stop,
-    "SetCollisionBehavior": RobotServer._on_collision,
-    "SetEEToK": RobotServer._on_stiffness_frame,
-    "SetNEToEE": RobotServer._on_tool,
-    "SetLoad": RobotServer._on_load,
-    "AutomaticErrorRecovery": RobotServer._on_recovery,
-    "GetRobotModel": RobotServer._on_model,
-}
-"""Requests that do more than answer success."""
+def _transform(payload: bytes) -> np.ndarray:
+    return np.array(wire.FRAME_REQUEST.unpack(payload)).reshape(4, 4).T

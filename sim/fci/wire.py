@@ -144,7 +144,7 @@ def field_views(buffer: bytearray, layout: np.dtype) -> dict[str, NDArray[Any]]:
 
 
 def _state_dtype(real: str, with_accelerometers: bool) -> np.dtype:
-    fields: list[tuple] = [("message_id", "<u8")]
+    fields: list[tuple[Any, ...]] = [("message_id", "<u8")]
     fields += [(k, real, (16,)) for k in ("O_T_EE", "O_T_EE_d", "F_T_EE", "EE_T_K", "F_T_NE", "NE_T_EE")]
     for part, com in (("ee", "F_x_Cee"), ("load", "F_x_Cload")):
         fields += [(f"m_{part}", real), (f"I_{part}", real, (9,)), (com, real, (3,))]
@@ -167,7 +167,7 @@ def _state_dtype(real: str, with_accelerometers: bool) -> np.dtype:
 
 
 def _command_dtype(with_torque_finished: bool) -> np.dtype:
-    fields: list[tuple] = [("message_id", "<u8"), ("q_c", "<f8", (7,)), ("dq_c", "<f8", (7,))]
+    fields: list[tuple[Any, ...]] = [("message_id", "<u8"), ("q_c", "<f8", (7,)), ("dq_c", "<f8", (7,))]
     fields += [("O_T_EE_c", "<f8", (16,)), ("O_dP_EE_c", "<f8", (6,)), ("elbow_c", "<f8", (2,))]
     fields += [("valid_elbow", "?"), ("motion_finished", "?"), ("tau_J_d", "<f8", (7,))]
     return np.dtype(fields + ([("torque_finished", "?")] if with_torque_finished else []))

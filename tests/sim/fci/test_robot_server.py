@@ -1,5 +1,7 @@
 """The real Franka client against the served world."""
 
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -146,3 +148,20 @@ def test_occupied_port_says_by_whom_and_what_to_do(robot):
 def test_address_of_another_machine_is_refused_with_the_address():
     with pytest.raises(WorldError, match="cannot serve on 192.0.2.1:1337"):
         listen("192.0.2.1", 1337)
+
+
+def test_nonsense_on_the_wire_drops_that_client_and_the_next_is_served(robot):
+
+    for nonsense in (b"GET / HTTP/1.1\r\n\r\n", struct.pack("<III", 1, 1, 12), struct.pack("<III", 0, 1, 13) + b"x"):
+        with socket.create_connection((robot.address, 1337), timeout=5.0) as client:
+            client.sendall(nonsense)
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(100) == b""
+    assert np.allclose(connect(robot.address).state.q, HOME_Q_RAD, atol=1e-4)
+
+
+def test_second_client_is_turned_away_while_the_first_stays(robot):
+    first = connect(robot.address)
+    with pytest.raises(franky.NetworkException):
+        connect(robot.address)
+    assert np.allclose(first.state.q, HOME_Q_RAD, atol=1e-4)
