@@ -228,8 +228,7 @@ class RobotServer:
         try:
             if connection is not None and connection.udp in ready:
                 while connection.receive_into(self._command_bytes):
-                    current = self._command["message_id"][0] >= self._first_message
-                    answered = bool(current) and self._robot.motion is not None
+                    answered = self._is_answer(int(self._command["message_id"][0]))
             if connection is not None and connection.tcp in ready:
                 for number, request_id, payload in connection.requests():
                     reply = self._handle(connection, self._protocol.request_name(number), request_id, payload)
@@ -240,6 +239,17 @@ class RobotServer:
         if self._listener in ready:
             self._accept()
         return answered
+
+    def _is_answer(self, message_id: int) -> bool:
+        """Tell whether a command answers the state sent last; any command of this motion starts the lock-step.
+
+        An answer to an older state is no answer in lock-step: taken for one, the client would stay a state behind and
+        skip one as soon as it is late, which looks like a jump of the set-point.
+        """
+        if self._robot.motion is None or message_id < self._first_message:
+            return False
+        self._streaming = True
+        return not self._lockstep or message_id == self._cycles + 1
 
     def _accept(self) -> None:
         client, (host, _) = self._listener.accept()
