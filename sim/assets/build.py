@@ -1,6 +1,6 @@
 """Makes the committed worlds: robosuite's geometry and cameras, the Franka-identified arm.
 
-Run it as `python -m sim.assets.build lift`.
+Run it as `python -m sim.assets.build lift` (and `... training` for the worlds of sim.assets.training).
 robosuite is needed here only; loading a world takes MuJoCo and nothing else. What changes on the way: visual meshes
 of one body and colour are merged and thinned, collision meshes become their hulls, textures shrink, the arm's
 invented dynamics become identified ones, the gripper's fingers are coupled as in the Franka Hand.
@@ -19,6 +19,7 @@ import mujoco
 from d2ppo_core.errors import D2ppoError, WorldError
 from sim.assets.franka import Inertial, panda_inertials
 from sim.assets.meshes import TriangleMesh, clustered, convex_hull, merged, mesh_of_geom, write_msh
+from sim.assets.training import build_all_training
 
 TIMESTEP_S = 1e-3
 CUBE_HALF_SIZE_M = 0.021
@@ -260,17 +261,19 @@ def _named(root: ET.Element, tag: str, name: str) -> ET.Element:
 
 
 def main(arguments: list[str]) -> int:
-    """Build the world named on the command line into its committed place."""
-    if arguments != ["lift"]:
-        print("usage: python -m sim.assets.build lift", file=sys.stderr)
+    """Build what is named on the command line into its committed place."""
+    root = Path(__file__).parent
+    if arguments not in (["lift"], ["training"]):
+        print("usage: python -m sim.assets.build lift|training", file=sys.stderr)
         return 2
     try:
-        path = build_lift(Path(__file__).parent / "lift")
+        paths = [build_lift(root / "lift")] if arguments == ["lift"] else build_all_training(root)
     except D2ppoError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
-    size = sum(file.stat().st_size for file in path.parent.iterdir())
-    print(f"{path}: {len(list(path.parent.iterdir()))} files, {size / 2**20:.1f} MiB")
+    for path in paths:
+        size = sum(file.stat().st_size for file in path.parent.iterdir())
+        print(f"{path}: {len(list(path.parent.iterdir()))} files, {size / 2**20:.1f} MiB")
     return 0
 
 

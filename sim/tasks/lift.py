@@ -32,7 +32,12 @@ class Lift(Task):
 
     def is_success(self, data: mujoco.MjData) -> bool:
         """Tell whether the cube's centre is more than 4 cm above the table top, as robosuite does."""
-        return bool(data.body("cube_main").xpos[2] > TABLE_HEIGHT_M + LIFTED_M)
+        return bool(is_lifted(data.body("cube_main").xpos[2]))
+
+
+def is_lifted(cube_height_m: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether cubes whose centres are this high above the floor are lifted."""
+    return np.asarray(cube_height_m > TABLE_HEIGHT_M + LIFTED_M)
 
 
 LIFT = Lift(

@@ -1,0 +1,159 @@
+"""The batched environment: N worlds with robosuite's dynamics, stepped by native threads.
+
+Observations are fresh: what robosuite reports after `sim.forward()` and forced updates until nothing changes.
+(robosuite's own live observations are up to a substep old, and poses relative to the hand a control step.) Rewards
+and success are robosuite's to the step: judged from positions as of the last substep's beginning.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2ppo_core.envs import AutoresetMode, BatchEnv, Box
+from d2ppo_core.envs.base import Mask
+from d2ppo_core.envs.protocol import Observation
+from sim.batch.layout import Layout
+from sim.batch.model import load_physics_model
+from sim.batch.native import NativeKernel
+from sim.batch.variation import BodyVariation
+from sim.robosuite_env import CONTROL_HZ
+from sim.tasks.training import Start, training_task
+from sim.tasks.training.base import HOME_Q_RAD, PARKED_POSE, START_FINGERS_M
+
+
+class BatchedEnv(BatchEnv):
+    """N worlds of one of robosuite's tasks."""
+
+    def __init__(
+        self,
+        task: str,
+        num_envs: int,
+        *,
+        num_threads: int | None = None,
+        horizon_steps: int | None = None,
+        autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
+        terminate_on_success: bool = False,
+        pin: bool = False,
+    ) -> None:
+        """Build the worlds; needs MuJoCo and a C++ compiler, not robosuite.
+
+        Args:
+            task: `lift`, `can`, `square` or `transport`.
+            num_envs: Number of worlds.
+            num_threads: None takes as many as this process may use cores.
+            horizon_steps: Control steps per episode; None takes the task's.
+            autoreset_mode: When worlds start again.
+            terminate_on_success: End an episode when it is solved.
+            pin: Bind each thread to a core.
+
+        Raises:
+            ConfigError: unknown task, or a number that is not positive.
+            WorldError: the worlds or the kernel cannot be built.
+        """
+        self.task = training_task(task)
+        super().__init__(
+            num_envs=num_envs,
+            horizon_steps=horizon_steps or self.task.robosuite.horizon_steps,
+            autoreset_mode=autoreset_mode,
+            terminate_on_success=terminate_on_success,
+        )
+        self.model = load_physics_model(task)
+        body = self.task.varied_body
+        self._variation = BodyVariation(task, self.model, body) if body else None
+        self.layout = Layout.of(
+            self.model,
+            num_arms=self.task.num_arms,
+            step_taps=self.task.success_taps,
+            observation_taps=self.task.observation_taps,
+            parameters=self._variation.parameters if self._variation else (),
+        )
+        threads = min(num_envs, num_threads or len(os.sched_getaffinity(0)))
+        self.kernel = NativeKernel(self.model, self.layout, num_envs, num_threads=threads, pin=pin)
+        self._home = np.empty((num_envs, self.task.num_arms, 7))
+        self._qpos = np.tile(self._resting_qpos(), (num_envs, 1))
+        self._qvel = np.zeros((num_envs, self.model.nv))
+        self.single_observation_space = self._observation_space()
+        self.single_action_space = Box(low=-1.0, high=1.0, shape=(self.task.action_size,), dtype=np.dtype(np.float32))
+        self.metadata: Mapping[str, Any] = {
+            "task": task,
+            "control_hz": CONTROL_HZ,
+            "autoreset_mode": autoreset_mode,
+            "horizon_steps": self.horizon_steps,
+        }
+
+    def set_states(self, states: NDArray[np.float64], starts: Sequence[Start] | None = None) -> Observation:
+        """Put all worlds into given states, as robomimic's `reset_to` does before it replays a demonstration.
+
+        robosuite's controllers then start from the home posture, not from the arms' pose in the state.
+
+        Args:
+            states: (N, 1 + nq + nv) robomimic's flattened states: time, positions, velocities.
+            starts: where the saved demonstrations' objects differ from the standard ones, their geoms.
+        """
+        nq = self.model.nq
+        everything = np.ones(self.num_envs, bool)
+        for env, start in enumerate(starts or ()):
+            self._vary(env, start)
+        self._home[:] = HOME_Q_RAD
+        self.kernel.reset(everything, self._home, states[:, 1 : 1 + nq], states[:, 1 + nq :])
+        self._elapsed[:], self._return[:] = 0, 0.0
+        self._solved[:] = self._solved_now[:] = self._over[:] = False
+        self._rngs = self._rngs or [np.random.default_rng(i) for i in range(self.num_envs)]
+        return self._observe()
+
+    def states(self) -> NDArray[np.float64]:
+        """(N, 1 + nq + nv) robomimic's flattened states."""
+        return np.stack([np.concatenate([[d.time], d.qpos, d.qvel]) for d in self.kernel.data])
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self.kernel.close()
+
+    def _start(self, mask: Mask, rngs: Sequence[np.random.Generator]) -> None:
+        for env in np.flatnonzero(mask):
+            start = self.task.draw(rngs[env])
+            self._vary(env, start)
+            self._home[env] = start.arm_q_rad
+            for arm, index in enumerate(self.layout.arms):
+                self._qpos[env, list(index.qpos)] = start.arm_q_rad[arm]
+            for joint, pose in start.objects.items():
+                address = int(self.model.joint(joint).qposadr[0])
+                self._qpos[env, address : address + 7] = pose
+        self.kernel.reset(mask, self._home, self._qpos, self._qvel)
+
+    def _advance(self, actions: NDArray[np.float64], steps: NDArray[np.int32]) -> tuple[Mask, Mask]:
+        rows, diverged = self.kernel.step(actions, steps)
+        return self.task.success(self.layout.step_taps.split(rows)), diverged
+
+    def _observe(self) -> Observation:
+        taps = self.layout.observation_taps.split(self.kernel.observations)
+        return {key: values.astype(np.float32) for key, values in self.task.observe(taps).items()}
+
+    def _vary(self, env: int, start: Start) -> None:
+        if self._variation is not None:
+            self._variation.write(self.layout.table, self.kernel.parameters[env], start.geoms)
+
+    def _resting_qpos(self) -> NDArray[np.float64]:
+        """(nq,) fingers half open, objects parked; arms and objects are set by each start."""
+        qpos = np.array(self.model.qpos0)
+        for joint in range(self.model.njnt):
+            address = self.model.jnt_qposadr[joint]
+            if self.model.jnt_type[joint] == 0:  # free
+                qpos[address : address + 7] = PARKED_POSE
+        for arm in range(self.task.num_arms):
+            for finger, position in enumerate(START_FINGERS_M, 1):
+                qpos[self.model.joint(f"gripper{arm}_right_finger_joint{finger}").qposadr[0]] = position
+        return qpos
+
+    def _observation_space(self) -> dict[str, Box]:
+        sizes: dict[str, int] = {}
+        for arm in range(self.task.num_arms):
+            sizes |= {f"robot{arm}_eef_pos": 3, f"robot{arm}_eef_quat": 4, f"robot{arm}_gripper_qpos": 2}
+        sizes["object"] = self.task.object_size
+        floats = np.dtype(np.float32)
+        return {key: Box(low=-np.inf, high=np.inf, shape=(size,), dtype=floats) for key, size in sizes.items()}

@@ -1,0 +1,23 @@
+"""The tasks as training sees them: many worlds at once, with robosuite's own dynamics."""
+
+from collections.abc import Mapping
+
+from d2ppo_core.errors import ConfigError
+from sim.tasks.training.base import Start, TrainingTask
+from sim.tasks.training.lift import LIFT
+
+TRAINING_TASKS: Mapping[str, TrainingTask] = {task.name: task for task in (LIFT,)}
+
+
+def training_task(name: str) -> TrainingTask:
+    """The task of this name.
+
+    Raises:
+        ConfigError: there is no such task; the message lists the known ones.
+    """
+    if name not in TRAINING_TASKS:
+        raise ConfigError(f"unknown task {name!r}; known are {', '.join(TRAINING_TASKS)}")
+    return TRAINING_TASKS[name]
+
+
+__all__ = ["TRAINING_TASKS", "Start", "TrainingTask", "training_task"]
