@@ -25,6 +25,7 @@ BUNDLED = Path(__file__).parent / "bundles"
 
 _FILES = ("policy.onnx", "manifest.yaml", "golden.npz")
 _CHECKSUMS = "checksums.yaml"
+_IDENTITY_6 = tuple(float(i % 7 == 0) for i in range(36))
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 
@@ -66,6 +67,9 @@ class ActionSpec:
         rotation_scale_rad: Rotation that an entry of 1 asks for.
         kp: Stiffness of the training controller per unit of mass, 1/s².
         damping_ratio: Damping ratio of the training controller.
+        coupling: (6×6, row-major) acceleration of the end effector per unit of the controller's output, base frame,
+            translation before rotation. robosuite decouples translation and rotation from inertia each by itself, so
+            the diagonal blocks are the identity, but one moves the other.
         control_hz: Rate of the actions within a chunk.
         gripper_open_width_m: Opening that a gripper action of −1 asks for; +1 closes.
     """
@@ -76,6 +80,7 @@ class ActionSpec:
     rotation_scale_rad: float = 0.5
     kp: float = 150.0
     damping_ratio: float = 1.0
+    coupling: tuple[float, ...] = _IDENTITY_6
     control_hz: float = 20.0
     gripper_open_width_m: float = 0.08
 
@@ -84,6 +89,8 @@ class ActionSpec:
             raise BundleError(f"action representation must be osc_delta, got {self.representation}")
         if self.dim != 7:
             raise BundleError(f"osc_delta actions of one arm have 7 entries, got {self.dim}")
+        if len(self.coupling) != 36:
+            raise BundleError(f"coupling needs 36 numbers (6×6 row-major), got {len(self.coupling)}")
         if not self.control_hz > 0.0:
             raise BundleError(f"control_hz must be positive, got {self.control_hz}")
 
@@ -247,7 +254,10 @@ def _manifest_from(raw: dict[str, Any], name: str) -> Manifest:
         raw["observations"] = tuple(
             ObservationSpec(**{**spec, "shape": tuple(spec["shape"])}) for spec in raw["observations"]
         )
-        raw["action"] = ActionSpec(**raw["action"])
+        action = raw["action"]
+        if "coupling" in action:
+            action["coupling"] = tuple(float(x) for x in action["coupling"])
+        raw["action"] = ActionSpec(**action)
         for key in ("T_world_base", "T_ee_site"):
             if key in raw:
                 raw[key] = tuple(float(x) for x in raw[key])

@@ -1,14 +1,16 @@
 """Turns a chunk of robosuite OSC_POSE deltas into absolute, timed end-effector targets.
 
 In training each action moves the goal of an operational-space controller: goal = pose ⊕ scaled delta, held for one
-control tick. That controller decouples the arm's inertia, so every axis obeys ẍ = kp (goal − x) − kd ẋ. Integrating
+control tick. That controller decouples the arm's inertia, so the hand obeys ẍ = C (kp (goal − x) − kd ẋ). Integrating
 this law gives the motion which the action *caused* in training: an absolute trajectory that may be interpolated,
 delayed or cut by time on any robot, while raw deltas may not.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
 
 from d2ppo_core.bundle import ActionSpec
@@ -108,23 +110,18 @@ def _goal(pose: Array, action: Array, spec: ActionSpec) -> Array:
 
 
 def _respond(state: RigidState, goal: Array, spec: ActionSpec, time_s: float) -> RigidState:
-    """Exact solution of ë + 2ζω ė + ω² e = 0 after ``time_s``, for the error e of position and rotation."""
+    """Exact solution of ë + C (kd ė + kp e) = 0 after ``time_s``, for the error e of position and rotation."""
     turn = Rotation.from_matrix(state.pose[:3, :3] @ goal[:3, :3].T).as_rotvec()
-    error = np.concatenate([state.pose[:3, 3] - goal[:3, 3], turn])
-    error, rate = _second_order(error, state.twist, np.sqrt(spec.kp), spec.damping_ratio, time_s)
-    rotation = Rotation.from_rotvec(error[3:]) * Rotation.from_matrix(goal[:3, :3])
-    return RigidState(transform_from(goal[:3, 3] + error[:3], rotation), rate)
+    error = np.concatenate([state.pose[:3, 3] - goal[:3, 3], turn, state.twist])
+    error = _propagator(spec, time_s) @ error
+    rotation = Rotation.from_rotvec(error[3:6]) * Rotation.from_matrix(goal[:3, :3])
+    return RigidState(transform_from(goal[:3, 3] + error[:3], rotation), error[6:])
 
 
-def _second_order(error: Array, rate: Array, omega: float, zeta: float, time_s: float) -> tuple[Array, Array]:
-    """Free response of a second-order system, by the exponential of its 2×2 matrix (any damping ratio)."""
-    discriminant = complex(zeta * zeta - 1.0)
-    decay = np.exp(-zeta * omega * time_s)
-    if abs(discriminant) < 1e-9:
-        slope = rate + omega * error
-        return (error + slope * time_s) * decay, (rate - omega * slope * time_s) * decay
-    root = omega * np.sqrt(discriminant)
-    cosh, sinh = np.cosh(root * time_s).real, (np.sinh(root * time_s) / root).real
-    value = decay * (error * (cosh + zeta * omega * sinh) + rate * sinh)
-    change = decay * (rate * (cosh - zeta * omega * sinh) - omega * omega * error * sinh)
-    return value, change
+@lru_cache(maxsize=8)
+def _propagator(spec: ActionSpec, time_s: float) -> Array:
+    """(12, 12) transition matrix of (e, ė)."""
+    coupling = np.asarray(spec.coupling).reshape(6, 6)
+    damping = 2.0 * spec.damping_ratio * np.sqrt(spec.kp)
+    system = np.block([[np.zeros((6, 6)), np.eye(6)], [-spec.kp * coupling, -damping * coupling]])
+    return np.asarray(expm(system * time_s))

@@ -107,6 +107,8 @@ def test_contradictions_are_refused_when_they_are_made():
         manifest(action_horizon=5)
     with pytest.raises(BundleError, match="exactly the images"):
         ObservationSpec(key="x", shape=(3,), dtype="float32", unit="", frame="", camera="wrist")
+    with pytest.raises(BundleError, match="coupling needs 36 numbers"):
+        ActionSpec(coupling=(1.0,))
     with pytest.raises(BundleError, match="osc_delta, got ee_absolute"):
         ActionSpec(representation="ee_absolute")
 

@@ -29,23 +29,30 @@ def test_zero_actions_leave_an_arm_at_rest_where_it_is():
 
 
 @pytest.mark.parametrize("damping_ratio", [0.4, 1.0, 1.7])
-def test_each_tick_solves_the_controllers_differential_equation(damping_ratio):
-    spec = ActionSpec(damping_ratio=damping_ratio)
+@pytest.mark.parametrize("coupled", [False, True])
+def test_each_tick_solves_the_controllers_differential_equation(damping_ratio, coupled):
+    coupling = np.eye(6)
+    if coupled:
+        coupling[:3, 5], coupling[5, :3] = (0.1, 0.3, -0.2), (0.2, 0.7, -0.5)
     actions = np.random.default_rng(0).uniform(-1, 1, (4, 7))
-    actions[:, 3:6] = 0.0
-    start = RigidState(DOWN, np.array([0.1, -0.05, 0.02, 0.0, 0.0, 0.0]))
+    actions[:, 3:5] = 0.0  # turning about one axis only, so that rotation vectors add up
+    spec = ActionSpec(damping_ratio=damping_ratio, coupling=tuple(coupling.ravel()))
+    start = RigidState(DOWN, np.array([0.1, -0.05, 0.02, 0.0, 0.0, 0.3]))
     targets = targets_from_deltas(actions, start, spec, np.eye(4), settle_ticks=1)
-    x, v = DOWN[:3, 3].copy(), start.twist[:3].copy()
+    x, v = np.r_[DOWN[:3, 3], 0, 0, 0], start.twist.copy()
     for tick, action in enumerate(actions):
-        goal = x + 0.05 * action[:3]
+        goal = x + np.r_[0.05 * action[:3], 0.5 * action[3:6]]
 
         def law(_, y, goal=goal):
-            return np.r_[y[3:], spec.kp * (goal - y[:3]) - 2 * damping_ratio * np.sqrt(spec.kp) * y[3:]]
+            force = spec.kp * (goal - y[:6]) - 2 * damping_ratio * np.sqrt(spec.kp) * y[6:]
+            return np.r_[y[6:], coupling @ force]
 
         y = solve_ivp(law, (0.0, 0.05), np.r_[x, v], rtol=1e-10, atol=1e-12).y[:, -1]
-        x, v = y[:3], y[3:]
-        np.testing.assert_allclose(targets.states[tick + 1].pose[:3, 3], x, atol=1e-8)
-        np.testing.assert_allclose(targets.states[tick + 1].twist[:3], v, atol=1e-7)
+        x, v = y[:6], y[6:]
+        state = targets.states[tick + 1]
+        turned = Rotation.from_matrix(state.pose[:3, :3] @ DOWN[:3, :3].T).as_rotvec()
+        np.testing.assert_allclose(np.r_[state.pose[:3, 3], turned], x, atol=1e-8)
+        np.testing.assert_allclose(state.twist, v, atol=1e-7)
 
 
 def test_a_rotation_turns_in_the_base_frame_and_settles_at_its_goal():

@@ -50,9 +50,7 @@ def bundle(folder, *, onnx_bytes: bytes | None = None, example: Golden | None = 
     manifest = Manifest(
         name="tiny",
         task="lift",
-        observations=(
-            ObservationSpec(key="robot0_eef_pos", shape=(3,), dtype="float32", unit="m", frame="world"),
-        ),
+        observations=(ObservationSpec(key="robot0_eef_pos", shape=(3,), dtype="float32", unit="m", frame="world"),),
         action=ActionSpec(),
         pred_horizon=4,
         action_horizon=4,

@@ -66,6 +66,4 @@ def test_a_speed_limit_out_of_range_is_refused(speed):
 
 def test_a_box_turned_inside_out_is_refused():
     with pytest.raises(ConfigError, match="min < max"):
-        SafetyLimits(
-            workspace_min_m=(0, 0, 1), workspace_max_m=(1, 1, 0), linear_speed_m_s=0.5, angular_speed_rad_s=1
-        )
+        SafetyLimits(workspace_min_m=(0, 0, 1), workspace_max_m=(1, 1, 0), linear_speed_m_s=0.5, angular_speed_rad_s=1)

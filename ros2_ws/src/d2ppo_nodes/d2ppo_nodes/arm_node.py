@@ -81,7 +81,7 @@ class ArmNode(StackNode):
         )
 
     def _arm_config(self) -> ArmConfig:
-        low = self.numbers("workspace_min_m", [0.2, -0.5, -0.12], "lower corner of the workspace, base frame")
+        low = self.numbers("workspace_min_m", [0.2, -0.5, 0.0], "lower corner of the workspace, base frame")
         high = self.numbers("workspace_max_m", [0.8, 0.5, 0.7], "upper corner of the workspace, base frame")
         limits = SafetyLimits(
             workspace_min_m=(low[0], low[1], low[2]),

@@ -18,6 +18,7 @@ _FAULTS = {
     ArmState.IDLE: "control loop ended",
 }
 _HOMING_WALL_S = 60.0
+_HOMING_ATTEMPTS = 3
 _ANSWER_WALL_S = 30.0
 
 
@@ -82,12 +83,30 @@ class EpisodeRunner:
         )
 
     def _bring_home(self) -> None:
+        """Go home; a robot that stopped itself is recovered first, a few times at most."""
         client = self._client
-        if client.arm is not None and client.arm.state in (ArmState.REFLEX, ArmState.DISCONNECTED):
-            client.trigger("action_server/error_recovery")
-        epoch = client.arm.epoch if client.arm else 0
-        client.trigger("arm/home")
-        client.spin_until(lambda: self._is_home(epoch), _HOMING_WALL_S, "the arm to reach home", self._check)
+        for attempt in range(_HOMING_ATTEMPTS):
+            if client.arm is not None and client.arm.state in (ArmState.REFLEX, ArmState.DISCONNECTED):
+                client.trigger("action_server/error_recovery")
+            epoch = client.arm.epoch if client.arm else 0
+            try:
+                client.trigger("arm/home")
+                client.spin_until(
+                    lambda epoch=epoch: self._is_home(epoch) or self._has_fault(epoch),
+                    _HOMING_WALL_S,
+                    "the arm to reach home",
+                    self._check,
+                )
+            except StackError:
+                if attempt == _HOMING_ATTEMPTS - 1:
+                    raise
+            if self._is_home(epoch):
+                return
+        raise StackError(f"the arm does not reach home: {client.arm.reason}")
+
+    def _has_fault(self, epoch_before: int) -> bool:
+        arm = self._client.arm
+        return arm.epoch != epoch_before and arm.state in (ArmState.REFLEX, ArmState.USER_STOPPED, ArmState.ESTOPPED)
 
     def _is_home(self, epoch_before: int) -> bool:
         """Tell a new READY from one that was on its way here when homing began."""
