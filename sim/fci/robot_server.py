@@ -227,7 +227,7 @@ class RobotServer:
         answered, connection = False, self._connection
         try:
             if connection is not None and connection.udp in ready:
-                while connection.receive_into(self._command_bytes):
+                if connection.receive_into(self._command_bytes):
                     answered = self._is_answer(int(self._command["message_id"][0]))
             if connection is not None and connection.tcp in ready:
                 for number, request_id, payload in connection.requests():
