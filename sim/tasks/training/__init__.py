@@ -4,9 +4,12 @@ from collections.abc import Mapping
 
 from d2ppo_core.errors import ConfigError
 from sim.tasks.training.base import Start, TrainingTask
+from sim.tasks.training.can import CAN
 from sim.tasks.training.lift import LIFT
+from sim.tasks.training.square import SQUARE
+from sim.tasks.training.transport import TRANSPORT
 
-TRAINING_TASKS: Mapping[str, TrainingTask] = {task.name: task for task in (LIFT,)}
+TRAINING_TASKS: Mapping[str, TrainingTask] = {task.name: task for task in (LIFT, CAN, SQUARE, TRANSPORT)}
 
 
 def training_task(name: str) -> TrainingTask:

@@ -13,9 +13,27 @@ from sim.batch.env import BatchedEnv
 from sim.tasks.training import TRAINING_TASKS
 
 
-class TestLift(EnvContract):
+class Batched(EnvContract):
+    task: str
+
     def make(self, *, autoreset_mode=AutoresetMode.SAME_STEP):
-        return BatchedEnv("lift", 3, num_threads=2, horizon_steps=HORIZON, autoreset_mode=autoreset_mode)
+        return BatchedEnv(self.task, 3, num_threads=2, horizon_steps=HORIZON, autoreset_mode=autoreset_mode)
+
+
+class TestLift(Batched):
+    task = "lift"
+
+
+class TestCan(Batched):
+    task = "can"
+
+
+class TestSquare(Batched):
+    task = "square"
+
+
+class TestTransport(Batched):
+    task = "transport"
 
 
 @pytest.mark.parametrize("task", TRAINING_TASKS)
