@@ -197,7 +197,7 @@ def test_the_pins_and_the_constraints_agree(project: dict) -> None:
         name, _, pin = requirement.partition("==")
         known = constraints.get(canonical(name.partition("[")[0]))
         assert known in (pin, None), requirement
-        assert known or name in ("onnxruntime-gpu", "example-robot-data"), f"{requirement} is not in constraints.txt"
+        assert known or name == "onnxruntime-gpu", f"{requirement} is not in constraints.txt"
 
 
 def canonical(name: str) -> str:
