@@ -131,6 +131,19 @@ def test_paused_world_stands_still_and_steps_exactly(node, observer):
     observer.spin(lambda: observer.clock_ns[-1] > at_ns + 500_000_000)
 
 
+def test_client_stays_connected_while_the_world_is_paused(node, observer, robot_address):
+    franky = pytest.importorskip("franky", reason="needs franky-control (extra franka)")
+    robot = franky.Robot(robot_address, realtime_config=franky.RealtimeConfig.Ignore)
+    tracker = franky.CartesianImpedanceTracker(robot, translational_stiffness=600.0)
+    assert observer.call(SetBool, "sim/set_pause", data=True).success
+    observer.spin_for(2.5)  # libfranka gives up after one silent second
+    assert observer.call(SetBool, "sim/set_pause", data=False).success
+    at_ms = robot.state.time.to_msec()
+    observer.spin(lambda: robot.state.time.to_msec() > at_ms + 200)
+    assert tracker.is_running
+    tracker.stop()
+
+
 def test_occupied_port_ends_the_node_with_one_clear_line(node, robot_address):
     second = start_node(robot_address)
     output, _ = second.communicate(timeout=30.0)

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,12 +30,18 @@ class ServedRobot:
         return copy
 
 
-def start_robot(address: str) -> subprocess.Popen[str]:
+def start_robot(address: str, *options: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "sim.fci", "--address", address], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "sim.fci", "--address", address, *options], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None and "1337" in process.stdout.readline()
     return process
+
+
+@pytest.fixture
+def start() -> Callable[..., subprocess.Popen[str]]:
+    """Starts a served robot with options; the test ends it."""
+    return start_robot
 
 
 @pytest.fixture

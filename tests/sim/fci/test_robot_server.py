@@ -1,5 +1,6 @@
 """The real Franka client against the served world."""
 
+import signal
 import socket
 import struct
 import subprocess
@@ -25,6 +26,20 @@ robot.relative_dynamics_factor = 0.05
 robot.move(franky.CartesianMotion(franky.Affine([0.1, 0.0, 0.0]), franky.ReferenceType.Relative), asynchronous=True)
 time.sleep(0.3)
 os._exit(9)
+"""
+
+
+CLIENT_THAT_FREEZES = """
+import franky, sys, time
+robot = franky.Robot(sys.argv[1], realtime_config=franky.RealtimeConfig.Ignore)
+tracker = franky.CartesianImpedanceTracker(robot, translational_stiffness=600.0)
+print("tracking", flush=True)
+try:
+    while tracker.is_running:
+        time.sleep(0.01)
+    robot.join_motion()
+except franky.ControlException as error:
+    print(error, flush=True)
 """
 
 
@@ -165,3 +180,33 @@ def test_second_client_is_turned_away_while_the_first_stays(robot):
     with pytest.raises(franky.NetworkException):
         connect(robot.address)
     assert np.allclose(first.state.q, HOME_Q_RAD, atol=1e-4)
+
+
+def test_frozen_client_is_waited_for_then_the_arm_stops_itself(robot):
+    command = [sys.executable, "-c", CLIENT_THAT_FREEZES, robot.address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout.readline() == "tracking\n"
+        time.sleep(0.3)
+        client.send_signal(signal.SIGSTOP)
+        time.sleep(0.3)
+        frozen_at = robot.channel.newest(timeout_s=0.1)
+        assert robot.channel.newest(timeout_s=0.2) is None, "lock-step: the world waits for the command"
+        assert robot.channel.newest(timeout_s=3.0) is not None, "the patience is bounded"
+        time.sleep(0.2)
+        client.send_signal(signal.SIGCONT)
+        assert "communication_constraints_violation" in client.stdout.readline()
+    assert frozen_at is not None
+    next_client = connect(robot.address)
+    assert next_client.state.robot_mode == franky.RobotMode.Reflex
+    assert next_client.recover_from_errors()
+    next_client.move(franky.JointMotion(HOME_Q_RAD))
+
+
+def test_robot_that_speaks_the_pandas_version_says_so(robot_address, start):
+    process = start(robot_address, "--robot-version", "5")
+    try:
+        with pytest.raises(franky.IncompatibleVersionException, match="server version: 5, library version: 10"):
+            connect(robot_address)
+    finally:
+        process.terminate()
+    assert process.wait(timeout=5.0) == 0
