@@ -12,9 +12,7 @@ POINTING_DOWN_XYZW = (1.0, 0.0, 0.0, 0.0)
 """Orientation of a Panda hand that points straight down; the hemisphere reference of the policies."""
 
 
-def canonical_quat_xyzw(
-    quat_xyzw: npt.ArrayLike, reference: Sequence[float] = POINTING_DOWN_XYZW
-) -> Array:
+def canonical_quat_xyzw(quat_xyzw: npt.ArrayLike, reference: Sequence[float] = POINTING_DOWN_XYZW) -> Array:
     """Return the one of ±q that lies in the hemisphere of ``reference``.
 
     q and −q are the same rotation, but not the same network input: training and run time both call this.

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from d2ppo_interfaces.msg import ArmState, PolicyStatus
-from d2ppo_nodes.client import StackClient
-from d2ppo_nodes.episodes import EpisodeRunner
 
 from d2ppo_core.errors import StackError
 from d2ppo_core.stack.loader import load_stack
 from d2ppo_core.stack.runner import Stack
+from d2ppo_interfaces.msg import ArmState, PolicyStatus
+from d2ppo_nodes.client import StackClient
+from d2ppo_nodes.episodes import EpisodeRunner
 
 START_S = 90.0
 

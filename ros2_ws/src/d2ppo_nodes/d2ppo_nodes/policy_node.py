@@ -86,9 +86,10 @@ class PolicyNode(StackNode):
                 self._plan()
 
     def _on_image(self, message: Image, *, camera: str) -> None:
-        self._received_ns = self.now_ns()
+        stamp_ns = time_ns(message.header.stamp)
+        self._received_ns = max(self.now_ns(), stamp_ns)  # /clock comes in steps, it may lag behind what it stamped
         try:
-            self._planner.observations.push_image(camera, time_ns(message.header.stamp), image_array(message))
+            self._planner.observations.push_image(camera, stamp_ns, image_array(message))
         except ValueError as error:
             self.get_logger().error(f"image of camera {camera} dropped: {error}", throttle_duration_sec=1.0)
             return
@@ -97,7 +98,7 @@ class PolicyNode(StackNode):
     def _plan(self) -> None:
         if not self._active:
             return
-        began_ns = self.now_ns()
+        began_ns = max(self.now_ns(), self._received_ns)
         try:
             plan = self._planner.plan(began_ns)
         except MissingObservationError as error:
@@ -113,13 +114,13 @@ class PolicyNode(StackNode):
             bundle_hash=self._planner.policy.bundle.hash,
             received=time_msg(self._received_ns),
             inference_start=time_msg(began_ns),
-            inference_end=time_msg(self.now_ns()),
+            inference_end=time_msg(max(self.now_ns(), began_ns)),
             inference_wall_s=plan.inference_s,
         )
         chunk.header.stamp = time_msg(plan.observation.stamp_ns)
         chunk.header.frame_id = self._frame
         fill_targets(chunk, plan.targets)
-        chunk.published = time_msg(self.now_ns())
+        chunk.published = time_msg(max(self.now_ns(), began_ns))
         self._chunk_pub.publish(chunk)
         self._sequence += 1
 
