@@ -59,7 +59,6 @@ class CameraNode(StackNode):
         name = self.text("name", "wrist", "name of the camera on the graph")
         width = round(self.number("width", 96.0, 1.0, 4096.0, "image width, px"))
         height = round(self.number("height", 96.0, 1.0, 4096.0, "image height, px"))
-        rate_hz = self.number("rate_hz", 20.0, 1.0, 120.0, "frames per second; the simulated world sets its own")
         if driver == "sim":
             from sim.sim_camera import SimCamera
 
@@ -72,10 +71,21 @@ class CameraNode(StackNode):
                 robot_address=self.text("robot_address", "127.0.0.1", "address of the world's robot server"),
             )
         if driver == "realsense":
-            from d2ppo_core.drivers.realsense import RealSenseCamera
+            from d2ppo_core.drivers.realsense import RealSenseCamera, RealSenseConfig
 
-            serial = self.text("serial", "", "serial number; empty: the only camera there is")
-            return RealSenseCamera(name=name, width=width, height=height, rate_hz=rate_hz, serial=serial)
+            return RealSenseCamera(
+                RealSenseConfig(
+                    name=name,
+                    width=width,
+                    height=height,
+                    serial=self.text("serial", "", "serial number; empty: the only camera there is"),
+                    stream_width=round(self.number("stream_width", 640.0, 1.0, 4096.0, "the camera's own width, px")),
+                    stream_height=round(
+                        self.number("stream_height", 480.0, 1.0, 4096.0, "the camera's own height, px")
+                    ),
+                    stream_hz=round(self.number("stream_hz", 30.0, 1.0, 120.0, "the camera's own frame rate")),
+                )
+            )
         raise ConfigError(f"parameter driver must be sim or realsense, got {driver!r}")
 
     def _camera_info(self, driver: CameraDriver) -> CameraInfo:
