@@ -87,18 +87,23 @@ class RobosuiteEnv:
     image_size_px: int
     """Width and height of the pictures."""
 
-    def __init__(self, task: str, *, image_size_px: int = 96) -> None:
+    def __init__(self, task: str | RobosuiteTask, *, image_size_px: int = 96, **overrides: Any) -> None:
         """Build the world.
+
+        Args:
+            task: Name of a task, or a description of any other that robosuite knows, e.g. your own.
+            image_size_px: Width and height of the pictures.
+            overrides: Arguments of `robosuite.make` that differ from the standard ones here.
 
         Raises:
             ConfigError: unknown task.
             WorldError: robosuite is missing or does not work with what is installed.
         """
-        self.task = task_of(task)
+        self.task = task_of(task) if isinstance(task, str) else task
         self.image_size_px = image_size_px
         suite = _import_robosuite()
         self._version: str = suite.__version__
-        self._kwargs = _env_kwargs(suite, self.task)
+        self._kwargs = _env_kwargs(suite, self.task) | overrides
         with _quiet():
             self.raw = suite.make(self.task.env_name, **self._kwargs)
         self._renderer: OffscreenRenderer | None = None
@@ -109,6 +114,13 @@ class RobosuiteEnv:
         self.raw.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
         with _quiet():
             self.raw.reset()
+
+    def reset_with(self, rng: np.random.Generator) -> None:
+        """Start a new episode drawn with `rng`, which goes on from where robosuite leaves it."""
+        self.raw.rng.bit_generator.state = rng.bit_generator.state
+        with _quiet():
+            self.raw.reset()
+        rng.bit_generator.state = self.raw.rng.bit_generator.state
 
     def reset_to(self, model_xml: str, state: NDArray[np.float64]) -> None:
         """Put back a saved model and state, as robomimic does before it replays a demonstration.
@@ -135,6 +147,16 @@ class RobosuiteEnv:
         self.raw.sim.set_state_from_flattened(np.asarray(state))
         self.raw.sim.forward()
 
+    def refresh(self) -> None:
+        """Recompute what follows from positions and velocities; after `step` that is a substep old.
+
+        The motion goes on as if this had not been called.
+        """
+        data = self.raw.sim.data._data
+        warmstart = data.qacc_warmstart.copy()
+        self.raw.sim.forward()
+        data.qacc_warmstart[:] = warmstart
+
     def model_xml(self) -> str:
         """The model as MJCF, for `reset_to`."""
         return str(self.raw.sim.model.get_xml())
@@ -146,6 +168,7 @@ class RobosuiteEnv:
             images: also render the task's cameras, (H, W, 3) uint8 each.
         """
         with _quiet():
+            self.raw._get_observations(force_update=True)  # poses relative to the hand lag by one update
             raw = self.raw._get_observations(force_update=True)
         raw["object"] = raw["object-state"]
         observation: dict[str, NDArray[Any]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,17 @@ from d2ppo_core.envs.spaces import Box
 from d2ppo_core.errors import ConfigError, WorldError
 
 Mask = NDArray[np.bool_]
+
+
+class Advance(NamedTuple):
+    """What T control steps of N worlds led to; values beyond the executed steps mean nothing."""
+
+    rewards: NDArray[np.floating[Any]]
+    """(N, T) reward of each step."""
+    success: Mask
+    """(N, T) solved after each step."""
+    diverged: Mask
+    """(N,) the simulation broke down."""
 
 
 class BatchEnv(ABC):
@@ -98,10 +109,10 @@ class BatchEnv(ABC):
             WorldError: `reset` was never called.
         """
         actions = self._checked(actions)
-        steps, success, diverged = self._execute(actions)
+        steps, (rewards, success, diverged) = self._execute(actions)
         executed = np.arange(actions.shape[1]) < steps[:, None]
-        success &= executed
-        rewards = success.astype(np.float32)
+        success = success & executed
+        rewards = np.where(executed, rewards, 0.0).astype(np.float32)
         ran = steps > 0
         self._elapsed += steps
         self._return += rewards.sum(axis=1)
@@ -139,34 +150,32 @@ class BatchEnv(ABC):
         """Begin new episodes in the worlds of `mask`, drawn with their generators."""
 
     @abstractmethod
-    def _advance(self, actions: NDArray[np.float64], steps: NDArray[np.int32]) -> tuple[Mask, Mask]:
-        """Execute the first `steps[i]` (N,) of (N, T, Da) actions in world i.
-
-        Returns:
-            (N, T) solved after each step, anything beyond `steps`; (N,) the simulation diverged.
-        """
+    def _advance(self, actions: NDArray[np.float64], steps: NDArray[np.int32]) -> Advance:
+        """Execute the first `steps[i]` (N,) of (N, T, Da) actions in world i."""
 
     @abstractmethod
     def _observe(self) -> Observation:
         """Fresh arrays with the present observations of all worlds."""
 
-    def _execute(self, actions: NDArray[np.float64]) -> tuple[NDArray[np.int32], Mask, Mask]:
-        """Steps executed (N,), solved after each (N, T), diverged (N,)."""
+    def _execute(self, actions: NDArray[np.float64]) -> tuple[NDArray[np.int32], Advance]:
+        """Steps executed (N,), and what they led to."""
         horizon = actions.shape[1]
         left = np.where(self._over, 0, self.horizon_steps - self._elapsed).astype(np.int32)
         if not self.terminate_on_success or horizon == 1:
             steps = np.minimum(left, horizon).astype(np.int32)
-            return steps, *self._advance(actions, steps)
+            return steps, self._advance(actions, steps)
         steps, active = np.zeros(self.num_envs, np.int32), left > 0
+        rewards = np.zeros((self.num_envs, horizon))
         success = np.zeros((self.num_envs, horizon), bool)
         diverged = np.zeros(self.num_envs, bool)
         for t in range(horizon):
-            solved, broken = self._advance(actions[:, t : t + 1], active.astype(np.int32))
+            one = self._advance(actions[:, t : t + 1], active.astype(np.int32))
             steps += active
-            success[:, t] = solved[:, 0] & active
-            diverged |= broken & active
+            rewards[:, t] = one.rewards[:, 0]
+            success[:, t] = one.success[:, 0] & active
+            diverged |= one.diverged & active
             active &= ~success[:, t] & ~diverged & (steps < left)
-        return steps, success, diverged
+        return steps, Advance(rewards, success, diverged)
 
     def _finish(self, ended: Mask, info: Info) -> Observation:
         """Observe, and start again where episodes ended."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2ppo_core.envs import AutoresetMode, BatchEnv, Box
-from d2ppo_core.envs.base import Mask
+from d2ppo_core.envs.base import Advance, Mask
 from d2ppo_core.envs.protocol import Observation
 from sim.batch.layout import Layout
 from sim.batch.model import load_physics_model
@@ -126,9 +126,10 @@ class BatchedEnv(BatchEnv):
                 self._qpos[env, address : address + 7] = pose
         self.kernel.reset(mask, self._home, self._qpos, self._qvel)
 
-    def _advance(self, actions: NDArray[np.float64], steps: NDArray[np.int32]) -> tuple[Mask, Mask]:
+    def _advance(self, actions: NDArray[np.float64], steps: NDArray[np.int32]) -> Advance:
         rows, diverged = self.kernel.step(actions, steps)
-        return self.task.success(self.layout.step_taps.split(rows)), diverged
+        success = self.task.success(self.layout.step_taps.split(rows))
+        return Advance(success.astype(np.float32), success, diverged)
 
     def _observe(self) -> Observation:
         taps = self.layout.observation_taps.split(self.kernel.observations)

@@ -126,7 +126,7 @@ def _spot(rng: np.random.Generator, x_m: float, table: int) -> tuple[float, floa
 
 
 def _payload_quat(rng: np.random.Generator) -> Array:
-    """Product, as robosuite computes it, of the pitch and a random flip: in single precision, and of wxyz taken as xyzw."""
+    """Pitch times a random flip as robosuite computes it: in single precision, and taking wxyz for xyzw."""
     pitch = rng.uniform(*PAYLOAD_PITCH_RAD)
     rng.random()  # robosuite asks for the random flip twice
     x1, y1, z1, w1 = math.cos(pitch / 2), 0.0, math.sin(pitch / 2), 0.0

@@ -1,0 +1,110 @@
+"""robosuite itself behind the vector-environment protocol: the reference, the final evaluator, the way for own tasks.
+
+One process, one world after the other: slow, and exactly what robosuite does. A task of your own fits in as
+
+    RobosuiteVecEnv([RobosuiteEnv(RobosuiteTask(env_name="MyTask", cameras=("agentview",))) for _ in range(2)])
+
+provided that it was registered with robosuite, drives Pandas by OSC_POSE and reports an `object-state`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2ppo_core.envs import AutoresetMode, BatchEnv, Box
+from d2ppo_core.envs.base import Advance, Mask
+from d2ppo_core.envs.protocol import Observation
+from d2ppo_core.errors import ConfigError
+from sim.robosuite_env import CONTROL_HZ, RobosuiteEnv
+
+
+class RobosuiteVecEnv(BatchEnv):
+    """Several robosuite worlds; observations are fresh (`RobosuiteEnv.refresh`), rewards as robosuite returns them."""
+
+    def __init__(
+        self,
+        envs: Sequence[RobosuiteEnv],
+        *,
+        images: bool = False,
+        horizon_steps: int | None = None,
+        autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
+        terminate_on_success: bool = False,
+    ) -> None:
+        """Take over `envs`, which are closed with this.
+
+        Args:
+            envs: Worlds of one task.
+            images: Also observe the task's cameras.
+            horizon_steps: Control steps per episode; None takes the task's.
+            autoreset_mode: When worlds start again.
+            terminate_on_success: End an episode when it is solved.
+
+        Raises:
+            ConfigError: no worlds, or worlds of several tasks.
+        """
+        if not envs or any(env.task != envs[0].task for env in envs):
+            raise ConfigError(f"the worlds must be of one task, got {[env.task.env_name for env in envs]}")
+        task = envs[0].task
+        super().__init__(
+            num_envs=len(envs),
+            horizon_steps=horizon_steps or task.horizon_steps,
+            autoreset_mode=autoreset_mode,
+            terminate_on_success=terminate_on_success,
+        )
+        self.envs, self.images = tuple(envs), images
+        shown = envs[0].observe(images=images)
+        self.single_observation_space = {key: _box_of(value) for key, value in shown.items()}
+        self.single_action_space = Box(low=-1.0, high=1.0, shape=(7 * task.num_robots,), dtype=np.dtype(np.float32))
+        self.metadata: Mapping[str, Any] = {
+            "task": task.env_name,
+            "control_hz": CONTROL_HZ,
+            "autoreset_mode": autoreset_mode,
+            "horizon_steps": self.horizon_steps,
+        }
+
+    @classmethod
+    def of_task(cls, task: str, num_envs: int, *, image_size_px: int = 96, **options: Any) -> RobosuiteVecEnv:
+        """New worlds of a known task; options as of the constructor.
+
+        Raises:
+            ConfigError: unknown task.
+            WorldError: robosuite is missing.
+        """
+        return cls([RobosuiteEnv(task, image_size_px=image_size_px) for _ in range(num_envs)], **options)
+
+    def close(self) -> None:
+        """Close the worlds."""
+        for env in self.envs:
+            env.close()
+        self.envs = ()
+
+    def _start(self, mask: Mask, rngs: Sequence[np.random.Generator]) -> None:
+        for i in np.flatnonzero(mask):
+            self.envs[i].reset_with(rngs[i])
+
+    def _advance(self, actions: NDArray[np.float64], steps: NDArray[np.int32]) -> Advance:
+        rewards = np.zeros(actions.shape[:2])
+        success = np.zeros(actions.shape[:2], bool)
+        for i, env in enumerate(self.envs):
+            for t in range(steps[i]):
+                rewards[i, t] = env.raw.step(actions[i, t])[1]
+                success[i, t] = env.is_success()
+        return Advance(rewards, success, np.zeros(self.num_envs, bool))
+
+    def _observe(self) -> Observation:
+        rows = []
+        for env in self.envs:
+            env.refresh()
+            rows.append(env.observe(images=self.images))
+        spaces = self.single_observation_space
+        return {key: np.stack([row[key] for row in rows]).astype(box.dtype) for key, box in spaces.items()}
+
+
+def _box_of(value: NDArray[Any]) -> Box:
+    if value.dtype == np.uint8:
+        return Box(low=0, high=255, shape=value.shape, dtype=value.dtype)
+    return Box(low=-np.inf, high=np.inf, shape=value.shape, dtype=np.dtype(np.float32))
