@@ -25,6 +25,12 @@ TOLERANCE = 1.05
 JERK_TOLERANCE = 1.5
 IK_DAMPING = 1e-9
 
+_TAU_STEP_NM = [limits.DTAU_MAX_NM_S * DT_S * JERK_TOLERANCE] * 7
+_TAU_NM = limits.TAU_MAX_NM.tolist()
+_DQ_RAD_S = (TOLERANCE * limits.DQ_MAX_RAD_S).tolist()
+_Q_MIDDLE_RAD = 0.5 * (limits.Q_MAX_RAD + limits.Q_MIN_RAD)
+_Q_TRAVEL_RAD = (0.5 * (limits.Q_MAX_RAD - limits.Q_MIN_RAD)).tolist()
+
 
 class ReflexError(Exception):
     """A command or the state broke a rule; the robot stops itself and reports the error."""
@@ -95,15 +101,14 @@ class TorqueMotion:
         world, reference = self._world, self._reference
         if command is not None:
             tau = command["tau_J_d"]
-            change = np.abs(tau - self._tau).max()
-            if not change <= limits.DTAU_MAX_NM_S * DT_S * JERK_TOLERANCE:
+            if not _inside(tau - self._tau, _TAU_STEP_NM):
                 raise ReflexError(Error.TORQUE_DISCONTINUITY)
-            if (np.abs(tau) > limits.TAU_MAX_NM).any():
+            if not _inside(tau, _TAU_NM):
                 raise ReflexError(Error.TORQUE_RANGE)
             self._tau[:] = tau
-        if (world.q_rad > limits.Q_MAX_RAD).any() or (world.q_rad < limits.Q_MIN_RAD).any():
+        if not _inside(world.q_rad - _Q_MIDDLE_RAD, _Q_TRAVEL_RAD):
             raise ReflexError(Error.JOINT_POSITION_LIMITS)
-        if (np.abs(world.dq_rad_s) > TOLERANCE * limits.DQ_MAX_RAD_S).any():
+        if not _inside(world.dq_rad_s, _DQ_RAD_S):
             raise ReflexError(Error.JOINT_VELOCITY)
         reference.q_rad[:] = world.q_rad
         return self._tau
@@ -192,6 +197,14 @@ class CartesianMotion:
             twist = command["O_dP_EE_c"].copy()
         reference.pose = actual
         return twist, twist
+
+
+def _inside(values: Vector, limit: list[float]) -> bool:
+    """Tell whether no magnitude exceeds its limit and none is NaN; a loop over seven floats beats array arithmetic."""
+    for value, most in zip(values.tolist(), limit, strict=True):
+        if not -most <= value <= most:
+            return False
+    return True
 
 
 def _difference(to: Vector, start: Vector) -> Vector:
