@@ -34,6 +34,8 @@ class FrankaConfig:
         address: Host name or address of the robot.
         stiffness_n_m: Translational stiffness of the tracking controller.
         stiffness_nm_rad: Rotational stiffness.
+        effective_mass_kg: Mass that the hand presents to the controller; translational damping is critical for it. franky's
+            own default is critical for 1 kg, which lets a Panda overshoot.
         max_force_n: Greatest force of the tracking controller, whatever holds the arm back; below the reflex threshold.
         max_torque_nm: The same for its torque.
         posture_stiffness_nm_rad: Stiffness with which the elbow is kept, in the null space.
@@ -45,6 +47,7 @@ class FrankaConfig:
     address: str
     stiffness_n_m: float = 1000.0
     stiffness_nm_rad: float = 40.0
+    effective_mass_kg: float = 4.0
     max_force_n: float = 25.0
     max_torque_nm: float = 8.0
     posture_stiffness_nm_rad: float = 5.0
@@ -56,6 +59,7 @@ class FrankaConfig:
         bounds = {
             "stiffness_n_m": (10.0, 3000.0),
             "stiffness_nm_rad": (1.0, 200.0),
+            "effective_mass_kg": (0.5, 10.0),
             "max_force_n": (1.0, 100.0),
             "max_torque_nm": (0.5, 30.0),
             "posture_stiffness_nm_rad": (0.0, 50.0),
@@ -134,11 +138,14 @@ class FrankaArm:
         """Start the impedance controller; it holds the present pose until the first reference."""
         config = self._config
         posture = self._franky.PostureTask(self._robot.state.q, config.posture_stiffness_nm_rad)
+        damping = [2.0 * (config.stiffness_n_m * config.effective_mass_kg) ** 0.5] * 3
+        damping += [2.0 * config.stiffness_nm_rad**0.5] * 3
         try:
             self._tracker = self._franky.CartesianImpedanceTracker(
                 self._robot,
                 translational_stiffness=config.stiffness_n_m,
                 rotational_stiffness=config.stiffness_nm_rad,
+                damping=np.array(damping),
                 translational_error_clip=np.full(3, config.max_force_n / config.stiffness_n_m),
                 rotational_error_clip=np.full(3, config.max_torque_nm / config.stiffness_nm_rad),
                 posture_task=posture,

@@ -19,12 +19,15 @@ class SafetyLimits:
         workspace_max_m: Upper corner.
         linear_speed_m_s: Greatest speed of the reference.
         angular_speed_rad_s: Greatest angular speed of the reference.
+        braking_m_s2: Deceleration with which the reference approaches a wall of the box; a stop from full speed right at
+            the wall would carry the arm through it.
     """
 
     workspace_min_m: tuple[float, float, float]
     workspace_max_m: tuple[float, float, float]
     linear_speed_m_s: float
     angular_speed_rad_s: float
+    braking_m_s2: float = 2.0
 
     def __post_init__(self) -> None:
         low, high = np.asarray(self.workspace_min_m), np.asarray(self.workspace_max_m)
@@ -35,6 +38,8 @@ class SafetyLimits:
                 "speed limits must lie in (0, 1.7] m/s and (0, 2.5] rad/s, got "
                 f"{self.linear_speed_m_s} m/s and {self.angular_speed_rad_s} rad/s"
             )
+        if not 0.0 < self.braking_m_s2 <= 13.0:
+            raise ConfigError(f"braking_m_s2 must lie in (0, 13], got {self.braking_m_s2}")
 
 
 class SafetyFilter:
@@ -58,8 +63,9 @@ class SafetyFilter:
         """
         if not (np.isfinite(wanted.pose).all() and np.isfinite(wanted.twist).all()):
             raise ValueError("the reference is not finite")
-        boxed = np.clip(wanted.pose[:3, 3], self.limits.workspace_min_m, self.limits.workspace_max_m)
-        step = _shorten(boxed - previous[:3, 3], self.limits.linear_speed_m_s * period_s)
+        step = _shorten(
+            self._braked(wanted.pose[:3, 3], previous[:3, 3], period_s), self.limits.linear_speed_m_s * period_s
+        )
         turn = Rotation.from_matrix(wanted.pose[:3, :3] @ previous[:3, :3].T).as_rotvec()
         short_turn = _shorten(turn, self.limits.angular_speed_rad_s * period_s)
         pose = transform_from(
@@ -69,6 +75,15 @@ class SafetyFilter:
             return wanted
         self.interventions += 1
         return RigidState(pose, np.concatenate([step, short_turn]) / period_s)
+
+    def _braked(self, wanted_m: Array, previous_m: Array, period_s: float) -> Array:
+        """Step towards the wanted position that can still stop before each wall: v² ≤ 2 a d."""
+        low, high = np.asarray(self.limits.workspace_min_m), np.asarray(self.limits.workspace_max_m)
+        reach = 2.0 * self.limits.braking_m_s2 * period_s**2
+        up = np.sqrt(reach * np.maximum(high - previous_m, 0.0))
+        down = np.sqrt(reach * np.maximum(previous_m - low, 0.0))
+        step = np.clip(wanted_m - previous_m, -down, up)
+        return np.asarray(np.clip(previous_m + step, low, high) - previous_m)
 
 
 def _shorten(vector: Array, longest: float) -> Array:

@@ -44,6 +44,17 @@ def test_an_allowed_command_passes_unchanged_and_uncounted():
     assert safety.interventions == 0
 
 
+def test_the_reference_brakes_before_a_wall_and_stops_at_it():
+    safety, pose, speeds = SafetyFilter(LIMITS), state([0.5, 0.0, 0.4], [0, 0, 0]).pose, []
+    for _ in range(400):
+        command = safety.apply(state([0.5, 0.0, -1.0], [0, 0, 0]), pose, PERIOD_S)
+        speeds.append((pose[2, 3] - command.pose[2, 3]) / PERIOD_S)
+        pose = command.pose
+    assert pose[2, 3] == pytest.approx(0.0, abs=1e-6)
+    assert max(speeds) == pytest.approx(0.5)
+    assert np.diff(speeds).min() / PERIOD_S >= -2.0 * LIMITS.braking_m_s2, "it brakes harder than it may"
+
+
 def test_every_intervention_is_counted():
     safety = SafetyFilter(LIMITS)
     for _ in range(3):

@@ -1,0 +1,192 @@
+"""The arm's state machine with the real Franka client, against a robot server of its own on loopback."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from d2ppo_core.drivers.franka import FrankaArm, FrankaConfig, FrankaGripper, GripperConfig
+from d2ppo_core.errors import ConfigError, RobotError, RobotUnreachableError
+from d2ppo_core.runtime.arm import AT_HOME, ArmConfig, ArmController, ArmMode
+from d2ppo_core.runtime.chunk import ChunkRefusedError, TimedChunk
+from d2ppo_core.runtime.safety import SafetyLimits
+
+pytestmark = pytest.mark.timeout(180)
+HOME = (0.0, 0.19635, 0.0, -2.61799, 0.0, 2.94159, 0.785398)
+PERIOD_S = 0.008
+LIMITS = SafetyLimits(
+    workspace_min_m=(0.2, -0.4, -0.06), workspace_max_m=(0.8, 0.4, 0.6), linear_speed_m_s=0.5, angular_speed_rad_s=2.0
+)
+CONFIG = ArmConfig(
+    reference_hz=1 / PERIOD_S,
+    chunk_timeout_s=0.6,
+    blend_s=0.1,
+    home_q_rad=HOME,
+    home_gripper_width_m=0.05,
+    limits=LIMITS,
+)
+
+
+@pytest.fixture
+def server(robot_address: str) -> Iterator[subprocess.Popen]:
+    process = subprocess.Popen([sys.executable, "-m", "sim.fci", "--address", robot_address])
+    yield process
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture
+def arm(server: subprocess.Popen, robot_address: str) -> Iterator[ArmController]:
+    controller = ArmController(
+        FrankaArm(FrankaConfig(address=robot_address)), FrankaGripper(GripperConfig(address=robot_address)), CONFIG
+    )
+    connect(controller)
+    yield controller
+    controller.close()
+
+
+def connect(controller: ArmController, timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            controller.connect()
+            return
+        except RobotUnreachableError:
+            controller.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.3)
+
+
+def tick_until(controller: ArmController, done, timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not done(controller.report):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"still {controller.report.mode.name}: {controller.report.reason}")
+        controller.tick(time.monotonic_ns())
+        time.sleep(PERIOD_S)
+
+
+def bring_home(controller: ArmController) -> None:
+    controller.home()
+    tick_until(controller, lambda r: r.mode == ArmMode.READY and r.reason == AT_HOME)
+
+
+def chunk_to(controller: ArmController, offset_m, **changes) -> TimedChunk:
+    """Half a second from where the arm is to an offset, at rest at both ends."""
+    reading = controller.report.reading
+    assert reading is not None
+    s = np.linspace(0, 1, 11)
+    blend = s * s * (3 - 2 * s)
+    pose = reading.measured.pose
+    chunk = TimedChunk(
+        stamp_ns=time.monotonic_ns(),
+        dt_ns=50_000_000,
+        sequence=1,
+        epoch=controller.report.epoch,
+        bundle_hash="test",
+        positions_m=pose[:3, 3] + blend[:, None] * np.asarray(offset_m),
+        quats_xyzw=np.tile(Rotation.from_matrix(pose[:3, :3]).as_quat(), (11, 1)),
+        twists=np.c_[(6 * s * (1 - s) / 0.5)[:, None] * np.asarray(offset_m), np.zeros((11, 3))],
+        gripper_width_m=np.full(11, 0.02),
+    )
+    return replace(chunk, **changes)
+
+
+def position(controller: ArmController) -> np.ndarray:
+    reading = controller.report.reading
+    assert reading is not None
+    return reading.measured.pose[:3, 3].copy()
+
+
+def test_home_start_follow_hold_and_stop(arm: ArmController):
+    bring_home(arm)
+    np.testing.assert_allclose(arm.report.reading.q_rad, HOME, atol=0.01)
+    arm.start()
+    start = position(arm)
+    chunk = chunk_to(arm, (0.05, 0.02, 0.03))
+    arm.offer(chunk, time.monotonic_ns())
+    tick_until(arm, lambda r: r.mode == ArmMode.HOLDING)
+    tick_until(arm, lambda r: np.abs(r.reading.dq_rad_s).max() < 0.01, timeout_s=2.0)
+    np.testing.assert_allclose(position(arm) - start, (0.05, 0.02, 0.03), atol=0.004)
+    assert "no chunk for 0.6" in arm.report.reason and arm.report.mode == ArmMode.HOLDING
+    assert 0 < arm.report.chunk_first_command_ns - chunk.stamp_ns < 50_000_000
+    assert arm._gripper.width_m == pytest.approx(0.02, abs=0.003)
+    arm.offer(chunk_to(arm, (0.0, -0.02, 0.0)), time.monotonic_ns())
+    assert arm.report.mode == ArmMode.RUNNING, "a fresh chunk ends the hold"
+    arm.stop()
+    assert (arm.report.mode, arm.report.reason) == (ArmMode.READY, "stopped by the operator")
+
+
+def test_chunks_that_may_not_move_the_arm_are_refused_and_counted(arm: ArmController):
+    bring_home(arm)
+    arm.offer(chunk_to(arm, (0.1, 0, 0)), time.monotonic_ns())
+    assert (arm.report.chunks_accepted, arm.report.chunks_refused) == (0, 0), "before start chunks are left alone"
+    arm.start()
+    now = time.monotonic_ns()
+    for changes, reason in (
+        ({"epoch": 99}, "chunk of epoch 99, the arm is in epoch"),
+        ({"stamp_ns": now + 1_000_000_000}, "ms in the future"),
+        ({"stamp_ns": now - 9_000_000_000}, "its last target was due"),
+        ({"gripper_width_m": np.full(11, np.nan)}, "holds NaN"),
+    ):
+        with pytest.raises(ChunkRefusedError, match=reason):
+            arm.offer(chunk_to(arm, (0.1, 0, 0), **changes), time.monotonic_ns())
+    assert (arm.report.chunks_accepted, arm.report.chunks_refused) == (0, 4)
+
+
+def test_the_arm_stays_in_its_workspace_whatever_the_chunk_says(arm: ArmController):
+    bring_home(arm)
+    arm.start()
+    arm.offer(chunk_to(arm, (0.0, 0.0, -0.6)), time.monotonic_ns())
+    tick_until(arm, lambda r: r.mode == ArmMode.HOLDING)
+    assert arm.report.safety_interventions > 0
+    assert arm.report.reference.pose[2, 3] >= LIMITS.workspace_min_m[2] - 1e-9
+    assert arm.report.mode != ArmMode.REFLEX
+
+
+def test_an_emergency_stop_is_latched_and_starts_a_new_epoch(arm: ArmController):
+    bring_home(arm)
+    arm.start()
+    epoch = arm.report.epoch
+    arm.offer(chunk_to(arm, (0.05, 0, 0)), time.monotonic_ns())
+    arm.estop()
+    tick_until(arm, lambda r: np.abs(r.reading.dq_rad_s).max() < 0.01, timeout_s=5.0)
+    assert arm.report.mode == ArmMode.ESTOPPED and arm.report.epoch > epoch
+    for call in (arm.home, arm.start, arm.recover):
+        with pytest.raises(RobotError, match="the arm is ESTOPPED"):
+            call()
+    arm.clear_estop()
+    assert arm.report.mode == ArmMode.IDLE
+    bring_home(arm)
+
+
+def test_a_robot_that_goes_away_is_noticed_and_can_be_reconnected(arm, server, robot_address):
+    bring_home(arm)
+    server.kill()
+    server.wait(10)
+    tick_until(arm, lambda r: r.mode == ArmMode.DISCONNECTED)
+    assert robot_address in arm.report.reason
+    with pytest.raises(RobotUnreachableError, match=f"no robot answers at {robot_address}"):
+        arm.recover()
+    with subprocess.Popen([sys.executable, "-m", "sim.fci", "--address", robot_address]) as second:
+        try:
+            connect(arm)
+            bring_home(arm)
+        finally:
+            arm.close()
+            second.terminate()
+
+
+def test_parameters_out_of_range_are_refused_before_anything_moves():
+    with pytest.raises(ConfigError, match=r"stiffness_n_m must lie in \[10.0, 3000.0\], got 1000000000"):
+        FrankaConfig(address="127.0.0.1", stiffness_n_m=1e9)
+    with pytest.raises(ConfigError, match="home_q_rad needs 7 joints, got 6"):
+        replace(CONFIG, home_q_rad=HOME[:6])
+    with pytest.raises(ConfigError, match=r"home_gripper_width_m must lie in \[0, 0.08\]"):
+        replace(CONFIG, home_gripper_width_m=0.2)
