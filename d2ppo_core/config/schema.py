@@ -151,6 +151,20 @@ class OptimConfig:
         _one_of("optim.precision", self.precision, PRECISIONS)
 
 
+# fmt: off
+ROBOSUITE_PANDA_COUPLING = (
+    1.0, 0.0, 0.0, 0.015, -0.280, 0.001,
+    0.0, 1.0, 0.0, 0.581, -0.008, 0.102,
+    0.0, 0.0, 1.0, 0.012, -0.158, 0.001,
+    -0.056, 0.906, 0.053, 1.0, 0.0, 0.0,
+    -2.209, 0.032, -0.319, 0.0, 1.0, 0.0,
+    0.008, 0.856, -0.009, 0.0, 0.0, 1.0,
+)
+# fmt: on
+"""J M⁻¹ Jᵀ · diag(Λ_translation, Λ_rotation) of robosuite 1.5's Panda at its grip site, base frame, mean over episodes of
+Lift; it varies little over the workspace."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeployConfig:
     """Where the robot stands in the frame of the dataset; goes into the bundle's manifest."""
@@ -160,8 +174,11 @@ class DeployConfig:
     ee_site_offset_m: tuple[float, ...] = (0.0, 0.0, -0.0069)
     """From Franka's end-effector frame to the site whose position is `robot0_eef_pos` (identity rotation)."""
     control_hz: float = 20.0
+    osc_coupling: tuple[float, ...] = ROBOSUITE_PANDA_COUPLING
+    """(6, 6) row-major: how robosuite's controller moves the hand when it turns it, and the other way round."""
 
     def __post_init__(self) -> None:
+        _require(len(self.osc_coupling) == 36, f"deploy.osc_coupling: wanted 36 numbers, got {len(self.osc_coupling)}")
         for name in ("base_position_m", "ee_site_offset_m"):
             got = len(getattr(self, name))
             _require(got == 3, f"deploy.{name}: wanted 3 numbers, got {got}")

@@ -152,7 +152,11 @@ def make_manifest(saved: Checkpoint, parity: ParityReport, extra: dict[str, Any]
         name=config.name,
         task=config.task,
         observations=_observations(saved),
-        action=ActionSpec(dim=saved.shapes.action_dim, control_hz=config.deploy.control_hz),
+        action=ActionSpec(
+            dim=saved.shapes.action_dim,
+            control_hz=config.deploy.control_hz,
+            coupling=config.deploy.osc_coupling,
+        ),
         pred_horizon=config.data.pred_horizon,
         action_horizon=config.data.action_horizon,
         num_denoising_steps=config.model.num_denoising_steps,
