@@ -161,8 +161,8 @@ ROBOSUITE_PANDA_COUPLING = (
     0.008, 0.856, -0.009, 0.0, 0.0, 1.0,
 )
 # fmt: on
-"""J M⁻¹ Jᵀ · diag(Λ_translation, Λ_rotation) of robosuite 1.5's Panda at its grip site, base frame, mean over episodes of
-Lift; it varies little over the workspace."""
+"""J M⁻¹ Jᵀ · diag(Λ_translation, Λ_rotation) of robosuite 1.5's Panda at its grip site, base frame, mean over episodes
+of Lift; it varies little over the workspace."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -246,7 +246,12 @@ class ArmController:
         if self._generator is None or report.reading is None or report.reference is None:
             return
         wanted = self._generator.sample(now_ns)
-        command = self._filter.apply(wanted, report.reference.pose, 1.0 / config.reference_hz)
+        try:
+            command = self._filter.apply(wanted, report.reference.pose, 1.0 / config.reference_hz)
+        except ValueError as error:
+            self._seed(now_ns)
+            self._enter(ArmMode.READY, f"{error}; stopped")
+            return
         self._arm.track(command)
         first_ns = report.chunk_first_command_ns
         if report.mode == ArmMode.RUNNING and self._generator.chunk is not None:
