@@ -34,8 +34,8 @@ class FrankaConfig:
         address: Host name or address of the robot.
         stiffness_n_m: Translational stiffness of the tracking controller.
         stiffness_nm_rad: Rotational stiffness.
-        effective_mass_kg: Mass that the hand presents to the controller; translational damping is critical for it. franky's
-            own default is critical for 1 kg, which lets a Panda overshoot.
+        effective_mass_kg: Mass that the hand presents to the controller; translational damping is critical for it.
+            franky's own default is critical for 1 kg, which lets a Panda overshoot.
         max_force_n: Greatest force of the tracking controller, whatever holds the arm back; below the reflex threshold.
         max_torque_nm: The same for its torque.
         posture_stiffness_nm_rad: Stiffness with which the elbow is kept, in the null space.

@@ -19,8 +19,8 @@ class SafetyLimits:
         workspace_max_m: Upper corner.
         linear_speed_m_s: Greatest speed of the reference.
         angular_speed_rad_s: Greatest angular speed of the reference.
-        braking_m_s2: Deceleration with which the reference approaches a wall of the box; a stop from full speed right at
-            the wall would carry the arm through it.
+        braking_m_s2: Deceleration with which the reference approaches a wall of the box; a stop from full speed right
+            at the wall would carry the arm through it.
     """
 
     workspace_min_m: tuple[float, float, float]
