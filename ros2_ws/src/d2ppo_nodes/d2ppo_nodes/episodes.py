@@ -52,7 +52,7 @@ class EpisodeRunner:
         """Run one episode; faults of the robot end it, they do not raise."""
         client = self._client
         began = time.monotonic()
-        self._bring_home()
+        self.bring_home()
         number = client.reset_world(seed)
         client.spin_until(
             lambda: client.world and client.world.episode == number, _ANSWER_WALL_S, "the new episode", self._check
@@ -82,7 +82,7 @@ class EpisodeRunner:
             samples=tuple(self._samples),
         )
 
-    def _bring_home(self) -> None:
+    def bring_home(self) -> None:
         """Go home; a robot that stopped itself is recovered first, a few times at most."""
         client = self._client
         for attempt in range(_HOMING_ATTEMPTS):
