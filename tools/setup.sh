@@ -3,7 +3,7 @@
 #   Debian packages, a virtual environment with the wheels, the project itself (editable), the colcon-built ROS packages.
 # Environment: VENV    where the virtual environment goes                (default .venv)
 #              EXTRAS  extras of pyproject.toml to install                (default: all that the simulator stack needs)
-#              D2PPO_TORCH_INDEX  where CPU builds of torch are          (default: PyTorch's index; empty: PyPI)
+#              D2PPO_TORCH_INDEX  package index with CPU builds of torch  (default: none; pip's own indexes)
 #              D2PPO_ROS=wheels|apt|auto  where ROS 2 comes from          (default auto: apt's if it is there)
 #              PYTHON  the interpreter to start from                      (default: python3.11 on the PATH)
 set -euo pipefail
@@ -76,8 +76,8 @@ quiet() { # quiet WHAT COMMAND... : shows the log only when the command fails
   say "$what: $((SECONDS - start)) s"
 }
 
-install_cpu_torch() { # PyPI's torch brings 3 GB of CUDA libraries; PyTorch's own index has the same version without
-  local index=${D2PPO_TORCH_INDEX-https://download.pytorch.org/whl/cpu}
+install_cpu_torch() { # the torch of a plain index may bring 3 GB of CUDA libraries; an index of CPU builds avoids them
+  local index=${D2PPO_TORCH_INDEX:-}
   local ask="import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + '/torch/', timeout=10)"
   if [ -z "$index" ] || "$VENV/bin/python" -c 'import torch' 2>/dev/null; then return; fi
   if ! "$VENV/bin/python" -c "$ask" "$index" 2>/dev/null; then

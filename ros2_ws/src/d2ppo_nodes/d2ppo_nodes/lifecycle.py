@@ -6,7 +6,7 @@ import sys
 from types import FrameType
 
 import rclpy
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -41,20 +41,16 @@ class StackNode(LifecycleNode):
         )
 
     def number(self, name: str, default: float, low: float, high: float, description: str) -> float:
-        """Declare a bounded parameter and return its value; out of range is refused."""
+        """Declare a bounded parameter and return its value; ConfigError when it is not a number in [low, high]."""
         if not self.has_parameter(name):
-            bounds = FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)
-            descriptor = ParameterDescriptor(
-                description=description, floating_point_range=[bounds], read_only=True, dynamic_typing=False
+            text = f"{description}; in [{low}, {high}]"
+            self.declare_parameter(
+                name, float(default), ParameterDescriptor(description=text, read_only=True, dynamic_typing=True)
             )
-            try:
-                self.declare_parameter(name, float(default), descriptor)
-            except (
-                rclpy.exceptions.InvalidParameterValueException,
-                rclpy.exceptions.InvalidParameterTypeException,
-            ) as error:
-                raise ConfigError(f"parameter {name} must be a number in [{low}, {high}]: {error}") from error
-        return float(self.get_parameter(name).value)
+        value = self.get_parameter(name).value
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            raise ConfigError(f"parameter {name} must be a number in [{low}, {high}], got {value!r}")
+        return float(value)
 
     def text(self, name: str, default: str, description: str) -> str:
         """Declare a text parameter and return its value."""
@@ -148,6 +144,8 @@ def run(node_class: type[StackNode]) -> int:
         executor.shutdown(timeout_sec=1.0)
         node.destroy_node()
         rclpy.try_shutdown()
+        for number in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C must not disturb the interpreter's own end
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _start(node: StackNode) -> bool:
