@@ -115,8 +115,8 @@ def attempt(env: RobosuiteEnv, recording: Recording, index: int) -> Episode | No
     observations = _observe(env, recording, states)
     next_keys = [k for k in observations if recording.next_images or k not in task_of(recording.task).image_keys]
     return Episode(
-        actions=labels,
-        executed_actions=executed,
+        actions=executed,
+        expert_actions=labels,
         rewards=solved.astype(np.float64),
         dones=solved.astype(np.int64),
         states=states[:-1],
@@ -131,7 +131,7 @@ def _act(
     env: RobosuiteEnv, expert: Expert, style: Style, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Run the expert: labels (T, Da), executed actions (T, Da), states (T + 1, Ds), solved after each step (T,)."""
-    noise = ActionNoise(rng, style.noise_std)
+    noise = ActionNoise(rng, style.noise_std, env.task.num_robots)
     labels, executed, states, solved = [], [], [env.state()], []
     for command in expert(env.raw, style):
         labels.append(command.action)

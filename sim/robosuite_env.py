@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from d2ppo_core.data.tasks import ENV_NAMES
 from d2ppo_core.errors import ConfigError, WorldError
 from sim.camera import OffscreenRenderer
 
@@ -53,11 +54,11 @@ class RobosuiteTask:
 
 
 TASKS: Mapping[str, RobosuiteTask] = {
-    "lift": RobosuiteTask(env_name="Lift"),
-    "can": RobosuiteTask(env_name="PickPlaceCan"),
-    "square": RobosuiteTask(env_name="NutAssemblySquare", cameras=("agentview",), horizon_steps=400),
+    "lift": RobosuiteTask(env_name=ENV_NAMES["lift"]),
+    "can": RobosuiteTask(env_name=ENV_NAMES["can"]),
+    "square": RobosuiteTask(env_name=ENV_NAMES["square"], cameras=("agentview",), horizon_steps=400),
     "transport": RobosuiteTask(
-        env_name="TwoArmTransport",
+        env_name=ENV_NAMES["transport"],
         num_robots=2,
         cameras=("shouldercamera0", "shouldercamera1"),
         horizon_steps=800,

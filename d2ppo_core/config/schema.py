@@ -7,6 +7,8 @@ from d2ppo_core.errors import ConfigError
 STEMS = ("plain", "overlap")
 DISPERSIVE_VARIANTS = ("none", "infonce_l2", "infonce_cosine", "hinge", "covariance")
 TAPS = ("encoder", "early", "mid", "late")
+ACTION_TARGETS = ("expert", "executed")
+TAILS = ("hold", "drop")
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -39,8 +41,22 @@ class DataConfig:
     """Use only the first so many episodes; 0 = all."""
     validation_episodes: int = 0
     """So many episodes at the end are kept out of training and measure over-fitting."""
+    filter_key: str = ""
+    """Train on this subset of the file (robomimic's `mask`, e.g. `train`); empty = all."""
+    validation_filter_key: str = ""
+    """Measure over-fitting on this subset (e.g. `valid`) instead of the last episodes."""
+    action_target: str = "expert"
+    """`expert`: what the demonstrator meant, where the file tells; `executed`: what the controller got."""
+    tails: str = "hold"
+    """Chunks that reach over the end of their episode: `hold` fills them by standing still, `drop` leaves them out."""
 
     def __post_init__(self) -> None:
+        _one_of("data.action_target", self.action_target, ACTION_TARGETS)
+        _one_of("data.tails", self.tails, TAILS)
+        _require(
+            not (self.validation_episodes and self.validation_filter_key),
+            "data: wanted validation_episodes or validation_filter_key, got both",
+        )
         _require(bool(self.low_dim_keys), "data.low_dim_keys: wanted at least one key, got none")
         _require(
             1 <= self.action_horizon <= self.pred_horizon,

@@ -1,7 +1,7 @@
 """All training windows of a dataset in memory: one observation and the action chunk that starts there.
 
 Chunks that reach over the end of their episode are filled by *holding*: zero motion, gripper as it was last. That is
-what the arm should do once the task is solved, and it keeps every frame in use.
+what the arm should do once the task is solved, and it keeps every frame in use. Or they are dropped, by choice.
 """
 
 import hashlib
@@ -74,44 +74,75 @@ def state_vector(observations: dict[str, npt.NDArray[Any]], keys: Sequence[str])
     return np.concatenate([np.asarray(part, dtype=np.float32) for part in parts], axis=1)
 
 
+def whole_chunks(lengths: Sequence[int], pred_horizon: int) -> npt.NDArray[np.bool_]:
+    """(N,) whether the chunk that starts at each frame ends within its episode."""
+    left = np.repeat(np.cumsum(lengths), lengths) - np.arange(sum(lengths))
+    return np.asarray(left >= pred_horizon)
+
+
 def make_windows(episodes: Sequence[Episode], config: DataConfig) -> Windows:
     """Join episodes in memory. Raises DataError when there are none or an image is no (H, W, 3) uint8."""
     if not episodes:
         raise DataError("the dataset holds no episode")
     states = [state_vector(dict(e.observations), config.low_dim_keys) for e in episodes]
-    images = None
-    if config.image_keys:
-        cameras = [np.concatenate([e.observations[key] for e in episodes]) for key in config.image_keys]
-        for key, camera in zip(config.image_keys, cameras, strict=True):
-            if camera.dtype != np.uint8 or camera.ndim != 4 or camera.shape[-1] != 3:
-                raise DataError(f"{key}: wanted uint8 (T, H, W, 3), got {camera.dtype} {camera.shape}")
-        images = cameras[0][:, None] if len(cameras) == 1 else np.stack(cameras, axis=1)
+    lengths = [len(e) for e in episodes]
+    targets = [e.labels if config.action_target == "expert" else e.actions for e in episodes]
+    state, chunks = np.concatenate(states), chunk_actions(np.concatenate(targets), lengths, config.pred_horizon)
+    images = _join_images(episodes, config.image_keys)
+    if config.tails == "drop":
+        kept = whole_chunks(lengths, config.pred_horizon)
+        if not kept.any():
+            raise DataError(
+                f"no episode is as long as a chunk of {config.pred_horizon} actions; longest {max(lengths)}"
+            )
+        state, chunks, images = state[kept], chunks[kept], None if images is None else images[kept]
     first = episodes[0].observations
     return Windows(
-        state=np.concatenate(states),
-        chunks=chunk_actions(
-            np.concatenate([e.actions for e in episodes]), [len(e) for e in episodes], config.pred_horizon
-        ),
+        state=state,
+        chunks=chunks,
         images=images,
         low_dim_sizes=tuple(int(first[key].shape[1]) for key in config.low_dim_keys),
         num_episodes=len(episodes),
     )
 
 
-def load_windows(path: Path, config: DataConfig) -> tuple[Windows, Windows | None]:
-    """Read a robomimic HDF5 file; the last `validation_episodes` demonstrations become the second result.
+def _join_images(episodes: Sequence[Episode], keys: Sequence[str]) -> npt.NDArray[np.uint8] | None:
+    """(N, Ncam, H, W, 3), or None without cameras."""
+    if not keys:
+        return None
+    cameras = [np.concatenate([e.observations[key] for e in episodes]) for key in keys]
+    for key, camera in zip(keys, cameras, strict=True):
+        if camera.dtype != np.uint8 or camera.ndim != 4 or camera.shape[-1] != 3:
+            raise DataError(f"{key}: wanted uint8 (T, H, W, 3), got {camera.dtype} {camera.shape}")
+    return cameras[0][:, None] if len(cameras) == 1 else np.stack(cameras, axis=1)
 
-    Raises DataError when the file is missing or damaged, lacks a key or holds too few episodes.
+
+def load_windows(path: Path, config: DataConfig, *, env_name: str | None = None) -> tuple[Windows, Windows | None]:
+    """Read a robomimic HDF5 file for training and validation.
+
+    Validation takes the subset `validation_filter_key` where the configuration names one, else the last
+    `validation_episodes` demonstrations, else it is None.
+
+    Args:
+        path: The file.
+        config: What to read.
+        env_name: robosuite's name of the task that the file must hold; None accepts any.
+
+    Raises:
+        DataError: The file is missing or damaged, of another task, lacks a key or holds too few episodes.
     """
-    with EpisodeReader(path) as reader:
+    with EpisodeReader(path, env_name=env_name, filter_key=config.filter_key or None) as reader:
         names = reader.names[: config.max_episodes or None]
         if len(names) <= config.validation_episodes:
             raise DataError(f"{path}: wanted more than {config.validation_episodes} episodes, got {len(names)}")
         keys = [*config.low_dim_keys, *config.image_keys]
         episodes = [reader.read(name, keys=keys) for name in names]
-    split = len(episodes) - config.validation_episodes
-    validation = make_windows(episodes[split:], config) if config.validation_episodes else None
-    return make_windows(episodes[:split], config), validation
+    held_out = episodes[len(episodes) - config.validation_episodes :]
+    if config.validation_filter_key:
+        with EpisodeReader(path, filter_key=config.validation_filter_key) as reader:
+            held_out = list(reader.episodes(keys=keys))
+    validation = make_windows(held_out, config) if held_out else None
+    return make_windows(episodes[: len(episodes) - config.validation_episodes], config), validation
 
 
 def file_sha256(path: Path) -> str:

@@ -15,6 +15,7 @@ import yaml
 
 from d2ppo_core.bundle import ActionSpec, Golden, Manifest, ObservationSpec, write_bundle
 from d2ppo_core.config import PretrainConfig, to_mapping
+from d2ppo_core.data.tasks import env_name_of
 from d2ppo_core.data.windows import load_windows
 from d2ppo_core.errors import ExportError
 from d2ppo_core.export.fused import FusedPolicy
@@ -194,7 +195,7 @@ def export_run(
     drawn = random_inputs(policy, saved.normalizer, image_shape, samples, _PARITY_SEED)
     example = next(random_inputs(policy, saved.normalizer, image_shape, 1, _GOLDEN_SEED))
     if data is not None:
-        windows, _ = load_windows(data, saved.config.data)
+        windows, _ = load_windows(data, saved.config.data, env_name=env_name_of(saved.config.task))
         half = samples // 2
         drawn = chain(
             random_inputs(policy, saved.normalizer, image_shape, samples - half, _PARITY_SEED),

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from d2ppo_core.config import OptimConfig, PretrainConfig, save_config
 from d2ppo_core.data.normalizer import Normalizer, Range
+from d2ppo_core.data.tasks import env_name_of
 from d2ppo_core.data.windows import Windows, load_windows
 from d2ppo_core.errors import TrainingError
 from d2ppo_core.models.build import Shapes, build_policy
@@ -195,7 +196,7 @@ def pretrain(config: PretrainConfig, data: Path, out: Path, *, resume: bool = Fa
     saved = load_checkpoint(out) if resume else None
     torch.set_num_threads(config.optim.threads)
     keep_freed_memory()
-    windows, validation = load_windows(data, config.data)
+    windows, validation = load_windows(data, config.data, env_name=env_name_of(config.task))
     trainer = Trainer(config, windows, validation, describe_dataset(data, windows))
     if saved is not None:
         trainer.restore(saved)

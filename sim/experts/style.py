@@ -77,13 +77,14 @@ class ActionNoise:
     """Correlation of consecutive control steps: a shaky hand drifts rather than jitters."""
     AXIS_GAIN = np.array([1.0, 1.0, 1.0, 0.4, 0.4, 0.4, 0.0])
 
-    def __init__(self, rng: np.random.Generator, std: float) -> None:
+    def __init__(self, rng: np.random.Generator, std: float, num_arms: int = 1) -> None:
         """Start at zero; `std` is the stationary standard deviation in action units."""
         self._rng, self._std = rng, std
-        self._value = np.zeros(7)
+        self._gain = np.tile(self.AXIS_GAIN, num_arms)
+        self._value = np.zeros(len(self._gain))
 
     def __call__(self) -> NDArray[np.float64]:
-        """(7,) the next sample."""
+        """(7 per arm,) the next sample."""
         innovation = np.sqrt(1.0 - self.CORRELATION**2) * self._std
-        self._value = self.CORRELATION * self._value + innovation * self._rng.normal(size=7)
-        return self._value * self.AXIS_GAIN
+        self._value = self.CORRELATION * self._value + innovation * self._rng.normal(size=len(self._value))
+        return self._value * self._gain

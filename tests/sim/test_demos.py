@@ -54,14 +54,15 @@ def assert_same_demonstrations(left, right, count):
 def test_a_demonstration_ends_solved_and_has_bounded_smooth_labels(episode):
     assert 30 <= len(episode) <= 300
     assert episode.dones[-1] == 1 and episode.dones[0] == 0
-    assert np.abs(episode.actions).max() <= 1 and np.abs(episode.executed_actions).max() <= 1
-    assert set(np.unique(episode.actions[:, 6])) == {-1.0, 1.0}
-    assert not np.array_equal(episode.actions, episode.executed_actions)
+    assert np.abs(episode.actions).max() <= 1 and np.abs(episode.expert_actions).max() <= 1
+    assert set(np.unique(episode.expert_actions[:, 6])) == {-1.0, 1.0}
+    assert not np.array_equal(episode.actions, episode.expert_actions)
+    assert episode.labels is episode.expert_actions
 
 
-def test_executed_actions_replay_to_the_recorded_states(env, episode):
+def test_actions_replay_to_the_recorded_states(env, episode):
     env.reset_to(episode.model_xml, episode.states[0])
-    for action, state in zip(episode.executed_actions[:-1], episode.states[1:], strict=True):
+    for action, state in zip(episode.actions[:-1], episode.states[1:], strict=True):
         env.step(action)
         np.testing.assert_allclose(env.state(), state, atol=1e-6)
 

@@ -36,6 +36,8 @@ def test_a_missing_required_key_is_named() -> None:
         ("seed.deep=1", "seed: wanted int|seed is not a section"),
         ("steps", "wanted key=value"),
         ("model.stem=conv", "model.stem: wanted one of plain, overlap, got 'conv'"),
+        ("data.tails=cut", "data.tails: wanted one of hold, drop, got 'cut'"),
+        ("data.action_target=clean", "data.action_target: wanted one of expert, executed, got 'clean'"),
         ("optim.lr=-1", "optim.lr: wanted > 0, got -1.0"),
         ("model.num_denoising_steps=3", "wanted num_denoising_steps to divide num_train_steps, got 3 and 20"),
     ],

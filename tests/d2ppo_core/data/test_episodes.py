@@ -1,6 +1,8 @@
 """robomimic's HDF5 layout: what is written is read back, and what is damaged is refused with the reason."""
 
 import json
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -18,7 +20,7 @@ def make_episode(steps: int, value: int = 0, **changes) -> Episode:
     position = np.arange(steps * 3, dtype=np.float64).reshape(steps, 3) + 1000 * value
     fields = {
         "actions": np.full((steps, 7), value, np.float64),
-        "executed_actions": np.full((steps, 7), value + 0.5),
+        "expert_actions": np.full((steps, 7), value + 0.5),
         "rewards": np.linspace(0, 1, steps),
         "dones": np.zeros(steps, np.int64),
         "states": np.full((steps, 5), value, np.float64),
@@ -44,7 +46,7 @@ def test_an_episode_comes_back_as_it_was_written(path):
     wanted = make_episode(4, 1)
     with EpisodeReader(path, env_name="Lift") as reader:
         got = reader.read("demo_1", next_observations=True)
-    for key in ("actions", "executed_actions", "rewards", "dones", "states"):
+    for key in ("actions", "expert_actions", "rewards", "dones", "states"):
         np.testing.assert_array_equal(getattr(got, key), getattr(wanted, key))
     for folder in ("observations", "next_observations"):
         assert getattr(got, folder).keys() == getattr(wanted, folder).keys()
@@ -105,6 +107,58 @@ def test_a_half_written_demonstration_is_refused_by_the_reader_and_dropped_by_th
 def test_a_file_with_other_settings_is_not_continued(path):
     with pytest.raises(DataError, match="another env_args: env_name 'Lift' not 'PickPlaceCan'"):
         EpisodeWriter(path, env_args={**ENV_ARGS, "env_name": "PickPlaceCan"})
+
+
+def test_files_that_kept_the_intention_under_actions_read_the_same(path):
+    with h5py.File(path, "a") as file:
+        demo = file["data/demo_1"]
+        meant, done = demo["expert_actions"][()], demo["actions"][()]
+        del demo["expert_actions"], demo["actions"]
+        demo["actions"], demo["executed_actions"] = meant, done
+    with EpisodeReader(path) as reader:
+        episode = reader.read("demo_1")
+    np.testing.assert_array_equal(episode.actions, np.full((4, 7), 1.0))
+    np.testing.assert_array_equal(episode.labels, np.full((4, 7), 1.5))
+
+
+RECORD_UNTIL_FULL = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from d2ppo_core.data.episodes import Episode, EpisodeWriter
+from d2ppo_core.errors import DataError
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, 4 << 20))
+noise = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
+zeros = np.zeros((20, 7))
+episode = Episode(actions=zeros, rewards=zeros[:, 0], dones=zeros[:, 0], states=zeros, observations={"image": noise})
+with EpisodeWriter(Path(sys.argv[1]), env_args={"env_name": "Lift"}) as writer:
+    try:
+        while True:
+            writer.append(episode)
+    except DataError as error:
+        print(len(writer), error)
+"""
+
+
+def test_a_full_disk_is_reported_and_costs_no_demonstration(tmp_path):
+    path = tmp_path / "full.hdf5"
+    command = [sys.executable, "-c", RECORD_UNTIL_FULL, str(path)]
+    report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    written = int(report.split()[0])
+    assert 10 <= written <= 16
+    assert f"cannot write demo_{written}, which wants up to 0.5 MiB (File too large); the {written} demonst" in report
+    with EpisodeReader(path) as reader:
+        assert [len(episode) for episode in reader.episodes()] == [20] * written
+    with EpisodeWriter(path, env_args={"env_name": "Lift"}) as writer:  # room again
+        assert writer.append(make_episode(3)) == f"demo_{written}"
+
+
+def test_reserved_room_is_given_back(path):
+    size = path.stat().st_size
+    with EpisodeWriter(path, env_args=ENV_ARGS) as writer:
+        writer.append(make_episode(3, 3))
+        assert path.stat().st_size - size < 2**18
 
 
 def test_another_task_is_refused(path):

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import h5py
@@ -6,7 +7,7 @@ import pytest
 
 from d2ppo_core.config import DataConfig
 from d2ppo_core.data.episodes import EpisodeReader
-from d2ppo_core.data.windows import chunk_actions, file_sha256, load_windows, state_vector
+from d2ppo_core.data.windows import chunk_actions, file_sha256, load_windows, make_windows, state_vector
 from d2ppo_core.errors import DataError
 
 KEYS = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos")
@@ -43,6 +44,40 @@ def test_every_frame_starts_a_window(dataset: Path) -> None:
     assert (len(windows), windows.num_episodes, validation) == (60, 6, None)
     assert windows.state.shape == (60, 9) and windows.chunks.shape == (60, 4, 7) and windows.images is None
     assert windows.low_dim_sizes == (3, 4, 2)
+
+
+def test_dropped_tails_leave_the_whole_chunks_of_every_episode(dataset: Path) -> None:
+    held, _ = load_windows(dataset, DataConfig(low_dim_keys=KEYS))
+    images = ("robot0_eye_in_hand_image",)
+    dropped, _ = load_windows(dataset, DataConfig(low_dim_keys=KEYS, image_keys=images, tails="drop"))
+    assert (len(held), len(dropped)) == (60, 60 - 6 * 3)
+    np.testing.assert_array_equal(dropped.chunks[:6], held.chunks[:6])  # of nine frames, six start whole chunks
+    np.testing.assert_array_equal(dropped.chunks[6], held.chunks[9])
+    assert dropped.images is not None and len(dropped.images) == 42
+
+
+def test_episodes_shorter_than_a_chunk_cannot_be_all_there_is(dataset: Path) -> None:
+    with pytest.raises(DataError, match="as long as a chunk of 16 actions; longest 12"):
+        load_windows(dataset, DataConfig(low_dim_keys=KEYS, tails="drop", pred_horizon=16))
+
+
+@pytest.mark.parametrize(("target", "value"), [("expert", 0.25), ("executed", 0.75)])
+def test_the_training_target_is_what_was_meant_or_what_was_done_by_choice(
+    dataset: Path, target: str, value: float
+) -> None:
+    with EpisodeReader(dataset) as reader:
+        plain = reader.read("demo_0")
+    actions = np.full_like(plain.actions, 0.75)
+    episode = dataclasses.replace(plain, actions=actions, expert_actions=np.full_like(actions, 0.25))
+    windows = make_windows([episode], DataConfig(low_dim_keys=KEYS, action_target=target))
+    assert (windows.chunks[0] == value).all()
+    unlabelled = make_windows([plain], DataConfig(low_dim_keys=KEYS, action_target=target))
+    np.testing.assert_array_equal(unlabelled.chunks[0, 0], plain.actions[0].astype(np.float32))
+
+
+def test_a_dataset_of_another_task_is_refused(dataset: Path) -> None:
+    with pytest.raises(DataError, match="must hold PickPlaceCan demonstrations, got Lift"):
+        load_windows(dataset, DataConfig(low_dim_keys=KEYS), env_name="PickPlaceCan")
 
 
 def test_images_stay_uint8_and_belong_to_their_state(dataset: Path) -> None:
