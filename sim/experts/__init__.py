@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from d2ppo_core.errors import ConfigError
+from sim.experts.can import can
 from sim.experts.lift import lift
 from sim.experts.primitives import Command
+from sim.experts.square import square
 from sim.experts.style import ActionNoise, Style
+from sim.experts.transport import transport
 
 Expert = Callable[[Any, Style], Iterator[Command]]
 """Takes the raw robosuite environment and a style; ends when it believes that the task is done or lost."""
 
-EXPERTS: Mapping[str, Expert] = {"lift": lift}
+EXPERTS: Mapping[str, Expert] = {"lift": lift, "can": can, "square": square, "transport": transport}
 
 
 def expert_for(task: str) -> Expert:

@@ -68,3 +68,17 @@ class BodyView:
         """Heading of the body's x axis."""
         x_axis = self._env.sim.data.body_xmat[self._body].reshape(3, 3)[:, 0]
         return float(np.arctan2(x_axis[1], x_axis[0]))
+
+
+class SiteView:
+    """Read-only view of the true position of a site."""
+
+    def __init__(self, env: Any, name: str) -> None:
+        """Look at the site called `name` in the raw robosuite environment `env`."""
+        self._env = env
+        self._site = env.sim.model.site_name2id(name)
+
+    @property
+    def position_m(self) -> NDArray[np.float64]:
+        """(3,) in the world frame."""
+        return np.array(self._env.sim.data.site_xpos[self._site])

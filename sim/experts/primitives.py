@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,13 @@ ROTATION_SCALE_RAD = 0.5
 TRANSLATION_GAIN = 0.9
 ROTATION_GAIN = 0.7
 """Share of the remaining error that is commanded at once."""
+FIRM_GAIN = 2.0
+"""Share commanded by a firm hand: OSC_POSE takes deltas from where the hand is, so that a steady pull (wrist torques
+saturate far from the home posture) leaves an error of pull / gain."""
+PULL_RATE, PULL_LIMIT_M = 0.06, 0.06
+"""Share of the error by which a hand pushes harder after each control step, and the most it pushes."""
+PULL_RANGE_M, PULL_DECAY = 0.07, 0.85
+"""Nearer than this a pull is learned; farther away this share of it is remembered from step to step."""
 
 NEAR_M = 0.02
 NOISE_GAIN_NEAR = 0.5
@@ -31,12 +38,12 @@ class Command:
     """What the expert means to do in one control step."""
 
     action: NDArray[np.float64]
-    """(7,) the label, in [-1, 1]."""
-    noise_gain: float = 1.0
-    """How much of the style's noise disturbs the execution."""
+    """(7,) per arm, the label, in [-1, 1]."""
+    noise_gain: float | NDArray[np.float64] = 1.0
+    """How much of the style's noise disturbs the execution, for all or for each number of the action."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Goal:
     """Where the hand should be."""
 
@@ -44,19 +51,59 @@ class Goal:
     """(3,) of the point between the fingertips, world frame."""
     yaw_rad: float
     """Heading of the finger-opening axis."""
+    approach: NDArray[np.float64] = field(default_factory=lambda: DOWN)
+    """(3,) unit vector in which the palm looks."""
 
 
-def servo(arm: ArmView, goal: Goal, gripper: float, *, speed: float, turn_speed: float) -> NDArray[np.float64]:
+class Pull:
+    """What a hand has learned to push against: the steady pull on it, which hardly depends on more than its pose.
+
+    Learned (integrated) near a goal, forgotten on the way.
+    """
+
+    def __init__(self) -> None:
+        """Nothing learned yet."""
+        self.delta_m = np.zeros(3)
+        """(3,) to be added to the commanded delta, world frame."""
+
+    def learn(self, error_m: NDArray[np.float64]) -> None:
+        """Take in the error (3,) of the present control step."""
+        if np.linalg.norm(error_m) < PULL_RANGE_M:
+            self.delta_m = np.clip(self.delta_m + PULL_RATE * error_m, -PULL_LIMIT_M, PULL_LIMIT_M)
+        else:
+            self.delta_m = PULL_DECAY * self.delta_m
+
+
+def servo(
+    arm: ArmView, goal: Goal, gripper: float, *, speed: float, turn_speed: float, gain: float = TRANSLATION_GAIN
+) -> NDArray[np.float64]:
     """(7,) the action that brings the hand nearer to `goal`: a function of the present state only, hence learnable.
 
     Both norms saturate, so the direction of motion stays right while it is fast.
     """
     to_base = arm.R_world_base.T
-    translation = to_base @ (goal.position_m - arm.position_m) * (TRANSLATION_GAIN / TRANSLATION_SCALE_M)
+    translation = to_base @ (goal.position_m - arm.position_m) * (gain / TRANSLATION_SCALE_M)
     turn = np.array([0.0, 0.0, wrap_angle(goal.yaw_rad - arm.yaw_rad)])
-    rotation = to_base @ (np.cross(arm.approach, DOWN) + turn) * (ROTATION_GAIN / ROTATION_SCALE_RAD)
+    rotation = to_base @ (np.cross(arm.approach, goal.approach) + turn) * (ROTATION_GAIN / ROTATION_SCALE_RAD)
     action = np.concatenate([_limit_norm(translation, speed), _limit_norm(rotation, turn_speed), [gripper]])
     return np.clip(action, -1.0, 1.0)
+
+
+def push(
+    arm: ArmView,
+    goal: Goal,
+    gripper: float,
+    pull: Pull,
+    *,
+    speed: float,
+    turn_speed: float,
+    gain: float = TRANSLATION_GAIN,
+) -> NDArray[np.float64]:
+    """(7,) as `servo`, plus what holds against the pull."""
+    action = servo(arm, goal, gripper, speed=speed, turn_speed=turn_speed, gain=gain)
+    pull.learn(goal.position_m - arm.position_m)
+    action[:3] = np.clip(action[:3] + arm.R_world_base.T @ pull.delta_m / TRANSLATION_SCALE_M, -1.0, 1.0)
+    return action
 
 
 def move_to(
@@ -69,15 +116,21 @@ def move_to(
     tolerance_m: float,
     tolerance_rad: float = 0.15,
     max_steps: int = 80,
+    gain: float = TRANSLATION_GAIN,
+    pull: Pull | None = None,
 ) -> Iterator[Command]:
     """Servo towards a goal that may move, until it is reached or `max_steps` control steps are over."""
     for _ in range(max_steps):
         now = goal()
         distance_m = float(np.linalg.norm(now.position_m - arm.position_m))
-        turned = abs(wrap_angle(now.yaw_rad - arm.yaw_rad)) < tolerance_rad
+        tilt_rad = float(np.linalg.norm(np.cross(arm.approach, now.approach)))
+        turned = max(abs(wrap_angle(now.yaw_rad - arm.yaw_rad)), tilt_rad) < tolerance_rad
         if distance_m < tolerance_m and turned:
             return
-        action = servo(arm, now, gripper, speed=speed, turn_speed=turn_speed)
+        if pull is None:
+            action = servo(arm, now, gripper, speed=speed, turn_speed=turn_speed, gain=gain)
+        else:
+            action = push(arm, now, gripper, pull, speed=speed, turn_speed=turn_speed, gain=gain)
         yield Command(action, 1.0 if distance_m > NEAR_M else NOISE_GAIN_NEAR)
 
 

@@ -1,0 +1,69 @@
+"""The demonstrator of Can: grasp it, carry it over its bin, lower it, let go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from sim.experts.arm import ArmView, BodyView
+from sim.experts.pick import careful, raise_to, reach_down
+from sim.experts.primitives import CLOSE, OPEN, Command, Goal, move_to, wait
+from sim.experts.style import Style
+
+MAX_ATTEMPTS = 3
+CLOSING_STEPS = 7
+OPENING_STEPS = 5
+GRASP_ABOVE_CENTRE_M = 0.02
+CARRYING_HEIGHT_M = 1.03
+"""Of the hand: the can then clears the wall between the bins."""
+LOWERED_HEIGHT_M = 0.93
+HELD_ABOVE_M = 0.95
+"""The can stands on the floor of its bin below this height."""
+SECOND_YAW_RAD = 0.7
+"""A can may be grasped from any side; demonstrators have two favourites."""
+PLACE_SPREAD = 0.3
+"""Share of the style's detour by which the can lands beside the middle of its quarter of the bin."""
+
+
+def can(env: Any, style: Style) -> Iterator[Command]:
+    """Yield one command per control step until the can stands in its bin or the attempts are used up."""
+    arm, thing = ArmView(env), BodyView(env, "Can_main")
+    goal_m = np.array(env.target_bin_placements[env.object_to_id["can"]])
+    if style.via_m is not None:
+        goal_m[:2] += np.clip(PLACE_SPREAD * style.via_m[:2], -0.03, 0.03)
+    home_rad = arm.yaw_rad + (SECOND_YAW_RAD if style.second_choice else 0.0)
+    for _ in range(MAX_ATTEMPTS):
+        yaw_rad = home_rad + style.yaw_offset_rad
+        grasp_m = np.array([0.0, 0.0, GRASP_ABOVE_CENTRE_M])
+        yield from reach_down(
+            arm, lambda g=grasp_m: thing.position_m + g, lambda y=yaw_rad: y, style, offset_m=style.grasp_offset_m
+        )
+        yield from wait(OPEN, style.pause_steps)
+        yield from wait(CLOSE, CLOSING_STEPS)
+        carry_m = CARRYING_HEIGHT_M + 0.3 * style.hover_m
+        yield from raise_to(arm, carry_m, yaw_rad, style)
+        if thing.position_m[2] > HELD_ABOVE_M:
+            yield from _place(arm, thing, style, goal_m, yaw_rad, carry_m)
+            if env._check_success():
+                return
+        style = careful(style)
+
+
+def _place(
+    arm: ArmView, thing: BodyView, style: Style, goal_m: np.ndarray, yaw_rad: float, carry_m: float
+) -> Iterator[Command]:
+    """Over the bin, down, open, up."""
+
+    def over(height_m: float) -> Goal:
+        hand_from_can_m = arm.position_m - thing.position_m
+        return Goal(position_m=np.array([*(goal_m[:2] + hand_from_can_m[:2]), height_m]), yaw_rad=yaw_rad)
+
+    move = partial(move_to, arm, gripper=CLOSE, turn_speed=style.turn_speed)
+    yield from move(lambda: over(carry_m), speed=style.speed, tolerance_m=0.025, max_steps=100)
+    speed = min(style.speed, 0.7)
+    yield from move(lambda: over(LOWERED_HEIGHT_M), speed=speed, tolerance_m=0.02, max_steps=40)
+    yield from wait(OPEN, OPENING_STEPS)
+    yield from raise_to(arm, LOWERED_HEIGHT_M + 0.08, yaw_rad, style, OPEN)
