@@ -8,7 +8,6 @@ from typing import Any
 
 from d2ppo_core.data.windows import Windows, file_sha256
 
-
 _DECISIVE = ("config", "data", "export", "geometry.py", "losses", "models", "pretrain")
 """Parts of the package that determine weights and graph."""
 
