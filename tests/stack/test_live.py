@@ -1,12 +1,14 @@
 """The whole stack as real processes: real DDS, real libfranka client, real ONNX Runtime, MuJoCo as the world."""
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from d2ppo_core.bundle import find_bundle
 from d2ppo_core.errors import StackError
 from d2ppo_core.stack.loader import load_stack
 from d2ppo_core.stack.runner import Stack
@@ -101,6 +103,22 @@ def test_when_the_robot_goes_away_the_arm_says_so(stack, client, runner, tmp_pat
     assert stack.description.nodes[-1].parameters["robot_address"] in client.arm.reason
     assert stack.processes["arm"].exit_code is None, "the arm node must outlive its robot"
     assert "DISCONNECTED" in log_of(tmp_path)
+
+
+@pytest.mark.timeout(120)
+def test_a_damaged_bundle_ends_the_stack_with_one_line(robot_address, ros_domain_id, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(find_bundle("lift_image"), damaged)
+    content = bytearray((damaged / "policy.onnx").read_bytes())
+    content[1000] ^= 1
+    (damaged / "policy.onnx").write_bytes(content)
+    description = load_stack("sim", {"robot_address": robot_address, "bundle": str(damaged)})
+    with Stack(description, domain_id=ros_domain_id) as stack:
+        with pytest.raises(
+            StackError, match=r"policy ended .*checksum mismatch in bundle damaged: policy\.onnx"
+        ) as error:
+            stack.wait(START_S)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.timeout(240)

@@ -1,0 +1,171 @@
+"""The policy node as a process: chunks from a real bundle, hot swap refused or done, no chunk without observations."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (extra ros)")
+
+from sensor_msgs.msg import Image  # noqa: E402
+
+from d2ppo_core.bundle import find_bundle, load_bundle  # noqa: E402
+from d2ppo_interfaces.msg import ActionChunk, ArmState, PolicyStatus  # noqa: E402
+from d2ppo_interfaces.srv import LoadPolicy  # noqa: E402
+from d2ppo_nodes.convert import image_msg, time_msg  # noqa: E402
+from d2ppo_nodes.lifecycle import LATCHED, NEWEST, SENSOR  # noqa: E402
+
+NAMESPACE = "/test_policy"
+START_S = 40.0
+
+
+def start_node(*parameters: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "d2ppo_nodes.policy_node", "--ros-args", "-r", f"__ns:={NAMESPACE}"]
+    for parameter in parameters:
+        command += ["-p", parameter]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+class Peer:
+    """Plays camera and arm, and hears what the policy says."""
+
+    def __init__(self, domain_id: int) -> None:
+        self.context = rclpy.Context()
+        self.context.init(domain_id=domain_id)
+        self.node = rclpy.create_node("peer", namespace=NAMESPACE, context=self.context)
+        self.executor = rclpy.executors.SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.chunks: list[ActionChunk] = []
+        self.status: PolicyStatus | None = None
+        self.node.create_subscription(ActionChunk, "policy/chunk", self.chunks.append, NEWEST)
+        self.node.create_subscription(PolicyStatus, "policy/status", self._hear, LATCHED)
+        self.images = self.node.create_publisher(Image, "camera/robot0_eye_in_hand/color/image_raw", SENSOR)
+        self.arm = self.node.create_publisher(ArmState, "arm/state", SENSOR)
+        self.load = self.node.create_client(LoadPolicy, "policy/load")
+
+    def _hear(self, status: PolicyStatus) -> None:
+        self.status = status
+
+    def spin(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def observe(self, *, picture: bool = True, arm: bool = True) -> int:
+        """Publish one observation; returns its stamp."""
+        stamp_ns = self.node.get_clock().now().nanoseconds
+        if arm:
+            state = ArmState(state=ArmState.READY, epoch=7, robot_time_ms=1, gripper_width_m=0.04)
+            state.header.stamp = time_msg(stamp_ns)
+            for pose in (state.pose, state.reference_pose):
+                pose.position.x, pose.position.z, pose.orientation.x, pose.orientation.w = 0.46, 0.09, 1.0, 0.0
+            self.arm.publish(state)
+            self.spin(0.01)
+        if picture:
+            image = np.full((96, 96, 3), 200, np.uint8)
+            self.images.publish(image_msg(image, stamp_ns, "wrist"))
+        return stamp_ns
+
+    def observe_until(self, done, timeout_s: float = START_S, **what: bool) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not done():
+            assert time.monotonic() < deadline, f"status {self.status}"
+            self.observe(**what)
+            self.spin(0.05)
+
+    def swap(self, bundle: Path) -> LoadPolicy.Response:
+        future = self.load.call_async(LoadPolicy.Request(bundle_path=str(bundle)))
+        self.executor.spin_until_future_complete(future, timeout_sec=20.0)
+        return future.result()
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+
+@pytest.fixture
+def peer(ros_domain_id: int) -> Iterator[Peer]:
+    peer = Peer(ros_domain_id)
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def node(ros_domain_id: int) -> Iterator[subprocess.Popen[str]]:
+    process = start_node("bundle:=lift_image")
+    yield process
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10.0) == 0
+
+
+def test_chunks_carry_what_the_arm_needs_to_trust_them(node, peer):
+    peer.observe_until(lambda: len(peer.chunks) >= 3)
+    first, chunk = peer.chunks[0], peer.chunks[-1]
+    assert chunk.epoch == 7 and chunk.bundle_hash == load_bundle("lift_image").hash
+    assert chunk.sequence == first.sequence + len(peer.chunks) - 1
+    assert chunk.header.frame_id == "panda_link0" and chunk.dt_s == pytest.approx(0.05)
+    assert len(chunk.poses) == len(chunk.twists) == len(chunk.gripper_width_m) == 1 + 4 + 8
+    start = chunk.poses[0].position
+    assert (start.x, start.y, start.z) == pytest.approx((0.46, 0.0, 0.09), abs=1e-9)
+    stamps = [s.sec * 10**9 + s.nanosec for s in (chunk.header.stamp, chunk.received, chunk.inference_start)]
+    stamps += [s.sec * 10**9 + s.nanosec for s in (chunk.inference_end, chunk.published)]
+    assert stamps == sorted(stamps)
+    assert 0.0 < chunk.inference_wall_s < 1.0
+
+
+def test_without_an_arm_or_a_picture_nothing_is_sent_and_the_missing_one_is_named(node, peer):
+    peer.observe_until(lambda: peer.status and "no state from the arm" in peer.status.reason, arm=False)
+    assert peer.status.state == PolicyStatus.STARVED
+    peer.observe_until(lambda: "no image from camera robot0_eye_in_hand" in peer.status.reason or peer.chunks)
+    peer.observe_until(lambda: peer.chunks)
+    peer.observe_until(lambda: "camera robot0_eye_in_hand stopped" in peer.status.reason, picture=False)
+    count = len(peer.chunks)
+    for _ in range(10):
+        peer.observe(picture=False)
+        peer.spin(0.05)
+    assert len(peer.chunks) == count
+
+
+def test_a_damaged_bundle_is_refused_and_the_running_one_goes_on(node, peer, tmp_path):
+    peer.observe_until(lambda: peer.chunks)
+    damaged = tmp_path / "damaged"
+    shutil.copytree(find_bundle("lift_image"), damaged)
+    (damaged / "golden.npz").write_bytes(b"nothing")
+    answer = peer.swap(damaged)
+    assert not answer.success and "checksum mismatch in bundle damaged: golden.npz" in answer.message
+    assert answer.bundle_hash == load_bundle("lift_image").hash
+    count = len(peer.chunks)
+    peer.observe_until(lambda: len(peer.chunks) > count)
+
+
+def test_another_bundle_takes_over(node, peer, tmp_path):
+    peer.observe_until(lambda: peer.chunks)
+    shutil.copytree(find_bundle("lift_image"), tmp_path / "again")
+    answer = peer.swap(tmp_path / "again")
+    assert answer.success, answer.message
+    count = len(peer.chunks)
+    peer.observe_until(lambda: len(peer.chunks) > count)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "line"),
+    [
+        ("bundle:=nowhere", "no bundle at 'nowhere'; give a bundle folder or one of"),
+        ("max_lead_m:=5.0", "parameter max_lead_m must be a number in [0.001, 0.1], got 5.0"),
+        ("device:=abacus", "device must be one of"),
+    ],
+)
+def test_what_is_wrong_at_the_start_ends_the_node_with_one_line(ros_domain_id, parameter, line):
+    process = start_node(parameter)
+    output, _ = process.communicate(timeout=START_S)
+    assert process.returncode == 1
+    fatal = [text for text in output.splitlines() if "FATAL" in text]
+    assert len(fatal) == 1 and line in fatal[0]
+    assert "Traceback" not in output
