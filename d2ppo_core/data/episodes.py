@@ -157,6 +157,14 @@ class EpisodeWriter:
         group.attrs["num_samples"] = len(episode)  # last: marks the demonstration as complete
         self._data.attrs["total"] = int(self._data.attrs.get("total", 0)) + len(episode)
 
+    def write_filter(self, key: str, names: Sequence[str]) -> None:
+        """Name a subset, robomimic's `mask`; one of the same name is replaced."""
+        masks = self._file.require_group("mask")
+        if key in masks:
+            del masks[key]
+        masks[key] = np.array(names, dtype="S")
+        self._file.flush()
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -262,6 +270,26 @@ class EpisodeReader:
         if len(episode) != num_samples:
             raise DataError(f"{self.path}: {name} must have {num_samples} steps, got {len(episode)}")
         return episode
+
+    @property
+    def recording(self) -> Mapping[str, Any]:
+        """How the demonstrations were made; empty in files that are not ours."""
+        recording: dict[str, Any] = json.loads(self._data.attrs.get("recording", "{}"))
+        return recording
+
+    def position(self, name: str) -> int:
+        """Index of a demonstration in `names`. Raises DataError where there is none of this name."""
+        if name not in self.names:
+            raise DataError(f"{self.path} has no {name!r}; it holds {self.names[0]} … {self.names[-1]}")
+        return self.names.index(name)
+
+    def has_observations(self, name: str) -> bool:
+        """Whether a demonstration holds any; raw recordings of robomimic do not."""
+        return "obs" in self._member(self._data, name)
+
+    def has_next_observations(self, name: str) -> bool:
+        """Whether a demonstration holds the observations after each step too."""
+        return "next_obs" in self._member(self._data, name)
 
     def episodes(self, *, keys: Sequence[str] | None = None) -> Iterator[Episode]:
         """All demonstrations, one at a time. Raises as `read` does."""

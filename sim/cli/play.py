@@ -1,0 +1,119 @@
+"""`d2ppo play`: watch an expert, a policy or a recorded demonstration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from d2ppo_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sim.play import Source
+    from sim.robosuite_env import RobosuiteEnv
+
+CAMERAS = {"lift": "frontview", "can": "agentview", "square": "agentview", "transport": "agentview"}
+
+
+@click.command()
+@click.argument("task")
+@click.option("--bundle", type=click.Path(path_type=Path), help="Show this policy instead of the scripted expert.")
+@click.option(
+    "--episode", "file", type=click.Path(dir_okay=False, path_type=Path), help="Show a demonstration of FILE."
+)
+@click.option("--demo", default="demo_0", show_default=True, help="Which demonstration of --episode.")
+@click.option("--num", default=1, show_default=True, help="Episodes, one after the other.")
+@click.option("--seed", default=0, show_default=True, help="World of the first episode; the next takes the next.")
+@click.option("--skill", type=float, help="Of the expert, 0 sloppy … 1 careful, with all variety; default: plain.")
+@click.option("--camera", help="Default: a camera that sees the whole scene.")
+@click.option("--size", nargs=2, type=int, default=(640, 480), show_default=True, help="Width and height, pixels.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Default: runs/play/<task>.mp4.")
+@click.option("--live/--film", default=None, help="Viewer or MP4; default: viewer where there is a display.")
+def play(
+    task: str,
+    bundle: Path | None,
+    file: Path | None,
+    demo: str,
+    num: int,
+    seed: int,
+    skill: float | None,
+    camera: str | None,
+    size: tuple[int, int],
+    out: Path | None,
+    live: bool | None,
+) -> None:
+    """Show TASK done by its scripted expert, by a policy (--bundle) or as recorded (--episode)."""
+    from sim.play import Film, Screen, Viewer
+    from sim.play import play as run
+    from sim.robosuite_env import RobosuiteEnv, task_of
+
+    if bundle and file:
+        raise ConfigError("wanted --bundle or --episode, got both")
+    task_of(task)
+    path = out or Path("runs") / "play" / f"{task}.mp4"
+    live = bool(os.environ.get("DISPLAY")) and out is None if live is None else live
+    with RobosuiteEnv(task) as env:
+        sources = _sources(env, task, bundle=bundle, file=file, demo=demo, num=num, seed=seed, skill=skill)
+        screen: Screen = Viewer() if live else Film(path, camera=camera or CAMERAS[task], width=size[0], height=size[1])
+        try:
+            for title, source in sources:
+                outcome = run(env, source, screen)
+                result = "solved after" if outcome.success else "not solved in"
+                click.echo(f"{title}: {result} {outcome.steps} control steps")
+        finally:
+            screen.close()
+    if not live:
+        click.echo(f"{path} ({path.stat().st_size / 2**20:.1f} MiB)")
+
+
+def _sources(
+    env: RobosuiteEnv,
+    task: str,
+    *,
+    bundle: Path | None,
+    file: Path | None,
+    demo: str,
+    num: int,
+    seed: int,
+    skill: float | None,
+) -> Iterator[tuple[str, Source]]:
+    """Titles and episodes, in order."""
+    from sim.play import expert_episode, policy_episode, recorded_episode
+
+    if file is not None:
+        from d2ppo_core.data.episodes import EpisodeReader
+
+        with EpisodeReader(file, env_name=env.task.env_name) as reader:
+            first = reader.position(demo)
+            for name in reader.names[first : first + num]:
+                yield f"{file} {name}", recorded_episode(env, reader.read(name, keys=[]))
+        return
+    if bundle is None:
+        for number in range(seed, seed + num):
+            yield f"expert, seed {number}", expert_episode(env, task, number, skill)
+        return
+    from d2ppo_core.bundle import load_bundle
+    from d2ppo_core.runtime.policy import Policy
+    from sim.evaluation import BundlePolicy
+
+    policy = Policy(load_bundle(bundle))
+    manifest = policy.manifest
+    if manifest.task != task:
+        raise ConfigError(f"wanted a policy for {task}, got {manifest.name} for {manifest.task}")
+    cameras = manifest.image_observations
+    env.image_size_px = cameras[0].shape[0] if cameras else env.image_size_px
+    for number in range(seed, seed + num):
+        yield (
+            f"{manifest.name}, seed {number}",
+            policy_episode(
+                env,
+                BundlePolicy(policy, number),
+                number,
+                action_horizon=manifest.action_horizon,
+                images=bool(cameras),
+                max_steps=env.task.horizon_steps,
+            ),
+        )

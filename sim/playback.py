@@ -1,0 +1,72 @@
+"""Recorded actions played back in robosuite: a demonstration that does not repeat is worth nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from d2ppo_core.data.episodes import Episode, EpisodeReader
+from d2ppo_core.data.tasks import task_of_env
+from d2ppo_core.errors import DataError
+from sim.robosuite_env import RobosuiteEnv
+
+
+@dataclass(frozen=True, kw_only=True)
+class Playback:
+    """How one demonstration went the second time."""
+
+    name: str
+    """Of the demonstration in its file."""
+    success: bool
+    """Solved after the last action."""
+    state_error: float
+    """Largest deviation of a position or velocity from the recorded states, m, rad, m/s or rad/s."""
+    total: int
+    """Demonstrations to be played back in all."""
+
+
+def playback(path: Path, *, num: int | None = None, filter_key: str | None = None) -> Iterator[Playback]:
+    """Play demonstrations of a file back, one after the other.
+
+    Args:
+        path: robomimic HDF5 file with states.
+        num: So many demonstrations; None plays all.
+        filter_key: Only those of this subset.
+
+    Raises:
+        DataError: The file cannot be read or holds no states.
+        ConfigError: It is of a task that we do not have.
+        WorldError: robosuite is missing.
+    """
+    with EpisodeReader(path, filter_key=filter_key) as reader:
+        names = reader.names[:num]
+        with RobosuiteEnv(task_of_env(str(reader.env_args.get("env_name")))) as env:
+            for name in names:
+                episode = reader.read(name, keys=[])
+                if not episode.states.size:
+                    raise DataError(f"{path}: {name} holds no states to start from")
+                success, error = play_back_episode(env, episode)
+                yield Playback(name=name, success=success, state_error=error, total=len(names))
+
+
+def play_back_episode(env: RobosuiteEnv, episode: Episode) -> tuple[bool, float]:
+    """Whether the recorded actions solve the task again, and how far the states stray."""
+    restore(env, episode)
+    error = 0.0
+    for action, state in zip(episode.actions[:-1], episode.states[1:], strict=True):
+        env.step(action)
+        error = max(error, float(np.abs(env.state()[1:] - state[1:]).max()))
+    env.step(episode.actions[-1])
+    return env.is_success(), error
+
+
+def restore(env: RobosuiteEnv, episode: Episode) -> None:
+    """Put the world where a demonstration begins; without its model, objects keep the shapes that they have."""
+    if episode.model_xml:
+        env.reset_to(episode.model_xml, episode.states[0])
+    else:
+        env.reset(0)
+        env.set_state(episode.states[0])
