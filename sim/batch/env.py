@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from d2ppo_core.envs import AutoresetMode, BatchEnv, Box
 from d2ppo_core.envs.base import Advance, Mask
 from d2ppo_core.envs.protocol import Observation
+from sim.batch.kernel import KernelName, make_kernel
 from sim.batch.layout import Layout
 from sim.batch.model import load_physics_model
-from sim.batch.native import NativeKernel
 from sim.batch.variation import BodyVariation
 from sim.robosuite_env import CONTROL_HZ
 from sim.tasks.training import Start, training_task
@@ -38,6 +38,7 @@ class BatchedEnv(BatchEnv):
         horizon_steps: int | None = None,
         autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
         terminate_on_success: bool = False,
+        kernel: KernelName = "auto",
         pin: bool = False,
     ) -> None:
         """Build the worlds; needs MuJoCo and a C++ compiler, not robosuite.
@@ -49,6 +50,7 @@ class BatchedEnv(BatchEnv):
             horizon_steps: Control steps per episode; None takes the task's.
             autoreset_mode: When worlds start again.
             terminate_on_success: End an episode when it is solved.
+            kernel: `native`, `numpy` (slow, needs no compiler), or what is possible.
             pin: Bind each thread to a core.
 
         Raises:
@@ -73,7 +75,7 @@ class BatchedEnv(BatchEnv):
             parameters=self._variation.parameters if self._variation else (),
         )
         threads = min(num_envs, num_threads or len(os.sched_getaffinity(0)))
-        self.kernel = NativeKernel(self.model, self.layout, num_envs, num_threads=threads, pin=pin)
+        self.kernel = make_kernel(kernel, self.model, self.layout, num_envs, num_threads=threads, pin=pin)
         self._home = np.empty((num_envs, self.task.num_arms, 7))
         self._qpos = np.tile(self._resting_qpos(), (num_envs, 1))
         self._qvel = np.zeros((num_envs, self.model.nv))

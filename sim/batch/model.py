@@ -8,6 +8,7 @@ from pathlib import Path
 import mujoco
 
 from d2ppo_core.errors import WorldError
+from sim.batch.apart import never_touching
 
 ASSETS = Path(__file__).parents[1] / "assets"
 MODEL_FILE = "robosuite.xml"
@@ -31,8 +32,12 @@ def load_picture_model(task: str) -> mujoco.MjModel:
     return mujoco.MjModel.from_xml_path(str(model_path(task)))
 
 
-def load_physics_model(task: str) -> mujoco.MjModel:
+def load_physics_model(task: str, *, skip_apart: bool = True) -> mujoco.MjModel:
     """The world without what is only seen: a hundredth of the memory, the same motion to the last bit.
+
+    Args:
+        task: Name of the task.
+        skip_apart: Leave out collision checks between bodies that can never touch (`sim.batch.apart`).
 
     Raises:
         WorldError: it was never built.
@@ -57,7 +62,12 @@ def load_physics_model(task: str) -> mujoco.MjModel:
         node.set("file", source.name)
         files[source.name] = source.read_bytes()
     model: mujoco.MjModel = mujoco.MjModel.from_xml_string(ET.tostring(tree, encoding="unicode"), files)
-    return model
+    if not skip_apart:
+        return model
+    contact = ET.SubElement(tree, "contact")
+    for one, other in never_touching(model):
+        ET.SubElement(contact, "exclude", body1=one, body2=other)
+    return mujoco.MjModel.from_xml_string(ET.tostring(tree, encoding="unicode"), files)
 
 
 def is_decoration(geom: ET.Element) -> bool:

@@ -79,8 +79,9 @@ class BodyVariation:
         total = base.body_subtreemass[0] - base.body_mass[body_id] + mass
         row[table.columns["body_subtreemass"]] = total, mass
         first = int(base.body_dofadr[body_id])
-        change = alone.dof_M0.sum() - base.dof_M0[first : first + alone.nv].sum()
-        row[table.columns["meaninertia"]] = base.stat.meaninertia + change / base.nv
+        inertias = np.array(base.dof_M0)
+        inertias[first : first + alone.nv] = alone.dof_M0
+        row[table.columns["meaninertia"]] = np.add.accumulate(inertias)[-1] / base.nv  # in MuJoCo's order
 
     def _compile(self, geoms: Mapping[str, Mapping[str, tuple[float, ...]]] | None = None) -> mujoco.MjModel:
         for name, attributes in (geoms or {}).items():

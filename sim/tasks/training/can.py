@@ -38,9 +38,8 @@ class CanTraining(OneObjectTask):
     def draw(self, rng: np.random.Generator) -> Start:
         """A can anywhere in the start bin."""
         arms = draw_arms(rng, 1)
-        x, y = ((center - size / 2 + WALL_M, center + size / 2 - WALL_M) for center, size in zip(
-            START_BIN_M[:2], BIN_SIZE_M, strict=True))  # fmt: skip
-        region = Region(x_m=x, y_m=y, z_m=START_BIN_M[2], keep_inside=True)
+        x, y = (size / 2 - WALL_M for size in BIN_SIZE_M)
+        region = Region(x_m=(-x, x), y_m=(-y, y), reference_m=START_BIN_M, keep_inside=True)
         placed: dict[str, tuple[Item, Array]] = {}
         for item in ITEMS:
             place(rng, item, region, placed)

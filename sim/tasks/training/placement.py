@@ -27,12 +27,14 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """Where the origins of objects may be."""
+    """Where the origins of objects may be: ranges around a reference. robosuite's order of adding, to the last bit."""
 
     x_m: tuple[float, float]
     y_m: tuple[float, float]
-    z_m: float
-    """Height on which the objects are put."""
+    reference_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """The third is the height on which the objects are put."""
+    drop_m: float = 0.0
+    """Distance that they fall."""
     keep_inside: bool = False
     """Shrink the region by each object's radius."""
 
@@ -49,10 +51,11 @@ def place(
         WorldError: there is no room.
     """
     margin = item.radius_m if region.keep_inside else 0.0
-    z = region.z_m - item.bottom_m
+    reference_x, reference_y, reference_z = region.reference_m
+    z = region.drop_m + reference_z - item.bottom_m
     for _ in range(MAX_TRIES):
-        x = rng.uniform(region.x_m[0] + margin, region.x_m[1] - margin)
-        y = rng.uniform(region.y_m[0] + margin, region.y_m[1] - margin)
+        x = rng.uniform(region.x_m[0] + margin, region.x_m[1] - margin) + reference_x
+        y = rng.uniform(region.y_m[0] + margin, region.y_m[1] - margin) + reference_y
         if not any(_overlap(item, (x, y, z), other, pose) for other, pose in placed.values()):
             pose = np.array([x, y, z, *yaw_quat_wxyz(rng.uniform(0.0, 2.0 * math.pi))])
             placed[item.joint] = item, pose

@@ -36,7 +36,8 @@ class SquareTraining(OneObjectTask):
         arms = draw_arms(rng, 1)
         placed: dict[str, tuple[Item, Array]] = {}
         for item, y in ((SQUARE_NUT, (0.11, 0.225)), (ROUND_NUT, (-0.225, -0.11))):
-            place(rng, item, Region(x_m=NUT_X_M, y_m=y, z_m=TABLE_HEIGHT_M + DROP_M), placed)
+            region = Region(x_m=NUT_X_M, y_m=y, reference_m=(0.0, 0.0, TABLE_HEIGHT_M), drop_m=DROP_M)
+            place(rng, item, region, placed)
         return Start(arm_q_rad=arms, objects={SQUARE_NUT.joint: placed[SQUARE_NUT.joint][1]})
 
 

@@ -13,7 +13,7 @@ from sim.batch.taps import Rows, Tap, TapKind
 from sim.tasks.training.base import Array, Start, TrainingTask, draw_arms, xyzw, yaw_quat_wxyz
 from sim.tasks.training.relative import upper_half
 
-TABLES_Y_M = (-0.45, 0.45)
+TABLES_Y_M = (1.2 * -3 / 8, 1.2 * 3 / 8)
 TABLE_HEIGHT_M = 0.8
 TOLERANCE_M = 0.005
 GAP_M = 0.001

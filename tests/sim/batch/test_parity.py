@@ -1,0 +1,196 @@
+"""Expert episodes replayed in batched worlds and in robosuite: the same motion through grasp and insertion.
+
+`episodes/<task>.npz` hold the actions of scripted experts; the start of each follows from the seed in its name.
+
+Three statements, from strict to loose. The kernel in Python repeats robosuite bit by bit, whole episodes long: hence
+model, start, controller, stepping order, reward and observation are the same. The compiled kernel orders its sums
+otherwise. In one control step from any state of an episode that is worth 1e-6 rad at most; over whole episodes contacts
+amplify it, in Transport, where two hands hold one hammer, as much as they amplify a nudge of 1e-15 rad in robosuite.
+"""
+
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import pytest
+
+pytest.importorskip("robosuite", reason="robosuite is not installed (pip install --no-deps robosuite==1.5.2)")
+pytest.importorskip("numba", reason="bits are equal only where both are compiled by numba")
+
+from scipy.stats import ks_2samp
+
+from sim.batch.env import BatchedEnv
+from sim.robosuite_env import RobosuiteEnv
+from sim.robosuite_vec import RobosuiteVecEnv
+from sim.tasks.training import TRAINING_TASKS
+
+EPISODES = Path(__file__).parent / "episodes"
+WHOLE_EPISODE_RAD = {"lift": 1e-5, "can": 1e-4, "square": 1e-5}
+ONE_STEP_RAD = 1e-6
+OBSERVATION_TOLERANCE = 1e-4
+SHORT_STEPS = {"lift": 70, "can": 60, "square": 60, "transport": 30}
+STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+
+
+def episodes(task):
+    """Actions (T, Da) by seed."""
+    with np.load(EPISODES / f"{task}.npz") as file:
+        return {int(name.removeprefix("seed")): file[name].astype(np.float64) for name in file}
+
+
+def first_episode(task):
+    seed, actions = next(iter(episodes(task).items()))
+    return seed, actions[: SHORT_STEPS[task]]
+
+
+def joints(env):
+    """Addresses of all arm joints in the batched world's qpos."""
+    return [address for arm in env.layout.arms for address in arm.qpos]
+
+
+class Replay:
+    """One episode in a batched world and in robosuite side by side."""
+
+    def __init__(self, task, seed, kernel, steps=None):
+        self.worst_observation, self.same, self.solved = 0.0, True, False
+        with BatchedEnv(task, 1, num_threads=1, kernel=kernel) as ours, RobosuiteVecEnv.of_task(task, 1) as theirs:
+            self.left, self.right = ours.reset(seed=seed)[0], theirs.reset(seed=seed)[0]
+            states = []
+            for action in episodes(task)[seed][:steps]:
+                self.compare_observations()
+                self.left, reward, _, _, info = ours.step(action[None])
+                self.right, wanted, _, _, wanted_info = theirs.step(action[None])
+                self.same &= bool(reward == wanted) and bool(info["success"] == wanted_info["success"])
+                self.solved |= bool(info["success"][0])
+                states.append((ours.states()[0], theirs.envs[0].state()))
+            self.compare_observations()
+            self.states, self.wanted_states = np.array(states).transpose(1, 0, 2)
+            columns = 1 + np.array(joints(ours))
+            self.worst_q_rad = float(np.abs((self.states - self.wanted_states)[:, columns]).max())
+
+    def compare_observations(self):
+        for key, value in self.left.items():
+            self.worst_observation = max(self.worst_observation, float(np.abs(value - self.right[key]).max()))
+
+
+@pytest.mark.parametrize("task", TRAINING_TASKS)
+def test_the_kernel_in_python_repeats_robosuite_bit_by_bit(task):
+    replay = Replay(task, next(iter(episodes(task))), "numpy", SHORT_STEPS[task])
+    np.testing.assert_array_equal(replay.states, replay.wanted_states)
+    assert replay.worst_observation <= OBSERVATION_TOLERANCE
+    assert replay.same
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("task", TRAINING_TASKS)
+def test_the_kernel_in_python_repeats_whole_expert_episodes_bit_by_bit(task):
+    for seed in episodes(task):
+        replay = Replay(task, seed, "numpy")
+        np.testing.assert_array_equal(replay.states, replay.wanted_states)
+        print(f"{task} seed {seed}: {len(replay.states)} steps equal, observations {replay.worst_observation:.1e}")
+        assert replay.worst_observation <= OBSERVATION_TOLERANCE
+        assert replay.same and replay.solved
+
+
+@pytest.mark.parametrize("task", TRAINING_TASKS)
+def test_the_compiled_kernel_moves_as_robosuite_does(task):
+    replay = Replay(task, next(iter(episodes(task))), "native", SHORT_STEPS[task])
+    assert replay.worst_q_rad <= 1e-5
+    assert replay.worst_observation <= OBSERVATION_TOLERANCE
+    assert replay.same
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("task", WHOLE_EPISODE_RAD)
+def test_the_compiled_kernel_repeats_whole_expert_episodes(task):
+    for seed in episodes(task):
+        replay = Replay(task, seed, "native")
+        print(
+            f"{task} seed {seed}: {len(replay.states)} steps, dq {replay.worst_q_rad:.1e} rad, "
+            f"observations {replay.worst_observation:.1e}"
+        )
+        assert replay.worst_q_rad <= WHOLE_EPISODE_RAD[task]
+        assert replay.worst_observation <= OBSERVATION_TOLERANCE
+        assert replay.same and replay.solved
+
+
+def one_step_differences(task, seed, actions):
+    """(T,) difference of the kernels after each control step from the same state, rad."""
+    differences = []
+    with BatchedEnv(task, 1, kernel="numpy") as reference, BatchedEnv(task, 1, num_threads=1) as native:
+        reference.reset(seed=seed)
+        native.reset(seed=seed)
+        model = native.model.__copy__()
+        native.layout.table.write(model, native.kernel.parameters[0])
+        here, there = reference.kernel.data[0], native.kernel.data[0]
+        state = np.empty(mujoco.mj_stateSize(model, STATE))
+        for action in actions:
+            reference.step(action[None])
+            native.step(action[None])
+            differences.append(np.abs(here.qpos - there.qpos)[joints(native)].max())
+            mujoco.mj_getState(model, here, state, STATE)
+            mujoco.mj_setState(model, there, state, STATE)
+            mujoco.mj_step1(model, there)
+    return np.array(differences)
+
+
+@pytest.mark.parametrize("task", TRAINING_TASKS)
+def test_one_control_step_of_the_compiled_kernel_agrees(task):
+    assert one_step_differences(task, *first_episode(task)).max() <= ONE_STEP_RAD
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("task", TRAINING_TASKS)
+def test_one_control_step_agrees_from_every_state_of_whole_episodes(task):
+    for seed, actions in episodes(task).items():
+        differences = one_step_differences(task, seed, actions)
+        print(f"{task} seed {seed}: one step, median {np.median(differences):.1e} rad, max {differences.max():.1e} rad")
+        assert differences.max() <= ONE_STEP_RAD
+
+
+@pytest.mark.parametrize("task", TRAINING_TASKS)
+def test_equal_seeds_draw_robosuites_own_starts(task):
+    with RobosuiteEnv(task) as reference, BatchedEnv(task, 4) as batched:
+        batched.reset(seed=11)
+        for world, seed in enumerate(range(11, 15)):
+            reference.reset(seed)
+            np.testing.assert_array_equal(batched.states()[world], reference.state())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("task", TRAINING_TASKS)
+def test_starts_are_distributed_as_robosuites(task):
+    """Two samples of 500 with different seeds; Kolmogorov and Smirnov per coordinate, corrected for their number."""
+    count = 500
+    with BatchedEnv(task, count) as batched:
+        batched.reset(seed=10_000)
+        ours = batched.states()
+    with RobosuiteEnv(task) as reference:
+        theirs = []
+        for seed in range(count):
+            reference.reset(seed)
+            theirs.append(reference.state())
+    theirs = np.array(theirs)
+    moving = np.flatnonzero(theirs.std(axis=0) > 1e-9)
+    np.testing.assert_array_equal(moving, np.flatnonzero(ours.std(axis=0) > 1e-9))
+    p_values = [ks_2samp(ours[:, i], theirs[:, i]).pvalue for i in moving]
+    print(f"{task}: {len(moving)} coordinates, smallest p {min(p_values):.3f}")
+    assert min(p_values) > 0.01 / len(moving)
+
+
+def test_saved_states_replay_as_after_robomimics_reset():
+    """`set_states` starts the controllers from home, as robosuite does when a demonstration is put back."""
+    seed, actions = first_episode("square")
+    with RobosuiteEnv("square") as reference, BatchedEnv("square", 1) as batched:
+        reference.reset(seed)
+        reference.reset_to(reference.model_xml(), reference.state())
+        batched.set_states(reference.state()[None])
+        for action in actions[:25]:
+            reference.step(action)
+            batched.step(action[None])
+        positions = slice(1, 1 + batched.model.nq)
+        np.testing.assert_allclose(batched.states()[0, positions], reference.state()[positions], atol=1e-5)
