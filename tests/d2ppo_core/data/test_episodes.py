@@ -211,24 +211,3 @@ def test_an_hdf5_file_of_another_kind_is_refused(tmp_path):
 def test_arrays_of_different_length_are_refused_before_anything_is_written():
     with pytest.raises(DataError, match="rewards must have 4 steps like the actions, got 3"):
         make_episode(4, rewards=np.zeros(3))
-
-
-def test_robomimics_own_reader_accepts_the_file(path):
-    dataset = pytest.importorskip("robomimic.utils.dataset", reason="robomimic is not installed", exc_type=ImportError)
-    import robomimic.utils.obs_utils as obs_utils
-
-    obs_utils.initialize_obs_utils_with_obs_specs(
-        {"obs": {"low_dim": ["robot0_eef_pos"], "rgb": ["robot0_eye_in_hand_image"]}}
-    )
-    sequences = dataset.SequenceDataset(
-        str(path),
-        obs_keys=["robot0_eef_pos", "robot0_eye_in_hand_image"],
-        dataset_keys=["actions", "rewards", "dones"],
-        seq_length=2,
-        load_next_obs=False,
-        hdf5_cache_mode=None,
-    )
-    assert len(sequences) == 3 + 4 + 5
-    item = sequences[3]  # the first step of demo_1
-    np.testing.assert_array_equal(item["actions"], np.ones((2, 7)))
-    np.testing.assert_array_equal(item["obs"]["robot0_eef_pos"], [[1000, 1001, 1002], [1003, 1004, 1005]])

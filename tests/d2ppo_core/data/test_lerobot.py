@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed (pip install 'd2ppo-panda[lerobot]')")
+pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed (pip install 'd2ppo-panda[lerobot]')")
+
 import imageio.v3 as iio
+import pyarrow.parquet as parquet
 
 from d2ppo_core.data.episodes import Episode, EpisodeReader, EpisodeWriter
 from d2ppo_core.data.lerobot import DATA_PATH, EPISODES_PATH, VIDEO_PATH, export_lerobot
