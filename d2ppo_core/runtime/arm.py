@@ -94,7 +94,7 @@ class ArmController:
         self._filter = SafetyFilter(config.limits)
         self._generator: ReferenceGenerator | None = None
         self._homing = False
-        self._last_tick_ns: int | None = None
+        self._schedule: tuple[int, int] | None = None
         self._last_chunk_ns = 0
         self.report = ArmReport()
 
@@ -136,11 +136,12 @@ class ArmController:
     def estop(self) -> None:
         """Stop now and stay stopped until ``clear_estop``; allowed in every state."""
         if self.report.mode != ArmMode.ESTOPPED:
-            self._drop("emergency stop", ArmMode.ESTOPPED)
-            try:
-                self._arm.stop()
-            except RobotError as error:
-                self._enter(ArmMode.ESTOPPED, f"emergency stop; {error}")
+            self._rest("emergency stop", ArmMode.ESTOPPED)
+
+    def halt(self, reason: str) -> None:
+        """Stop any motion and forget all targets; the arm stays at rest until ``home``. Allowed in every state."""
+        if self.report.mode in (ArmMode.IDLE, *_TRACKING):
+            self._rest(reason, ArmMode.IDLE)
 
     def clear_estop(self) -> None:
         """Leave the emergency stop; the arm stays at rest until ``home``."""
@@ -203,18 +204,24 @@ class ArmController:
             if self.report.mode in _TRACKING:
                 self._command(now_ns)
         except RobotError as error:
-            if self.report.mode != ArmMode.DISCONNECTED:
+            if self.report.mode == ArmMode.ESTOPPED:  # only clear_estop ends it
+                self._enter(ArmMode.ESTOPPED, f"emergency stop; {error}")
+            elif self.report.mode != ArmMode.DISCONNECTED:
                 self._drop(str(error), ArmMode.DISCONNECTED)
         return self.report
 
     def _count_tick(self, now_ns: int) -> None:
-        period_ns = 1e9 / self._config.reference_hz
-        if self._last_tick_ns is not None and self.report.mode in _TRACKING:
-            missed = max(0, round((now_ns - self._last_tick_ns) / period_ns) - 1)
-            self.report = replace(
-                self.report, ticks=self.report.ticks + 1, missed_ticks=self.report.missed_ticks + missed
-            )
-        self._last_tick_ns = now_ns if self.report.mode in _TRACKING else None
+        """Count ticks and those missed: periods of the schedule that passed without one."""
+        if self.report.mode not in _TRACKING:
+            self._schedule = None
+            return
+        if self._schedule is None:
+            self._schedule = (now_ns, 0)
+        first_ns, last = self._schedule
+        period = int((now_ns - first_ns) * 1e-9 * self._config.reference_hz + 1e-6)
+        missed = max(0, period - last - 1)
+        self._schedule = (first_ns, period)
+        self.report = replace(self.report, ticks=self.report.ticks + 1, missed_ticks=self.report.missed_ticks + missed)
 
     def _follow_robot(self, reading: ArmReading) -> None:
         mode = self.report.mode
@@ -265,6 +272,7 @@ class ArmController:
         )
         silence_s = (now_ns - self._last_chunk_ns) * 1e-9
         if report.mode == ArmMode.RUNNING and silence_s > config.chunk_timeout_s:
+            self._generator.rest(now_ns)
             self._enter(ArmMode.HOLDING, f"no chunk for {silence_s:.2f} s; holds")
 
     def _seed(self, now_ns: int) -> None:
@@ -281,6 +289,14 @@ class ArmController:
         self._generator, self._homing = None, False
         self.report = replace(self.report, epoch=self.report.epoch + 1, reference=None)
         self._enter(mode, reason)
+
+    def _rest(self, reason: str, mode: ArmMode) -> None:
+        """Forget all targets and stop the robot; the state is entered whether it answers or not."""
+        self._drop(reason, mode)
+        try:
+            self._arm.stop()
+        except RobotError as error:
+            self._enter(mode, f"{reason}; {error}")
 
     def _enter(self, mode: ArmMode, reason: str) -> None:
         self.report = replace(self.report, mode=mode, reason=reason)

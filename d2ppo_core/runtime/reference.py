@@ -7,13 +7,17 @@ from d2ppo_core.geometry import Array, transform_from
 from d2ppo_core.runtime.chunk import TimedChunk
 from d2ppo_core.runtime.osc import RigidState
 
+REST_S = 0.25
+"""Time in which a reference that is told to rest loses its speed: 0.5 m/s at 2 m/s²."""
+
 
 class ReferenceGenerator:
     """Follows the newest chunk by time and fades the jump at each seam out.
 
     Within a chunk the pose is a cubic Hermite curve through its targets and twists. At a seam the offset between the
     reference so far and the new chunk (position and velocity) is carried over and taken to zero by a quintic within
-    ``blend_s``, so that pose and twist never jump. Past its last target a chunk rests at its end.
+    ``blend_s``, so that pose and twist never jump. Past its last target a chunk rests at its end; ``rest`` ends it
+    earlier.
     """
 
     def __init__(self, hold: Array, blend_s: float) -> None:
@@ -26,7 +30,7 @@ class ReferenceGenerator:
         if blend_s <= 0.0:
             raise ValueError(f"blend_s must be positive, got {blend_s}")
         self._blend_s = blend_s
-        self._hold = hold
+        self._hold = RigidState(hold, np.zeros(6))
         self._chunk: TimedChunk | None = None
         self._seam_ns = 0
         self._offset = np.zeros(6)
@@ -46,10 +50,15 @@ class ReferenceGenerator:
         self._offset_rate = before.twist - twist
         self._chunk, self._seam_ns = chunk, now_ns
 
+    def rest(self, now_ns: int) -> None:
+        """Forget the chunk and slow down evenly to rest within ``REST_S``, without a jump."""
+        self._hold = self.sample(now_ns)
+        self._chunk, self._seam_ns = None, now_ns
+
     def sample(self, now_ns: int) -> RigidState:
         """Return the reference at a time; times before the last seam give the reference at the seam."""
         if self._chunk is None:
-            return RigidState(self._hold, np.zeros(6))
+            return _slowed(self._hold, max(0.0, (now_ns - self._seam_ns) * 1e-9))
         (position, rotation), twist = _sample_chunk(self._chunk, max(now_ns, self._seam_ns))
         offset, rate = self._fade(max(0.0, (now_ns - self._seam_ns) * 1e-9))
         rotation = Rotation.from_rotvec(offset[3:]) * rotation
@@ -65,6 +74,16 @@ class ReferenceGenerator:
         value = p + s * (v + s * s * (c3 + s * (c4 + s * c5)))
         slope = v + s * s * (3.0 * c3 + s * (4.0 * c4 + s * 5.0 * c5))
         return value, slope / self._blend_s
+
+
+def _slowed(start: RigidState, time_s: float) -> RigidState:
+    """Where a motion is that loses its twist evenly from ``start`` on."""
+    s = min(1.0, time_s / REST_S)
+    moved = start.twist * REST_S * (s - 0.5 * s * s)
+    pose = start.pose.copy()
+    pose[:3, 3] += moved[:3]
+    pose[:3, :3] = Rotation.from_rotvec(moved[3:]).as_matrix() @ pose[:3, :3]
+    return RigidState(pose, start.twist * (1.0 - s))
 
 
 def _sample_chunk(chunk: TimedChunk, now_ns: int) -> tuple[tuple[Array, Rotation], Array]:

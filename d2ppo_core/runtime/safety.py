@@ -43,7 +43,7 @@ class SafetyLimits:
 
 
 class SafetyFilter:
-    """Limits each command to the box and to a bounded step from the command before, and counts what it changed."""
+    """Limits each command to the box, to a bounded step from the one before and to a bounded twist; counts changes."""
 
     def __init__(self, limits: SafetyLimits) -> None:
         """Take the limits of a cell."""
@@ -72,9 +72,20 @@ class SafetyFilter:
             previous[:3, 3] + step, Rotation.from_rotvec(short_turn) * Rotation.from_matrix(previous[:3, :3])
         )
         if np.abs(pose - wanted.pose).max() < 1e-9:
-            return wanted
+            twist = self._bounded(wanted.twist)
+            if np.array_equal(twist, wanted.twist):
+                return wanted
+            self.interventions += 1
+            return RigidState(wanted.pose, twist)
         self.interventions += 1
         return RigidState(pose, np.concatenate([step, short_turn]) / period_s)
+
+    def _bounded(self, twist: Array) -> Array:
+        """Twist within the speed limits: the robot is fed with it, also where the pose itself moves slowly."""
+        limits = self.limits
+        return np.concatenate(
+            [_shorten(twist[:3], limits.linear_speed_m_s), _shorten(twist[3:], limits.angular_speed_rad_s)]
+        )
 
     def _braked(self, wanted_m: Array, previous_m: Array, period_s: float) -> Array:
         """Step towards the wanted position that can still stop before each wall: v² ≤ 2 a d."""

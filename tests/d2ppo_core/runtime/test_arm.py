@@ -183,6 +183,18 @@ def test_a_robot_that_goes_away_is_noticed_and_can_be_reconnected(arm, server, r
             second.terminate()
 
 
+def test_periods_without_a_tick_are_counted_and_late_ticks_are_not(arm: ArmController):
+    bring_home(arm)
+    arm.start()
+    period_ns = round(PERIOD_S * 1e9)
+    start_ns, before = time.monotonic_ns() + 10 * period_ns, None
+    for due in (0, 1, 2.4, 3, 4.9, 5, 8, 9, 12.5, 13):
+        arm.tick(start_ns + round(due * period_ns))
+        before = before or (arm.report.ticks, arm.report.missed_ticks)
+    ticks, missed = arm.report.ticks - before[0], arm.report.missed_ticks - before[1]
+    assert (ticks, missed) == (9, 2 + 2), "periods 6, 7 and 10, 11 had no tick"
+
+
 def test_parameters_out_of_range_are_refused_before_anything_moves():
     with pytest.raises(ConfigError, match=r"stiffness_n_m must lie in \[10.0, 3000.0\], got 1000000000"):
         FrankaConfig(address="127.0.0.1", stiffness_n_m=1e9)

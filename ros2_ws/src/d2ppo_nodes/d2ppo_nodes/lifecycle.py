@@ -1,6 +1,7 @@
 """What all nodes share: lifecycle callbacks that report errors in one line, QoS profiles, and a clean way to run."""
 
 import gc
+import os
 import signal
 import sys
 from types import FrameType
@@ -38,6 +39,9 @@ class StackNode(LifecycleNode):
         self.failure = ""
         self.declare_parameter(
             "autostart", True, ParameterDescriptor(description="configure and activate at once", read_only=True)
+        )
+        self.declare_parameter(
+            "nice", 0, ParameterDescriptor(description="niceness of the process; below 0 runs before others")
         )
 
     def number(self, name: str, default: float, low: float, high: float, description: str) -> float:
@@ -132,6 +136,7 @@ def run(node_class: type[StackNode]) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
+        _renice(node)
         if node.get_parameter("autostart").value and not _start(node):
             return 1
         gc.collect()
@@ -146,6 +151,17 @@ def run(node_class: type[StackNode]) -> int:
         rclpy.try_shutdown()
         for number in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C must not disturb the interpreter's own end
             signal.signal(number, signal.SIG_IGN)
+
+
+def _renice(node: StackNode) -> None:
+    """Take the wanted niceness; threads that are made later inherit it. Without the right to, go on as before."""
+    wanted = int(node.get_parameter("nice").value)
+    if wanted == 0:
+        return
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, wanted)
+    except PermissionError:
+        node.get_logger().info(f"runs at normal priority: nice {wanted} needs root or CAP_SYS_NICE")
 
 
 def _start(node: StackNode) -> bool:
