@@ -1,9 +1,11 @@
 """What all nodes share: lifecycle callbacks that report errors in one line, QoS profiles, and a clean way to run."""
 
+import contextlib
 import gc
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 import rclpy
@@ -160,6 +162,9 @@ def _renice(node: StackNode) -> None:
         return
     try:
         os.setpriority(os.PRIO_PROCESS, 0, wanted)
+        # Linux may share the processor among sessions first; this node is a session of its own.
+        with contextlib.suppress(FileNotFoundError):
+            Path("/proc/self/autogroup").write_text(str(wanted))
     except PermissionError:
         node.get_logger().info(f"runs at normal priority: nice {wanted} needs root or CAP_SYS_NICE")
 
