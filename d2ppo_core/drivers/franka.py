@@ -97,6 +97,7 @@ class FrankaArm:
         except ImportError as error:
             raise RobotError(f"franky is not installed ({error}); run: pip install 'd2ppo-panda[franka]'") from error
         self._franky = franky
+        self._tracker, self._stopping, self._next_joints = None, False, None
         try:
             self._robot = franky.Robot(self._config.address, realtime_config=franky.RealtimeConfig.Ignore)
             self._apply_limits()
@@ -137,7 +138,6 @@ class FrankaArm:
     def start_tracking(self) -> None:
         """Start the impedance controller; it holds the present pose until the first reference."""
         config = self._config
-        posture = self._franky.PostureTask(self._robot.state.q, config.posture_stiffness_nm_rad)
         damping = [2.0 * (config.stiffness_n_m * config.effective_mass_kg) ** 0.5] * 3
         damping += [2.0 * config.stiffness_nm_rad**0.5] * 3
         try:
@@ -148,7 +148,7 @@ class FrankaArm:
                 damping=np.array(damping),
                 translational_error_clip=np.full(3, config.max_force_n / config.stiffness_n_m),
                 rotational_error_clip=np.full(3, config.max_torque_nm / config.stiffness_nm_rad),
-                posture_task=posture,
+                posture_task=self._franky.PostureTask(self._robot.state.q, config.posture_stiffness_nm_rad),
             )
         except Exception as error:
             self._tracker = None
@@ -163,12 +163,20 @@ class FrankaArm:
     def start_joint_motion(self, q_rad: Array) -> None:
         """Go to a joint position slowly; a running controller is stopped first."""
         joints = np.asarray(q_rad, dtype=float)
+        self._forget_ended_motion()
         if self._tracker is None and not self._stopping:
             self._move_joints(joints)
             return
-        self._next_joints = joints
         if self._tracker is not None:
             self.stop()
+        self._next_joints = joints
+
+    def _forget_ended_motion(self) -> None:
+        """Take note that the robot itself ended the last motion, e.g. by a user stop: why is known from its state."""
+        if not self._robot.is_in_control:
+            with contextlib.suppress(Exception):  # the cause of the end would surface at the next motion instead
+                self._robot.poll_motion()
+            self._tracker, self._stopping, self._next_joints = None, False, None
 
     def _move_joints(self, q_rad: Array) -> None:
         self._start(self._franky.JointMotion(q_rad))
@@ -195,7 +203,13 @@ class FrankaArm:
         return False
 
     def stop(self) -> None:
-        """Take the torque of the tracking controller down smoothly; position motions decelerate within limits."""
+        """Take the torque of the tracking controller down smoothly; position motions decelerate within limits.
+
+        Without a connection there is nothing to stop.
+        """
+        self._next_joints = None
+        if self._robot is None:
+            return
         if self._tracker is not None:
             self._tracker, self._stopping = None, True
             self._start(self._franky.TorqueStopMotion())

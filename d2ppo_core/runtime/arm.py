@@ -139,7 +139,7 @@ class ArmController:
             self._rest("emergency stop", ArmMode.ESTOPPED)
 
     def halt(self, reason: str) -> None:
-        """Stop any motion and forget all targets; the arm stays at rest until ``home``. Allowed in every state."""
+        """Stop any motion and forget all targets; the arm stays at rest until ``home``. States at rest stay."""
         if self.report.mode in (ArmMode.IDLE, *_TRACKING):
             self._rest(reason, ArmMode.IDLE)
 
@@ -272,7 +272,7 @@ class ArmController:
         )
         silence_s = (now_ns - self._last_chunk_ns) * 1e-9
         if report.mode == ArmMode.RUNNING and silence_s > config.chunk_timeout_s:
-            self._generator.rest(now_ns)
+            self._generator.rest(command, now_ns)
             self._enter(ArmMode.HOLDING, f"no chunk for {silence_s:.2f} s; holds")
 
     def _seed(self, now_ns: int) -> None:

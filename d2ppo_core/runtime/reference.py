@@ -50,10 +50,9 @@ class ReferenceGenerator:
         self._offset_rate = before.twist - twist
         self._chunk, self._seam_ns = chunk, now_ns
 
-    def rest(self, now_ns: int) -> None:
-        """Forget the chunk and slow down evenly to rest within ``REST_S``, without a jump."""
-        self._hold = self.sample(now_ns)
-        self._chunk, self._seam_ns = None, now_ns
+    def rest(self, start: RigidState, now_ns: int) -> None:
+        """Forget the chunk and slow down evenly from ``start`` to rest within ``REST_S``."""
+        self._hold, self._chunk, self._seam_ns = start, None, now_ns
 
     def sample(self, now_ns: int) -> RigidState:
         """Return the reference at a time; times before the last seam give the reference at the seam."""

@@ -195,6 +195,60 @@ def test_periods_without_a_tick_are_counted_and_late_ticks_are_not(arm: ArmContr
     assert (ticks, missed) == (9, 2 + 2), "periods 6, 7 and 10, 11 had no tick"
 
 
+def test_a_silent_policy_does_not_move_the_arm_although_its_last_chunk_goes_on(arm: ArmController):
+    bring_home(arm)
+    arm.start()
+    start = position(arm)
+    arm.offer(chunk_to(arm, (0.0, 0.2, 0.1), dt_ns=400_000_000), time.monotonic_ns())
+    tick_until(arm, lambda r: r.mode == ArmMode.HOLDING)
+    tick_until(arm, lambda r: np.abs(r.reading.dq_rad_s).max() < 0.01, timeout_s=2.0)
+    rested = position(arm)
+    assert np.linalg.norm(rested - start) < 0.06, "four seconds of motion end where the silence is noticed"
+    until = time.monotonic() + 1.0
+    tick_until(arm, lambda _: time.monotonic() > until)
+    np.testing.assert_allclose(position(arm), rested, atol=0.003)
+
+
+def test_an_emergency_stop_outlives_the_robot_that_it_stopped(arm, server):
+    bring_home(arm)
+    arm.estop()
+    server.kill()
+    server.wait(10)
+    tick_until(arm, lambda r: "stopped answering" in r.reason)
+    assert arm.report.mode == ArmMode.ESTOPPED
+    with pytest.raises(RobotError, match="the arm is ESTOPPED"):
+        arm.recover()
+    arm.clear_estop()
+    tick_until(arm, lambda r: r.mode == ArmMode.DISCONNECTED)
+
+
+def test_an_emergency_stop_is_taken_without_a_connection(arm, server):
+    server.kill()
+    server.wait(10)
+    tick_until(arm, lambda r: r.mode == ArmMode.DISCONNECTED)
+    with pytest.raises(RobotUnreachableError):
+        arm.recover()
+    arm.estop()
+    arm.tick(time.monotonic_ns())
+    assert arm.report.mode == ArmMode.ESTOPPED
+
+
+def test_halted_it_stands_until_home_and_an_interrupted_way_home_is_forgotten(arm: ArmController):
+    bring_home(arm)
+    arm.start()
+    arm.offer(chunk_to(arm, (0.0, 0.1, 0.0)), time.monotonic_ns())
+    tick_until(arm, lambda r: r.reading.measured.pose[1, 3] > 0.03)
+    arm.home()
+    arm.halt("not active any more; call home")
+    assert (arm.report.mode, arm.report.reason) == (ArmMode.IDLE, "not active any more; call home")
+    tick_until(arm, lambda r: np.abs(r.reading.dq_rad_s).max() < 0.01, timeout_s=3.0)
+    stopped = position(arm)
+    until = time.monotonic() + 1.0
+    tick_until(arm, lambda _: time.monotonic() > until)
+    np.testing.assert_allclose(position(arm), stopped, atol=0.002)
+    bring_home(arm)
+
+
 def test_parameters_out_of_range_are_refused_before_anything_moves():
     with pytest.raises(ConfigError, match=r"stiffness_n_m must lie in \[10.0, 3000.0\], got 1000000000"):
         FrankaConfig(address="127.0.0.1", stiffness_n_m=1e9)

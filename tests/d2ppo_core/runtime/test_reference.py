@@ -75,3 +75,19 @@ def test_past_its_last_target_a_chunk_rests_at_its_end():
 def test_a_blend_of_no_length_is_refused():
     with pytest.raises(ValueError, match="blend_s must be positive"):
         ReferenceGenerator(DOWN, blend_s=0.0)
+
+
+def test_told_to_rest_it_slows_down_evenly_without_a_jump():
+    generator = ReferenceGenerator(DOWN, blend_s=0.1)
+    generator.follow(noisy_chunk(np.random.default_rng(2), 0, DOWN[:3, 3]), 0)
+    start = generator.sample(200 * MS)
+    generator.rest(start, 200 * MS)
+    states = [generator.sample((200 + t) * MS) for t in range(400)]
+    np.testing.assert_allclose(states[0].pose, start.pose)
+    np.testing.assert_allclose(states[0].twist, start.twist)
+    speeds = np.array([np.linalg.norm(s.twist[:3]) for s in states])
+    assert speeds[0] > 0.05 and (np.diff(speeds) <= 1e-12).all()
+    velocity = np.diff([s.pose[:3, 3] for s in states], axis=0) / 1e-3
+    np.testing.assert_allclose(velocity, [s.twist[:3] for s in states[1:]], atol=1e-3)
+    np.testing.assert_array_equal(states[-1].twist, 0.0)
+    assert generator.chunk is None

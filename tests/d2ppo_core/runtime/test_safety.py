@@ -78,3 +78,12 @@ def test_a_speed_limit_out_of_range_is_refused(speed):
 def test_a_box_turned_inside_out_is_refused():
     with pytest.raises(ConfigError, match="min < max"):
         SafetyLimits(workspace_min_m=(0, 0, 1), workspace_max_m=(1, 1, 0), linear_speed_m_s=0.5, angular_speed_rad_s=1)
+
+
+def test_a_twist_is_bounded_even_where_the_pose_stands_still():
+    safety = SafetyFilter(LIMITS)
+    still = state([0.5, 0.0, 0.3], [0, 0, 0], np.array([30.0, 0.0, 40.0, 0.0, 50.0, 0.0]))
+    command = safety.apply(still, still.pose, PERIOD_S)
+    np.testing.assert_array_equal(command.pose, still.pose)
+    np.testing.assert_allclose(command.twist, [0.3, 0.0, 0.4, 0.0, 2.0, 0.0])
+    assert safety.interventions == 1
