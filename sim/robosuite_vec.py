@@ -95,13 +95,13 @@ class RobosuiteVecEnv(BatchEnv):
                 success[i, t] = env.is_success()
         return Advance(rewards, success, np.zeros(self.num_envs, bool))
 
-    def _observe(self) -> Observation:
-        rows = []
-        for env in self.envs:
-            env.refresh()
-            rows.append(env.observe(images=self.images))
-        spaces = self.single_observation_space
-        return {key: np.stack([row[key] for row in rows]).astype(box.dtype) for key, box in spaces.items()}
+    def _observe(self, mask: Mask) -> Observation:
+        observation = {key: np.zeros(box.shape, box.dtype) for key, box in self.observation_space.items()}
+        for i in np.flatnonzero(mask):
+            self.envs[i].refresh()
+            for key, value in self.envs[i].observe(images=self.images).items():
+                observation[key][i] = value
+        return observation
 
 
 def _box_of(value: NDArray[Any]) -> Box:

@@ -89,7 +89,7 @@ class BatchEnv(ABC):
         if seed is not None:
             self._seed(seed, mask)
         self._begin(mask)
-        return self._observe(), {"success": self._solved_now.copy()}
+        return self._observe(np.ones(self.num_envs, bool)), {"success": self._solved_now.copy()}
 
     def step(
         self, actions: NDArray[Any]
@@ -154,8 +154,8 @@ class BatchEnv(ABC):
         """Execute the first `steps[i]` (N,) of (N, T, Da) actions in world i."""
 
     @abstractmethod
-    def _observe(self) -> Observation:
-        """Fresh arrays with the present observations of all worlds."""
+    def _observe(self, mask: Mask) -> Observation:
+        """Fresh arrays for all worlds; rows outside the mask are not looked at."""
 
     def _execute(self, actions: NDArray[np.float64]) -> tuple[NDArray[np.int32], Advance]:
         """Steps executed (N,), and what they led to."""
@@ -179,7 +179,7 @@ class BatchEnv(ABC):
 
     def _finish(self, ended: Mask, info: Info) -> Observation:
         """Observe, and start again where episodes ended."""
-        obs = self._observe()
+        obs = self._observe(np.ones(self.num_envs, bool))
         info["_final_obs"] = info["_episode"] = ended
         if not ended.any():
             return obs
@@ -194,7 +194,7 @@ class BatchEnv(ABC):
         if self.autoreset_mode is AutoresetMode.DISABLED:
             return {key: values.copy() for key, values in obs.items()}
         self._begin(ended)
-        return self._observe()
+        return {key: _where(ended, new, obs[key]) for key, new in self._observe(ended).items()}
 
     def _begin(self, mask: Mask) -> None:
         if self._rngs is None:
@@ -232,3 +232,8 @@ class BatchEnv(ABC):
             world = int(np.argwhere(~np.isfinite(array))[0, 0])
             raise ConfigError(f"actions must be finite numbers, got {array[world].tolist()} for world {world}")
         return array
+
+
+def _where(mask: Mask, new: NDArray[Any], old: NDArray[Any]) -> NDArray[Any]:
+    """Rows of `new` where the mask is set, of `old` elsewhere."""
+    return np.where(mask.reshape(-1, *(1,) * (new.ndim - 1)), new, old)

@@ -28,6 +28,7 @@ CELL_M = {"right_gripper": EXACT_M, "finger": EXACT_M, "pedestal": 6e-3}
 DEFAULT_CELL_M = 8e-4
 ARENA = "16M"
 """Scratch memory of one world; only the pages that it touches become resident."""
+_SRGB = mujoco.mjtColorSpace.mjCOLORSPACE_SRGB
 _KEPT_SITES = ("_grip_site", "_right_center")
 _MACHINE = ("robot", "gripper", "fixed_mount")
 _PANDA_FILES = (*_MACHINE, "link", "hand", "finger")
@@ -74,7 +75,7 @@ def build_training(root: Path, task: str) -> Path:
     _place_targets(tree, compiled)
     _merge_visuals(tree, compiled, files)
     _place_meshes(tree, files)
-    _place_textures(tree, files)
+    _place_textures(tree, compiled, files)
     _set_options(tree, compiled, task)
     path = folder / MODEL_FILE
     ET.indent(tree)
@@ -162,7 +163,8 @@ def _place_meshes(tree: ET.Element, files: _Files) -> None:
             node.set("file", files.place(source.read_bytes(), source.name))
 
 
-def _place_textures(tree: ET.Element, files: _Files) -> None:
+def _place_textures(tree: ET.Element, compiled: mujoco.MjModel, files: _Files) -> None:
+    """Scale down; what a source file says about its colour space is written out, or its picture would turn paler."""
     from io import BytesIO
 
     from PIL import Image
@@ -178,6 +180,8 @@ def _place_textures(tree: ET.Element, files: _Files) -> None:
                 small = image.convert("RGB").resize((size, size), Image.Resampling.BOX)
             buffer = BytesIO()
             small.save(buffer, "PNG", optimize=True)
+            linear = compiled.tex_colorspace[compiled.texture(texture.get("name", "")).id] != _SRGB
+            texture.set("colorspace", "linear" if linear else "sRGB")
             texture.set("file", files.place(buffer.getvalue(), f"{Path(source).stem}.png"))
 
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,8 +19,10 @@ from d2ppo_core.envs import AutoresetMode, BatchEnv, Box
 from d2ppo_core.envs.base import Advance, Mask
 from d2ppo_core.envs.protocol import Observation
 from sim.batch.kernel import KernelName, make_kernel
-from sim.batch.layout import Layout
+from sim.batch.layout import Layout, ParameterTable
 from sim.batch.model import load_physics_model
+from sim.batch.pictures import Pictures
+from sim.batch.randomise import Randomisation, dynamics_parameters
 from sim.batch.variation import BodyVariation
 from sim.robosuite_env import CONTROL_HZ
 from sim.tasks.training import Start, training_task
@@ -38,6 +41,9 @@ class BatchedEnv(BatchEnv):
         horizon_steps: int | None = None,
         autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
         terminate_on_success: bool = False,
+        images: bool = False,
+        image_size_px: int = 96,
+        randomisation: Randomisation | None = None,
         kernel: KernelName = "auto",
         pin: bool = False,
     ) -> None:
@@ -50,6 +56,9 @@ class BatchedEnv(BatchEnv):
             horizon_steps: Control steps per episode; None takes the task's.
             autoreset_mode: When worlds start again.
             terminate_on_success: End an episode when it is solved.
+            images: Also observe the task's cameras.
+            image_size_px: Width and height of the pictures.
+            randomisation: What differs between episodes; None: nothing that does not in robosuite.
             kernel: `native`, `numpy` (slow, needs no compiler), or what is possible.
             pin: Bind each thread to a core.
 
@@ -65,17 +74,22 @@ class BatchedEnv(BatchEnv):
             terminate_on_success=terminate_on_success,
         )
         self.model = load_physics_model(task)
+        self.randomisation = randomisation or Randomisation()
         body = self.task.varied_body
         self._variation = BodyVariation(task, self.model, body) if body else None
+        varied = self._variation.parameters if self._variation else ()
+        self._variation_table = ParameterTable(self.model, varied)
         self.layout = Layout.of(
             self.model,
             num_arms=self.task.num_arms,
             step_taps=self.task.success_taps,
             observation_taps=self.task.observation_taps,
-            parameters=self._variation.parameters if self._variation else (),
+            parameters=dynamics_parameters(self.model) if self.randomisation.of_dynamics else varied,
         )
         threads = min(num_envs, num_threads or len(os.sched_getaffinity(0)))
         self.kernel = make_kernel(kernel, self.model, self.layout, num_envs, num_threads=threads, pin=pin)
+        cameras = self.task.robosuite.cameras
+        self._pictures = Pictures(task, cameras, image_size_px, num_envs) if images else None
         self._home = np.empty((num_envs, self.task.num_arms, 7))
         self._qpos = np.tile(self._resting_qpos(), (num_envs, 1))
         self._qvel = np.zeros((num_envs, self.model.nv))
@@ -86,6 +100,7 @@ class BatchedEnv(BatchEnv):
             "control_hz": CONTROL_HZ,
             "autoreset_mode": autoreset_mode,
             "horizon_steps": self.horizon_steps,
+            "randomisation": self.randomisation.as_record(),
         }
 
     def set_states(self, states: NDArray[np.float64], starts: Sequence[Start] | None = None) -> Observation:
@@ -100,26 +115,28 @@ class BatchedEnv(BatchEnv):
         nq = self.model.nq
         everything = np.ones(self.num_envs, bool)
         for env, start in enumerate(starts or ()):
-            self._vary(env, start)
+            self._vary(env, start, np.random.default_rng(env))
         self._home[:] = HOME_Q_RAD
         self.kernel.reset(everything, self._home, states[:, 1 : 1 + nq], states[:, 1 + nq :])
         self._elapsed[:], self._return[:] = 0, 0.0
         self._solved[:] = self._solved_now[:] = self._over[:] = False
         self._rngs = self._rngs or [np.random.default_rng(i) for i in range(self.num_envs)]
-        return self._observe()
+        return self._observe(everything)
 
     def states(self) -> NDArray[np.float64]:
         """(N, 1 + nq + nv) robomimic's flattened states."""
         return np.stack([np.concatenate([[d.time], d.qpos, d.qvel]) for d in self.kernel.data])
 
     def close(self) -> None:
-        """Stop the threads."""
+        """Stop the threads and free the renderer."""
         self.kernel.close()
+        if self._pictures is not None:
+            self._pictures.close()
 
     def _start(self, mask: Mask, rngs: Sequence[np.random.Generator]) -> None:
         for env in np.flatnonzero(mask):
             start = self.task.draw(rngs[env])
-            self._vary(env, start)
+            self._vary(env, start, rngs[env].spawn(1)[0])
             self._home[env] = start.arm_q_rad
             for arm, index in enumerate(self.layout.arms):
                 self._qpos[env, list(index.qpos)] = start.arm_q_rad[arm]
@@ -133,13 +150,31 @@ class BatchedEnv(BatchEnv):
         success = self.task.success(self.layout.step_taps.split(rows))
         return Advance(success.astype(np.float32), success, diverged)
 
-    def _observe(self) -> Observation:
+    def _observe(self, mask: Mask) -> Observation:
         taps = self.layout.observation_taps.split(self.kernel.observations)
-        return {key: values.astype(np.float32) for key, values in self.task.observe(taps).items()}
+        observation: Observation = {key: values.astype(np.float32) for key, values in self.task.observe(taps).items()}
+        if self._pictures is not None:
+            observation |= self._pictures.draw(mask, [data.qpos for data in self.kernel.data])
+        return observation
 
-    def _vary(self, env: int, start: Start) -> None:
-        if self._variation is not None:
-            self._variation.write(self.layout.table, self.kernel.parameters[env], start.geoms)
+    def _vary(self, env: int, start: Start, rng: np.random.Generator) -> None:
+        """Give a world the objects of this start, and whatever else differs in this episode."""
+        row, switches = self.kernel.parameters[env], self.randomisation
+        if switches.of_dynamics:
+            scratch = self.model.__copy__()
+            if self._variation is not None:
+                varied = self._variation_table.row(self.model)
+                self._variation.write(self._variation_table, varied, start.geoms)
+                self._variation_table.write(scratch, varied)
+            switches.dynamics(rng, scratch, mujoco.MjData(scratch))
+            row[:] = self.layout.table.row(scratch)
+        elif self._variation is not None:
+            self._variation.write(self._variation_table, row, start.geoms)
+        if switches.as_record():
+            self.kernel.set_controller(env, **switches.controller(rng))
+        if self._pictures is not None:
+            changes = switches.picture(rng, self._pictures.model) if switches.of_pictures else {}
+            self._pictures.dress(env, start, changes)
 
     def _resting_qpos(self) -> NDArray[np.float64]:
         """(nq,) fingers half open, objects parked; arms and objects are set by each start."""
@@ -158,5 +193,11 @@ class BatchedEnv(BatchEnv):
         for arm in range(self.task.num_arms):
             sizes |= {f"robot{arm}_eef_pos": 3, f"robot{arm}_eef_quat": 4, f"robot{arm}_gripper_qpos": 2}
         sizes["object"] = self.task.object_size
-        floats = np.dtype(np.float32)
-        return {key: Box(low=-np.inf, high=np.inf, shape=(size,), dtype=floats) for key, size in sizes.items()}
+        floats, bytes_ = np.dtype(np.float32), np.dtype(np.uint8)
+        spaces = {key: Box(low=-np.inf, high=np.inf, shape=(size,), dtype=floats) for key, size in sizes.items()}
+        if self._pictures is not None:
+            shape = (self._pictures.size_px, self._pictures.size_px, 3)
+            spaces |= {
+                f"{name}_image": Box(low=0, high=255, shape=shape, dtype=bytes_) for name in self._pictures.cameras
+            }
+        return spaces

@@ -57,6 +57,8 @@ class Replay:
             self.left, self.right = ours.reset(seed=seed)[0], theirs.reset(seed=seed)[0]
             states = []
             for action in episodes(task)[seed][:steps]:
+                if self.solved:
+                    break  # what a released object does then is no part of the task
                 self.compare_observations()
                 self.left, reward, _, _, info = ours.step(action[None])
                 self.right, wanted, _, _, wanted_info = theirs.step(action[None])
