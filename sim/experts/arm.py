@@ -39,6 +39,12 @@ class ArmView:
         return np.array(self._env.sim.data.site_xmat[self._site].reshape(3, 3)[:, 2])
 
     @property
+    def finger_axis(self) -> NDArray[np.float64]:
+        """(3,) unit vector along which the fingers open."""
+        left, right = (self._env.sim.data.body_xpos[finger] for finger in self._fingers)
+        return np.array((left - right) / np.linalg.norm(left - right))
+
+    @property
     def yaw_rad(self) -> float:
         """Heading of the axis along which the fingers open."""
         left, right = (self._env.sim.data.body_xpos[finger] for finger in self._fingers)

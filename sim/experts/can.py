@@ -10,7 +10,7 @@ import numpy as np
 
 from sim.experts.arm import ArmView, BodyView
 from sim.experts.pick import careful, raise_to, reach_down
-from sim.experts.primitives import CLOSE, OPEN, Command, Goal, move_to, wait
+from sim.experts.primitives import CLOSE, FIRM_GAIN, OPEN, Command, Goal, Pull, move_to, wait
 from sim.experts.style import Style
 
 MAX_ATTEMPTS = 3
@@ -19,7 +19,10 @@ OPENING_STEPS = 5
 GRASP_ABOVE_CENTRE_M = 0.02
 CARRYING_HEIGHT_M = 1.03
 """Of the hand: the can then clears the wall between the bins."""
-LOWERED_HEIGHT_M = 0.93
+LOWERED_HEIGHT_M = 0.90
+LEAVING_HEIGHT_M = 0.98
+LOWERING_STEPS, LEAVING_STEPS = 16, 20
+"""At most: over the far bin the hand may hang a little off its goal, which does no harm."""
 HELD_ABOVE_M = 0.95
 """The can stands on the floor of its bin below this height."""
 SECOND_YAW_RAD = 0.7
@@ -61,9 +64,8 @@ def _place(
         hand_from_can_m = arm.position_m - thing.position_m
         return Goal(position_m=np.array([*(goal_m[:2] + hand_from_can_m[:2]), height_m]), yaw_rad=yaw_rad)
 
-    move = partial(move_to, arm, gripper=CLOSE, turn_speed=style.turn_speed)
-    yield from move(lambda: over(carry_m), speed=style.speed, tolerance_m=0.025, max_steps=100)
-    speed = min(style.speed, 0.7)
-    yield from move(lambda: over(LOWERED_HEIGHT_M), speed=speed, tolerance_m=0.02, max_steps=40)
+    move = partial(move_to, arm, gripper=CLOSE, turn_speed=style.turn_speed, gain=FIRM_GAIN, pull=Pull())
+    yield from move(lambda: over(carry_m), speed=style.speed, tolerance_m=0.03, max_steps=100)
+    yield from raise_to(arm, LOWERED_HEIGHT_M, yaw_rad, style, max_steps=LOWERING_STEPS)
     yield from wait(OPEN, OPENING_STEPS)
-    yield from raise_to(arm, LOWERED_HEIGHT_M + 0.08, yaw_rad, style, OPEN)
+    yield from raise_to(arm, LEAVING_HEIGHT_M, yaw_rad, style, OPEN, max_steps=LEAVING_STEPS)

@@ -55,9 +55,11 @@ def reach_down(
     yield from move(lambda: above(offset_m), speed=speed, tolerance_m=style.tolerance_m, gain=gain)
 
 
-def raise_to(arm: ArmView, height_m: float, yaw_rad: float, style: Style, gripper: float = CLOSE) -> Iterator[Command]:
-    """Straight up (or down) to `height_m` above the floor."""
-    top = Goal(position_m=np.array([*arm.position_m[:2], height_m]), yaw_rad=yaw_rad)
+def raise_to(
+    arm: ArmView, height_m: float, yaw_rad: float, style: Style, gripper: float = CLOSE, *, max_steps: int = 40
+) -> Iterator[Command]:
+    """Straight up or down to `height_m` above the floor."""
+    top = Goal(np.array([*arm.position_m[:2], height_m]), yaw_rad)
     yield from move_to(
         arm,
         lambda: top,
@@ -65,7 +67,7 @@ def raise_to(arm: ArmView, height_m: float, yaw_rad: float, style: Style, grippe
         speed=min(style.speed, RAISE_SPEED),
         turn_speed=style.turn_speed,
         tolerance_m=0.02,
-        max_steps=40,
+        max_steps=max_steps,
     )
 
 

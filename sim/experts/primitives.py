@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from sim.experts.arm import DOWN, ArmView, wrap_angle
 
@@ -54,6 +55,13 @@ class Goal:
     approach: NDArray[np.float64] = field(default_factory=lambda: DOWN)
     """(3,) unit vector in which the palm looks."""
 
+    @property
+    def finger_axis(self) -> NDArray[np.float64]:
+        """(3,) unit vector square to `approach` whose heading is `yaw_rad`."""
+        level = np.array([np.cos(self.yaw_rad), np.sin(self.yaw_rad), 0.0])
+        axis = level - [0.0, 0.0, level @ self.approach / self.approach[2]]
+        return np.asarray(axis / np.linalg.norm(axis))
+
 
 class Pull:
     """What a hand has learned to push against: the steady pull on it, which hardly depends on more than its pose.
@@ -83,10 +91,17 @@ def servo(
     """
     to_base = arm.R_world_base.T
     translation = to_base @ (goal.position_m - arm.position_m) * (gain / TRANSLATION_SCALE_M)
-    turn = np.array([0.0, 0.0, wrap_angle(goal.yaw_rad - arm.yaw_rad)])
-    rotation = to_base @ (np.cross(arm.approach, goal.approach) + turn) * (ROTATION_GAIN / ROTATION_SCALE_RAD)
+    rotation = to_base @ turn_error(arm, goal) * (ROTATION_GAIN / ROTATION_SCALE_RAD)
     action = np.concatenate([_limit_norm(translation, speed), _limit_norm(rotation, turn_speed), [gripper]])
     return np.clip(action, -1.0, 1.0)
+
+
+def turn_error(arm: ArmView, goal: Goal) -> NDArray[np.float64]:
+    """(3,) rotation vector, rad, world frame, that brings the hand into the goal's attitude."""
+    if goal.approach is DOWN:
+        return np.cross(arm.approach, DOWN) + [0.0, 0.0, wrap_angle(goal.yaw_rad - arm.yaw_rad)]
+    here, there = _attitude(arm.finger_axis, arm.approach), _attitude(goal.finger_axis, goal.approach)
+    return np.asarray(Rotation.from_matrix(there @ here.T).as_rotvec())
 
 
 def push(
@@ -140,6 +155,10 @@ def wait(gripper: float, steps: int) -> Iterator[Command]:
     still[6] = gripper
     for _ in range(steps):
         yield Command(still.copy(), 0.0)
+
+
+def _attitude(finger_axis: NDArray[np.float64], approach: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.column_stack([finger_axis, np.cross(approach, finger_axis), approach])
 
 
 def _limit_norm(vector: NDArray[np.float64], limit: float) -> NDArray[np.float64]:

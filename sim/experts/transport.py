@@ -14,6 +14,7 @@ import numpy as np
 
 from sim.experts.arm import ArmView, wrap_angle
 from sim.experts.hand import Hand, Vector, at
+from sim.experts.lift import grasp_yaw
 from sim.experts.primitives import CLOSE, OPEN, Command, Goal
 from sim.experts.style import Style
 from sim.experts.transport_view import TransportView
@@ -30,11 +31,13 @@ HANDLE_DEPTH_M = np.array([0.0, 0.0, 0.008])
 """Grasps reach so far below the middle of a handle."""
 LID_DOWN_M = np.array([-0.17, -0.46, 0.87])
 """Beside the bin."""
-GRIP_FROM_CENTRE_M = 0.06
-"""Both hands grip this far from the middle of the hammer's handle, the giver away from the head."""
+GIVER_GRIP_M, TAKER_GRIP_M = -0.045, 0.055
+"""Where the hands grip the hammer: from the middle of its handle towards its head, which is heavy."""
 HALFWAY_M = np.array([0.1, -0.3, 1.12])
 MEETING_M = np.array([0.0, 0.0, 1.08])
 """Where the middle of the handle is handed over."""
+MEETING_SPREAD = 0.2
+"""Share of the style's detour by which two demonstrators meet elsewhere."""
 TOWARDS_OTHER = np.array([0.0, np.sqrt(0.5), -np.sqrt(0.5)])
 """Approach of the giver's hand: pointing down it would have to stretch the arm to its limit."""
 FROM_OTHER = TOWARDS_OTHER * [1.0, -1.0, 1.0]
@@ -84,13 +87,16 @@ def giver(hand: Hand, view: TransportView, signals: Signals) -> Iterator[Command
         return hand.nearest_yaw(view.handle_yaw_rad + np.pi / 2, np.pi)
 
     def grip_m() -> Vector:
-        return view.handle_m - GRIP_FROM_CENTRE_M * view.handle_axis - HANDLE_DEPTH_M
+        return view.handle_m + GIVER_GRIP_M * view.handle_axis - HANDLE_DEPTH_M
 
     yield from hand.pick(grip_m, across, lambda: view.handle_m[2] > LIFTED_HAMMER_M)
 
+    detour_m = np.zeros(3) if hand.style.via_m is None else hand.style.via_m
+    meeting_m = MEETING_M + np.clip(MEETING_SPREAD * detour_m, -0.02, 0.02)
+
     def offer() -> Goal:
         turn_rad = wrap_angle(-view.handle_yaw_rad)
-        shift_m = MEETING_M - view.handle_m
+        shift_m = meeting_m - view.handle_m
         return Goal(hand.arm.position_m + shift_m, hand.arm.yaw_rad + turn_rad, TOWARDS_OTHER)
 
     def halfway() -> Goal:
@@ -109,9 +115,10 @@ def giver(hand: Hand, view: TransportView, signals: Signals) -> Iterator[Command
 
 def taker(hand: Hand, view: TransportView, signals: Signals) -> Iterator[Command]:
     """Robot 1: trash into its bin, take the hammer, lay it into the bin that is now free."""
+    turned_rad = grasp_yaw(hand.arm.yaw_rad, view.trash_yaw_rad, second_choice=hand.style.second_choice)
 
     def beside_cube() -> float:
-        return hand.nearest_yaw(view.trash_yaw_rad, np.pi / 2)
+        return turned_rad + wrap_angle(view.trash_yaw_rad - turned_rad, np.pi / 2)
 
     yield from hand.pick(lambda: view.trash_m, beside_cube, lambda: view.trash_m[2] > LIFTED_TRASH_M)
     along_rad = hand.nearest_yaw(0.0, np.pi)
@@ -131,7 +138,7 @@ def _take(hand: Hand, view: TransportView, signals: Signals) -> Iterator[Command
 
     def before(distance_m: float) -> Callable[[], Goal]:
         def goal() -> Goal:
-            grip_m = view.handle_m + GRIP_FROM_CENTRE_M * view.handle_axis
+            grip_m = view.handle_m + TAKER_GRIP_M * view.handle_axis
             across_rad = hand.nearest_yaw(view.handle_yaw_rad + np.pi / 2, np.pi)
             return Goal(grip_m - distance_m * FROM_OTHER, across_rad, FROM_OTHER)
 

@@ -112,6 +112,27 @@ def test_a_dead_worker_ends_the_recording_with_a_clear_error_and_keeps_what_was_
         assert len(reader) >= 1
 
 
+RECORD_UNTIL_FULL = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+from d2ppo_core.cli.main import main
+options = ["--num", "9", "--seed", "3", "--no-images", "--workers", "1", "--out", sys.argv[1]]
+sys.argv = ["d2ppo", "demos", "lift", *options]
+main()
+"""
+
+
+def test_a_full_disk_ends_the_recording_with_one_line_and_keeps_what_was_written(recorded, tmp_path):
+    path = tmp_path / "full.hdf5"
+    limit = recorded.stat().st_size + 2**18 + 2**13  # room for two and what is reserved, not for three
+    command = [sys.executable, "-c", RECORD_UNTIL_FULL, str(path), str(limit)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "cannot write demo_2" in result.stderr.splitlines()[-1]
+    assert "the 2 demonstrations before it are safe" in result.stderr.splitlines()[-1]
+    assert_same_demonstrations(recorded, path, 2)
+
+
 def test_without_robosuite_the_error_says_how_to_install_it():
     script = (
         "import sys; sys.modules['robosuite'] = None; from sim.robosuite_env import RobosuiteEnv; RobosuiteEnv('lift')"

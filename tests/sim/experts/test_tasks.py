@@ -1,0 +1,59 @@
+"""The demonstrators in the real robosuite: plain and sloppy, one and two arms."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("robosuite", reason="robosuite is not installed (pip install --no-deps robosuite==1.5.2)")
+
+from sim.demos import Recording, attempt
+from sim.experts import EXPERTS
+from sim.play import expert_episode, play
+from sim.playback import play_back_episode
+from sim.robosuite_env import TASKS, RobosuiteEnv
+
+STEPS = {"lift": (30, 80), "can": (100, 260), "square": (90, 300), "transport": (350, 700)}
+"""Control steps within which a plain expert is done."""
+
+
+class Witness:
+    """A screen that counts."""
+
+    def __init__(self):
+        self.steps = -1
+
+    def show(self, env):
+        self.steps += 1
+
+
+@pytest.fixture(scope="module", params=list(TASKS))
+def env(request):
+    with RobosuiteEnv(request.param) as env:
+        env.name = request.param
+        yield env
+
+
+def test_every_task_has_an_expert():
+    assert EXPERTS.keys() == TASKS.keys()
+
+
+def test_the_plain_expert_solves_its_task_and_leaves_it_solved(env):
+    witness = Witness()
+    outcome = play(env, expert_episode(env, env.name, 11, None), witness)
+    low, high = STEPS[env.name]
+    assert outcome.success, f"not solved in {outcome.steps} steps"
+    assert low <= outcome.steps <= high
+    assert witness.steps <= env.task.horizon_steps and env.is_success()
+
+
+def test_a_recorded_attempt_plays_back_and_has_labels_for_all_arms(env):
+    recording = Recording(task=env.name, seed=5, skill_min=0.9, images=False)
+    episode = next(e for e in (attempt(env, recording, index) for index in range(4)) if e is not None)
+    arms = env.task.num_robots
+    assert episode.actions.shape == episode.labels.shape == (len(episode), 7 * arms)
+    assert np.abs(episode.actions).max() <= 1.0 and np.abs(episode.labels).max() <= 1.0
+    for arm in range(arms):
+        assert set(np.unique(episode.actions[:, 7 * arm + 6])) == {-1.0, 1.0}
+        assert not np.array_equal(episode.actions[:, 7 * arm], episode.labels[:, 7 * arm])
+    assert set(env.task.low_dim_keys) <= set(episode.observations)
+    success, error = play_back_episode(env, episode)
+    assert success and error < 1e-6
