@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import math
 import os
 import signal
@@ -12,7 +13,7 @@ import torch
 
 from d2ppo_core.config import OptimConfig, PretrainConfig, load_config
 from d2ppo_core.data.windows import load_windows
-from d2ppo_core.errors import TrainingError
+from d2ppo_core.errors import DataError, TrainingError
 from d2ppo_core.pretrain import trainer as trainer_module
 from d2ppo_core.pretrain.checkpoint import load_checkpoint
 from d2ppo_core.pretrain.trainer import Trainer, learning_rate, pretrain
@@ -123,6 +124,15 @@ def test_resuming_on_other_data_is_refused(dataset: Path, tiny_config: Build, tm
     trainer.dataset = {"sha256": "y"}
     with pytest.raises(TrainingError, match="another dataset"):
         trainer.restore(saved)
+
+
+def test_a_dataset_of_another_task_is_refused_before_anything_is_written(
+    dataset: Path, tiny_config: Build, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(tiny_config(), task="can")
+    with pytest.raises(DataError, match="must hold PickPlaceCan demonstrations, got Lift"):
+        pretrain(config, dataset, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_seed_decides_the_weights(dataset: Path, tiny_config: Build) -> None:
