@@ -44,6 +44,7 @@ class BatchedEnv(BatchEnv):
         images: bool = False,
         image_size_px: int = 96,
         randomisation: Randomisation | None = None,
+        shortcuts: bool = True,
         kernel: KernelName = "auto",
         pin: bool = False,
     ) -> None:
@@ -59,6 +60,7 @@ class BatchedEnv(BatchEnv):
             images: Also observe the task's cameras.
             image_size_px: Width and height of the pictures.
             randomisation: What differs between episodes; None: nothing that does not in robosuite.
+            shortcuts: Leave out of physics what cannot matter: parked objects, pairs of bodies that never touch.
             kernel: `native`, `numpy` (slow, needs no compiler), or what is possible.
             pin: Bind each thread to a core.
 
@@ -73,7 +75,7 @@ class BatchedEnv(BatchEnv):
             autoreset_mode=autoreset_mode,
             terminate_on_success=terminate_on_success,
         )
-        self.model = load_physics_model(task)
+        self.model = load_physics_model(task, parked=self.task.parked if shortcuts else (), skip_apart=shortcuts)
         self.randomisation = randomisation or Randomisation()
         body = self.task.varied_body
         self._variation = BodyVariation(task, self.model, body) if body else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Collection
 from pathlib import Path
 
 import mujoco
@@ -32,11 +33,13 @@ def load_picture_model(task: str) -> mujoco.MjModel:
     return mujoco.MjModel.from_xml_path(str(model_path(task)))
 
 
-def load_physics_model(task: str, *, skip_apart: bool = True) -> mujoco.MjModel:
+def load_physics_model(task: str, *, parked: Collection[str] = (), skip_apart: bool = True) -> mujoco.MjModel:
     """The world without what is only seen: a hundredth of the memory, the same motion to the last bit.
 
     Args:
         task: Name of the task.
+        parked: Bodies that lie outside the scene for the whole episode. They hover there and touch nothing, where
+            robosuite's fall onto the floor; the rest of the world cannot tell.
         skip_apart: Leave out collision checks between bodies that can never touch (`sim.batch.apart`).
 
     Raises:
@@ -49,6 +52,11 @@ def load_physics_model(task: str, *, skip_apart: bool = True) -> mujoco.MjModel:
             parent.remove(geom)
         for light in parent.findall("light"):
             parent.remove(light)
+    for body in tree.iter("body"):
+        if body.get("name") in parked:
+            body.set("gravcomp", "1")
+            for geom in body.iter("geom"):
+                geom.attrib.update(contype="0", conaffinity="0")
     for geom in tree.iter("geom"):
         geom.attrib.pop("material", None)
     worn = {geom.get("mesh") for geom in tree.iter("geom")}

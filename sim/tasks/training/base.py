@@ -41,6 +41,8 @@ class TrainingTask(ABC):
     """One task. Everything is robosuite's; the same seed even draws the same start."""
 
     name: str
+    parked: tuple[str, ...] = ()
+    """Bodies that robosuite puts outside the scene."""
     varied_body: str | None = None
     """The body whose geoms `Start.geoms` changes."""
 

@@ -54,4 +54,4 @@ def in_goal(position_m: Array) -> NDArray[np.bool_]:
     return np.asarray(((low < position_m) & (position_m < high)).all(axis=-1))
 
 
-CAN = CanTraining(name="can", body="Can_main")
+CAN = CanTraining(name="can", body="Can_main", parked=("Milk_main", "Bread_main", "Cereal_main"))

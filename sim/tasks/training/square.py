@@ -47,4 +47,4 @@ def on_peg(position_m: Array) -> NDArray[np.bool_]:
     return np.asarray(beside.all(axis=-1) & (position_m[..., 2] < TABLE_HEIGHT_M + ON_PEG_HEIGHT_M))
 
 
-SQUARE = SquareTraining(name="square", body="SquareNut_main")
+SQUARE = SquareTraining(name="square", body="SquareNut_main", parked=("RoundNut_main",))
