@@ -204,7 +204,7 @@ def test_shortcuts_do_not_show_in_the_motion(task):
 def test_saved_states_replay_as_after_robomimics_reset():
     """`set_states` starts the controllers from home, as robosuite does when a demonstration is put back."""
     seed, actions = first_episode("square")
-    with RobosuiteEnv("square") as reference, BatchedEnv("square", 1) as batched:
+    with RobosuiteEnv("square") as reference, BatchedEnv("square", 1, shortcuts=False) as batched:
         reference.reset(seed)
         reference.reset_to(reference.model_xml(), reference.state())
         batched.set_states(reference.state()[None])
