@@ -35,7 +35,7 @@ class Robot:
         self.mode = RobotMode.IDLE
         self.motion: Motion | None = None
         self.ended: str | None = None
-        """How the last motion ended ("success", "preempted", "reflex"), until somebody takes it."""
+        """How the last motion ended ("success", "preempted", "reflex", "user_stop"), until somebody takes it."""
         self._world = world
         self._kinematics = ArmKinematics(world.model)
         self._inner = JointController(world)
@@ -130,6 +130,15 @@ class Robot:
         """Leave the reflex mode."""
         self._state.fields["errors"][:] = False
         self.mode = RobotMode.IDLE
+
+    def press_user_stop(self, pressed: bool) -> None:
+        """Press the operator's stop button, which aborts a running motion, or let it go."""
+        if not pressed and self.mode is RobotMode.USER_STOPPED:
+            self.mode = RobotMode.IDLE
+        elif pressed and self.motion is not None:
+            self._end_motion("user_stop", RobotMode.USER_STOPPED)
+        elif pressed:
+            self.mode = RobotMode.USER_STOPPED
 
     def place_arm(self, q_rad: Vector, width_m: float) -> None:
         """Teleport the arm, at rest; a running motion is cut off."""

@@ -136,6 +136,10 @@ class RobotServer:
             raise WorldError("the world runs already; pause it before stepping it")
         self._paused_steps += milliseconds
 
+    def press_user_stop(self, pressed: bool) -> None:
+        """Press the operator's stop button or let it go; call it by `call`."""
+        self._robot.press_user_stop(pressed)
+
     def place_arm(self, q_rad: np.ndarray, width_m: float) -> None:
         """Teleport the arm, at rest; a running motion is cut off."""
         self._robot.place_arm(q_rad, width_m)

@@ -183,14 +183,14 @@ PROTOCOLS = {
         command=_command_dtype(with_torque_finished=False),
         requests=("Connect", "Move", "StopMove", "GetCartesianLimit", *_SETTERS, *_FRAMES)
         + ("SetFilters", "AutomaticErrorRecovery", "LoadModelLibrary"),
-        move_status={"success": 0, "started": 1, "preempted": 2, "not_possible": 3, "reflex": 6},
+        move_status={"success": 0, "started": 1, "preempted": 2, "not_possible": 3, "reflex": 6, "user_stop": 7},
     ),
     10: Protocol(
         version=10,
         state=_state_dtype("<f4", with_accelerometers=True),
         command=_command_dtype(with_torque_finished=True),
         requests=("Connect", "Move", "StopMove", *_SETTERS, *_FRAMES) + ("AutomaticErrorRecovery", "GetRobotModel"),
-        move_status={"success": 0, "started": 1, "preempted": 2, "not_possible": 5, "reflex": 8},
+        move_status={"success": 0, "started": 1, "preempted": 2, "not_possible": 5, "reflex": 8, "user_stop": 9},
     ),
 }
 """Known robot-server versions."""

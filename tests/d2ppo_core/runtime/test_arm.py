@@ -1,5 +1,6 @@
 """The arm's state machine with the real Franka client, against a robot server of its own on loopback."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +31,19 @@ CONFIG = ArmConfig(
     home_gripper_width_m=0.05,
     limits=LIMITS,
 )
+ROBOT_WITH_A_USER_STOP = """
+import signal, sys, threading
+from sim.fci.gripper_server import GripperServer
+from sim.fci.robot_server import RobotServer
+from sim.tasks import task_named
+from sim.world import World
+
+world = World(task_named("lift"))
+server = RobotServer(world, sys.argv[1], gripper=GripperServer(world, sys.argv[1]))
+signal.signal(signal.SIGUSR1, lambda *_: server.press_user_stop(True))
+signal.signal(signal.SIGUSR2, lambda *_: server.press_user_stop(False))
+server.serve(threading.Event())
+"""
 
 
 @pytest.fixture
@@ -247,6 +261,28 @@ def test_halted_it_stands_until_home_and_an_interrupted_way_home_is_forgotten(ar
     tick_until(arm, lambda _: time.monotonic() > until)
     np.testing.assert_allclose(position(arm), stopped, atol=0.002)
     bring_home(arm)
+
+
+def test_after_a_user_stop_the_first_call_of_home_works(robot_address):
+    command = [sys.executable, "-c", ROBOT_WITH_A_USER_STOP, robot_address]
+    arm = ArmController(
+        FrankaArm(FrankaConfig(address=robot_address)), FrankaGripper(GripperConfig(address=robot_address)), CONFIG
+    )
+    with subprocess.Popen(command) as robot:
+        try:
+            connect(arm)
+            bring_home(arm)
+            arm.start()
+            robot.send_signal(signal.SIGUSR1)
+            tick_until(arm, lambda r: r.mode == ArmMode.USER_STOPPED)
+            with pytest.raises(RobotError, match="home needs .* the arm is USER_STOPPED"):
+                arm.home()
+            robot.send_signal(signal.SIGUSR2)
+            tick_until(arm, lambda r: r.mode == ArmMode.IDLE)
+            bring_home(arm)
+        finally:
+            arm.close()
+            robot.kill()
 
 
 def test_parameters_out_of_range_are_refused_before_anything_moves():
