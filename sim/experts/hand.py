@@ -54,8 +54,9 @@ class Hand:
         tolerance_rad: float = 0.15,
         speed: float = 1.0,
         max_steps: int = 80,
+        steadiness: float = 1.0,
     ) -> Iterator[Command]:
-        """To a goal that may move, at the style's speed or `speed` if that is less."""
+        """To a goal that may move, at the style's speed or `speed` if that is less, with noise / `steadiness`."""
         self._remember(gripper)
         yield from move_to(
             self.arm,
@@ -68,6 +69,7 @@ class Hand:
             max_steps=max_steps,
             gain=FIRM_GAIN,
             pull=self._pull,
+            steadiness=steadiness,
         )
 
     def rise(self, height_m: float, gripper: float) -> Iterator[Command]:

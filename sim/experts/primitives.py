@@ -26,8 +26,9 @@ FIRM_GAIN = 2.0
 saturate far from the home posture) leaves an error of pull / gain."""
 PULL_RATE, PULL_LIMIT_M = 0.06, 0.06
 """Share of the error by which a hand pushes harder after each control step, and the most it pushes."""
-PULL_RANGE_M, PULL_DECAY = 0.07, 0.85
-"""Nearer than this a pull is learned; farther away this share of it is remembered from step to step."""
+PULL_RANGE_M, PULL_DECAY, STALL_M = 0.07, 0.93, 0.0015
+"""Nearer than the range a pull is learned, and farther away where the hand has moved less than STALL_M in a control
+step; else this share of it is remembered from step to step."""
 
 NEAR_M = 0.02
 NOISE_GAIN_NEAR = 0.5
@@ -66,20 +67,25 @@ class Goal:
 class Pull:
     """What a hand has learned to push against: the steady pull on it, which hardly depends on more than its pose.
 
-    Learned (integrated) near a goal, forgotten on the way.
+    Learned (integrated) near a goal or where the hand is stuck, forgotten on the way.
     """
 
     def __init__(self) -> None:
         """Nothing learned yet."""
         self.delta_m = np.zeros(3)
         """(3,) to be added to the commanded delta, world frame."""
+        self._before_m: NDArray[np.float64] | None = None
 
-    def learn(self, error_m: NDArray[np.float64]) -> None:
-        """Take in the error (3,) of the present control step."""
-        if np.linalg.norm(error_m) < PULL_RANGE_M:
-            self.delta_m = np.clip(self.delta_m + PULL_RATE * error_m, -PULL_LIMIT_M, PULL_LIMIT_M)
+    def learn(self, position_m: NDArray[np.float64], goal_m: NDArray[np.float64]) -> None:
+        """Take in where the hand (3,) is and should be (3,), once per control step."""
+        error_m = goal_m - position_m
+        stuck = self._before_m is not None and np.linalg.norm(position_m - self._before_m) < STALL_M
+        if stuck or np.linalg.norm(error_m) < PULL_RANGE_M:
+            step_m = PULL_RATE * _limit_norm(error_m, PULL_RANGE_M)
+            self.delta_m = np.clip(self.delta_m + step_m, -PULL_LIMIT_M, PULL_LIMIT_M)
         else:
             self.delta_m = PULL_DECAY * self.delta_m
+        self._before_m = position_m
 
 
 def servo(
@@ -116,7 +122,7 @@ def push(
 ) -> NDArray[np.float64]:
     """(7,) as `servo`, plus what holds against the pull."""
     action = servo(arm, goal, gripper, speed=speed, turn_speed=turn_speed, gain=gain)
-    pull.learn(goal.position_m - arm.position_m)
+    pull.learn(arm.position_m, goal.position_m)
     action[:3] = np.clip(action[:3] + arm.R_world_base.T @ pull.delta_m / TRANSLATION_SCALE_M, -1.0, 1.0)
     return action
 
@@ -133,6 +139,7 @@ def move_to(
     max_steps: int = 80,
     gain: float = TRANSLATION_GAIN,
     pull: Pull | None = None,
+    steadiness: float = 1.0,
 ) -> Iterator[Command]:
     """Servo towards a goal that may move, until it is reached or `max_steps` control steps are over."""
     for _ in range(max_steps):
@@ -146,7 +153,7 @@ def move_to(
             action = servo(arm, now, gripper, speed=speed, turn_speed=turn_speed, gain=gain)
         else:
             action = push(arm, now, gripper, pull, speed=speed, turn_speed=turn_speed, gain=gain)
-        yield Command(action, 1.0 if distance_m > NEAR_M else NOISE_GAIN_NEAR)
+        yield Command(action, (1.0 if distance_m > NEAR_M else NOISE_GAIN_NEAR) / steadiness)
 
 
 def wait(gripper: float, steps: int) -> Iterator[Command]:

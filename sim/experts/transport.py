@@ -21,6 +21,8 @@ from sim.experts.transport_view import TransportView
 
 OPENING_STEPS = 6
 CLOSING_STEPS = 12
+STEADY = 3.0
+"""Fingers close to another hand move with care: noise is divided by this."""
 PATIENCE_STEPS = 400
 """The longest that one arm waits for the other."""
 SAFE_HEIGHT_M = 1.10
@@ -145,8 +147,10 @@ def _take(hand: Hand, view: TransportView, signals: Signals) -> Iterator[Command
         return goal
 
     yield from hand.go(before(0.15), OPEN, tolerance_m=0.02, tolerance_rad=0.1, max_steps=90)
-    yield from hand.go(before(0.10), OPEN, speed=0.5, tolerance_m=0.01, tolerance_rad=0.08, max_steps=60)
-    yield from hand.go(before(0.005), OPEN, speed=0.4, tolerance_m=0.012, max_steps=60)
+    yield from hand.go(
+        before(0.10), OPEN, speed=0.5, tolerance_m=0.015, tolerance_rad=0.1, max_steps=60, steadiness=STEADY
+    )
+    yield from hand.go(before(0.005), OPEN, speed=0.5, tolerance_m=0.012, max_steps=60, steadiness=STEADY)
     yield from hand.stay(CLOSE, CLOSING_STEPS)
     signals.taken = True
     yield from hand.stay(CLOSE, PATIENCE_STEPS, until=lambda: signals.released)

@@ -46,14 +46,18 @@ def test_a_stay_ends_when_something_happens():
     assert len(list(hand.stay(OPEN, 100, until=lambda: next(happened)))) == 2
 
 
-def test_a_pull_is_learned_near_and_forgotten_far_and_never_beyond_its_limit():
-    pull = Pull()
-    for _ in range(1000):
-        pull.learn(np.array([0.05, 0.0, 0.0]))
-    assert pull.delta_m[0] == pytest.approx(0.06)
-    for _ in range(20):
-        pull.learn(np.array([1.0, 0.0, 0.0]))
-    assert pull.delta_m[0] < 0.003
+def test_a_pull_is_learned_near_or_when_stuck_and_forgotten_on_the_way():
+    near, goal = Pull(), np.array([0.05, 0.0, 0.0])
+    for step in range(1000):
+        near.learn(np.array([0.0, 0.01 * (step % 2), 0.0]), goal)
+    assert near.delta_m[0] == pytest.approx(0.06), "never beyond its limit"
+    for step in range(60):
+        near.learn(np.array([0.01 * step, 0.0, 0.0]), np.array([2.0, 0.0, 0.0]))
+    assert near.delta_m[0] < 0.001
+    stuck = Pull()
+    for _ in range(10):
+        stuck.learn(np.zeros(3), np.array([0.0, 2.0, 0.0]))
+    assert stuck.delta_m[1] > 0.02
 
 
 def test_actions_stay_within_their_range_however_hard_the_hand_pushes():
