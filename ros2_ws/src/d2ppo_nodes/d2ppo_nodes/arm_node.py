@@ -86,8 +86,8 @@ class ArmNode(StackNode):
         limits = SafetyLimits(
             workspace_min_m=(low[0], low[1], low[2]),
             workspace_max_m=(high[0], high[1], high[2]),
-            linear_speed_m_s=self.number("linear_speed_m_s", 0.5, 0.01, 1.7, "greatest speed of the reference"),
-            angular_speed_rad_s=self.number("angular_speed_rad_s", 2.0, 0.01, 2.5, "greatest turning speed"),
+            linear_speed_m_s=self.number("linear_speed_m_s", 0.4, 0.01, 1.7, "greatest speed of the reference"),
+            angular_speed_rad_s=self.number("angular_speed_rad_s", 1.5, 0.01, 2.5, "greatest turning speed"),
         )
         return ArmConfig(
             reference_hz=self.number("reference_hz", 125.0, 100.0, 500.0, "rate of the references"),
@@ -108,6 +108,7 @@ class ArmNode(StackNode):
         self._wrench_pub = self.create_publisher(WrenchStamped, f"{prefix}/external_wrench_in_base_frame", SENSOR)
         self.create_subscription(ActionChunk, "policy/chunk", self._on_chunk, NEWEST)
         self.create_subscription(Bool, "estop", self._on_estop, LATCHED)
+        self.create_subscription(Bool, "estop", self._on_estop, SENSOR)  # a button that latches nothing counts as well
         calls = {
             "arm/home": self._controller.home,
             "arm/start": self._controller.start,
@@ -121,6 +122,7 @@ class ArmNode(StackNode):
     def _trigger(self, call: Callable[[], None]) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
         def serve(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
             try:
+                self._refuse_if_inactive()
                 call()
                 response.success, response.message = True, self._controller.report.reason
             except RobotError as error:
@@ -129,6 +131,10 @@ class ArmNode(StackNode):
             return response
 
         return serve
+
+    def _refuse_if_inactive(self) -> None:
+        if not self._active:
+            raise RobotError("the arm node is inactive, nobody would watch the motion; activate it first")
 
     def activate(self) -> None:
         """Begin to read and command the robot; it does not move before ``arm/home``."""
@@ -139,7 +145,8 @@ class ArmNode(StackNode):
         """Stop the robot smoothly."""
         self._active = False
         self._timer.cancel()
-        self._arm.stop()
+        self._controller.halt("the node was deactivated; call home")
+        self._log_change()
 
     def cleanup(self) -> None:
         """Disconnect."""

@@ -51,8 +51,6 @@ class CameraNode(StackNode):
             return
         self._driver.close()
         self._driver = None
-        self.destroy_publisher(self._image_pub)
-        self.destroy_publisher(self._info_pub)
 
     def _make_driver(self) -> CameraDriver:
         driver = self.text("driver", "sim", "sim or realsense")

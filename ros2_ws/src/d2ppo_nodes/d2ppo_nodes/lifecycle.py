@@ -9,13 +9,17 @@ from pathlib import Path
 from types import FrameType
 
 import rclpy
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from d2ppo_core.errors import ConfigError, D2ppoError
+
+RCLError = rclpy_implementation.RCLError
 
 SENSOR = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Images and state: the newest counts, a lost one is not sent again."""
@@ -39,6 +43,8 @@ class StackNode(LifecycleNode):
         """Create the node unconfigured; it acts on nothing yet."""
         super().__init__(name)
         self.failure = ""
+        self._permanent: set[object] = set()
+        self._service_change_state.callback = self._refusing(self._service_change_state.callback)
         self.declare_parameter(
             "autostart", True, ParameterDescriptor(description="configure and activate at once", read_only=True)
         )
@@ -90,8 +96,12 @@ class StackNode(LifecycleNode):
         """Release everything ``configure`` made."""
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Run ``configure`` as a lifecycle transition."""
-        return self._transition(self.configure)
+        """Run ``configure`` as a lifecycle transition; when it fails, nothing of it is left."""
+        self._permanent = set(self._entities())
+        result = self._transition(self.configure)
+        if result != TransitionCallbackReturn.SUCCESS:
+            self._destroy_entities()
+        return result
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run ``activate`` as a lifecycle transition."""
@@ -105,8 +115,10 @@ class StackNode(LifecycleNode):
         return result
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Run ``cleanup`` as a lifecycle transition."""
-        return self._transition(self.cleanup)
+        """Run ``cleanup`` as a lifecycle transition; all publishers, subscriptions, services and timers go with it."""
+        result = self._transition(self.cleanup)
+        self._destroy_entities()
+        return result
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Leave the robot safe and release everything."""
@@ -117,11 +129,40 @@ class StackNode(LifecycleNode):
     def _transition(self, action) -> TransitionCallbackReturn:  # noqa: ANN001
         try:
             action()
-        except D2ppoError as error:
-            self.failure = str(error)
+        except Exception as error:  # rclpy would swallow it without a word
+            known = isinstance(error, D2ppoError)
+            self.failure = str(error) if known else f"{type(error).__name__}: {error}"
             self.get_logger().fatal(self.failure)
             return TransitionCallbackReturn.FAILURE
         return TransitionCallbackReturn.SUCCESS
+
+    def _entities(self) -> list[object]:
+        return [*self.publishers, *self.subscriptions, *self.services, *self.timers]
+
+    def _destroy_entities(self) -> None:
+        """Destroy what ``configure`` made: a second one would double it, and leftovers would answer for the node."""
+        destroy = (
+            (self.timers, self.destroy_timer),
+            (self.services, self.destroy_service),
+            (self.subscriptions, self.destroy_subscription),
+            (self.publishers, self.destroy_publisher),
+        )
+        for entities, destroy_one in destroy:
+            for entity in [entity for entity in entities if entity not in self._permanent]:
+                destroy_one(entity)
+
+    def _refusing(self, change_state):  # noqa: ANN001, ANN202
+        """Wrap rclpy's service: it raises, and ends the node, when a transition does not start at the present state."""
+
+        def serve(request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
+            try:
+                return change_state(request, response)
+            except RCLError as error:
+                self.get_logger().warning(f"transition refused: {str(error).splitlines()[0]}")
+                response.success = False
+                return response
+
+        return serve
 
 
 def run(node_class: type[StackNode]) -> int:

@@ -77,6 +77,11 @@ class PolicyNode(StackNode):
         self._active = False
         self._publish_status()
 
+    def cleanup(self) -> None:
+        """Let the bundle go."""
+        self._cameras = []
+        del self._planner
+
     def _on_arm(self, message: ArmState) -> None:
         # Without a robot there is no pose to plan from; the arm says so itself.
         if message.state != ArmState.DISCONNECTED and message.robot_time_ms > 0:

@@ -55,11 +55,9 @@ class SimNode(StackNode):
         self._snapshots = SnapshotPublisher(address)
         self._clock_pub = self.create_publisher(Clock, "/clock", NEWEST)
         self._state_pub = self.create_publisher(WorldState, "sim/state", NEWEST)
-        self._services = [
-            self.create_service(ResetWorld, "sim/reset_world", self._on_reset),
-            self.create_service(SetBool, "sim/set_pause", self._on_pause),
-            self.create_service(StepWorld, "sim/step", self._on_step),
-        ]
+        self.create_service(ResetWorld, "sim/reset_world", self._on_reset)
+        self.create_service(SetBool, "sim/set_pause", self._on_pause)
+        self.create_service(StepWorld, "sim/step", self._on_step)
         self.get_logger().info(f"world {task.name!r} serves robot version {version} on {address}")
 
     def activate(self) -> None:
@@ -83,10 +81,6 @@ class SimNode(StackNode):
         self._server.close()
         self._server = None
         self._snapshots.close()
-        for service in self._services:
-            self.destroy_service(service)
-        for publisher in (self._clock_pub, self._state_pub):
-            self.destroy_publisher(publisher)
 
     def _flag(self, name: str, default: bool, description: str) -> bool:
         if not self.has_parameter(name):
