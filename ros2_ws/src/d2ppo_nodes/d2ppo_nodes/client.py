@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import rclpy
+from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -15,6 +16,9 @@ from d2ppo_core.errors import StackError
 from d2ppo_interfaces.msg import ActionChunk, ArmState, PolicyStatus, WorldState
 from d2ppo_interfaces.srv import ResetWorld
 from d2ppo_nodes.lifecycle import LATCHED, NEWEST, SENSOR
+
+_SETTLE_S = 0.3
+"""A server may find a new client later than the client finds it, and until then its answers are lost."""
 
 
 class StackClient:
@@ -35,6 +39,7 @@ class StackClient:
         )
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
+        self._clients: dict[str, Client] = {}
         self.arm: ArmState | None = None
         self.policy: PolicyStatus | None = None
         self.world: WorldState | None = None
@@ -83,13 +88,14 @@ class StackClient:
         self._estop.publish(Bool(data=stop))
 
     def _call(self, kind: Any, service: str, request: Any, timeout_s: float) -> Any:
-        client = self._node.create_client(kind, service)
-        try:
+        if service not in self._clients:
+            client = self._node.create_client(kind, service)
             self.spin_until(client.service_is_ready, timeout_s, f"service {service}")
-            future = client.call_async(request)
-            self.spin_until(future.done, timeout_s, f"an answer of {service}")
-        finally:
-            self._node.destroy_client(client)
+            self._clients[service] = client
+            found_s = time.monotonic()
+            self.spin_until(lambda: time.monotonic() > found_s + _SETTLE_S, timeout_s, "the server to know its client")
+        future = self._clients[service].call_async(request)
+        self.spin_until(future.done, timeout_s, f"an answer of {service}")
         answer = future.result()
         if not answer.success:
             raise StackError(f"{service}: {answer.message}")
