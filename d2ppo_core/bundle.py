@@ -232,7 +232,11 @@ def load_bundle(folder: str | Path) -> Bundle:
         raise BundleError(f"bundle {path.name} misses {', '.join(missing)}; export it again")
     sums = _mapping(path / _CHECKSUMS)
     for name in _FILES:
-        if sums.get(name) != _sha256(path / name):
+        try:
+            digest = _sha256(path / name)
+        except OSError as error:
+            raise BundleError(f"cannot read {name} of bundle {path.name}: {error.strerror}") from error
+        if sums.get(name) != digest:
             raise BundleError(f"checksum mismatch in bundle {path.name}: {name} is damaged; export or copy it again")
     return Bundle(
         folder=path,
@@ -262,7 +266,7 @@ def _manifest_from(raw: dict[str, Any], name: str) -> Manifest:
             if key in raw:
                 raw[key] = tuple(float(x) for x in raw[key])
         return Manifest(**raw)
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, ValueError) as error:
         raise BundleError(f"manifest of bundle {name} is incomplete: {error}") from error
 
 

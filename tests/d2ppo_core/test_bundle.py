@@ -96,6 +96,14 @@ def test_unknown_and_missing_manifest_keys_are_refused(folder):
         load_bundle(folder)
 
 
+def test_a_manifest_with_text_for_a_number_is_refused(folder):
+    raw = yaml.safe_load((folder / "manifest.yaml").read_text())
+    raw["T_world_base"] = ["left", *raw["T_world_base"][1:]]
+    _rewrite(folder, raw)
+    with pytest.raises(BundleError, match="manifest of bundle .* could not convert string to float: 'left'"):
+        load_bundle(folder)
+
+
 def test_writing_replaces_a_bundle_whole(folder):
     write_bundle(folder, onnx=b"newer", manifest=manifest(name="newer"), golden=GOLDEN)
     assert load_bundle(folder).manifest.name == "newer"
