@@ -120,7 +120,11 @@ class RobotServer:
         """Run `function` between two cycles, from any thread; returns what it returns, raises what it raises."""
         future: Future[_Result] = Future()
         self._calls.put((function, future))
-        return future.result(timeout_s)
+        try:
+            return future.result(timeout_s)
+        except TimeoutError:
+            future.cancel()  # what the caller was told has failed must not happen later
+            raise
 
     def pause(self, paused: bool) -> None:
         """Stop or continue simulated time; clients stay connected."""
@@ -157,6 +161,8 @@ class RobotServer:
         with contextlib.suppress(Empty):
             while True:
                 function, future = self._calls.get_nowait()
+                if not future.set_running_or_notify_cancel():
+                    continue
                 try:
                     future.set_result(function())
                 except Exception as error:  # the caller's thread gets it

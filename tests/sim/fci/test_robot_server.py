@@ -13,7 +13,9 @@ import pytest
 from d2ppo_core.errors import WorldError
 from sim.fci.connection import listen
 from sim.fci.hand import F_T_EE
+from sim.fci.robot_server import RobotServer
 from sim.tasks import task_named
+from sim.world import World
 
 franky = pytest.importorskip("franky", reason="needs franky-control (extra franka)")
 
@@ -210,3 +212,14 @@ def test_robot_that_speaks_the_pandas_version_says_so(robot_address, start):
     finally:
         process.terminate()
     assert process.wait(timeout=5.0) == 0
+
+
+def test_a_call_that_came_too_late_does_not_happen_afterwards(robot_address):
+    server, done = RobotServer(World(task_named("lift")), robot_address), []
+    try:
+        with pytest.raises(TimeoutError):
+            server.call(lambda: done.append("late"), timeout_s=0.01)
+        server.run_cycle()
+        assert done == []
+    finally:
+        server.close()
