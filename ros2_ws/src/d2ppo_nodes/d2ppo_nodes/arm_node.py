@@ -160,7 +160,7 @@ class ArmNode(StackNode):
 
     def _on_chunk(self, message: ActionChunk) -> None:
         try:
-            self._controller.offer(chunk_of(message), self.now_ns())
+            self._controller.offer(chunk_of(message, self._frame), self.now_ns())
         except ChunkRefusedError as error:
             self.get_logger().warning(f"chunk {message.sequence} refused: {error}", throttle_duration_sec=1.0)
 

@@ -75,8 +75,10 @@ def twist_of(message: Twist) -> Array:
     return np.array([v.x, v.y, v.z, w.x, w.y, w.z])
 
 
-def chunk_of(message: ActionChunk) -> TimedChunk:
-    """Convert a chunk; raises ChunkRefusedError when its parts are not equally long."""
+def chunk_of(message: ActionChunk, frame_id: str) -> TimedChunk:
+    """Convert a chunk; raises ChunkRefusedError when it is in another frame or its parts are not equally long."""
+    if message.header.frame_id != frame_id:
+        raise ChunkRefusedError(f"targets must be in frame '{frame_id}', got '{message.header.frame_id}'")
     count = len(message.poses)
     if len(message.twists) != count or len(message.gripper_width_m) != count:
         raise ChunkRefusedError(
@@ -84,7 +86,7 @@ def chunk_of(message: ActionChunk) -> TimedChunk:
         )
     positions = [(p.position.x, p.position.y, p.position.z) for p in message.poses]
     quats = [(p.orientation.x, p.orientation.y, p.orientation.z, p.orientation.w) for p in message.poses]
-    dt_s = message.dt_s if np.isfinite(message.dt_s) else 0.0
+    dt_s = message.dt_s if abs(message.dt_s) < 1e6 else 0.0  # refused for what it is, be it NaN or beyond integers
     return TimedChunk(
         stamp_ns=time_ns(message.header.stamp),
         dt_ns=round(dt_s * _NS),
