@@ -296,14 +296,18 @@ class FrankaGripper:
 
     def _run(self) -> None:
         running: Any = None
+        begun: float | None = None
         while not self._stop.is_set():
             try:
-                if self._wake.wait(timeout=0.02):
-                    self._wake.clear()
+                self._wake.wait(timeout=0.02)
+                self._wake.clear()
+                wanted = self._wanted
+                if wanted != begun:  # still so after a command that failed to begin: it is tried again
                     if running is not None and not running.wait(0.0):
                         self._gripper.stop()
                         _result(running)
-                    running = self._begin(self._wanted)
+                    running = self._begin(wanted)
+                    begun = wanted
                 self._read()
                 if running is not None and running.wait(0.0):
                     _result(running)

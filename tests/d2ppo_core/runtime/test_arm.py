@@ -285,6 +285,26 @@ def test_after_a_user_stop_the_first_call_of_home_works(robot_address):
             robot.kill()
 
 
+def test_a_gripper_command_that_does_not_begin_is_tried_again(arm: ArmController, monkeypatch):
+    gripper, begin, faults = arm._gripper, arm._gripper._begin, []
+
+    def begin_later(width_m):
+        if len(faults) < 2:
+            faults.append(width_m)
+            raise RuntimeError("network hiccup")
+        return begin(width_m)
+
+    monkeypatch.setattr(gripper, "_begin", begin_later)
+    gripper.command(0.03)
+    until = time.monotonic() + 5.0
+    while abs(gripper.width_m - 0.03) > 0.003 and time.monotonic() < until:
+        gripper.command(0.03)
+        time.sleep(0.02)
+    assert faults == [0.03, 0.03]
+    assert gripper.width_m == pytest.approx(0.03, abs=0.003)
+    assert gripper.fault == ""
+
+
 def test_parameters_out_of_range_are_refused_before_anything_moves():
     with pytest.raises(ConfigError, match=r"stiffness_n_m must lie in \[10.0, 3000.0\], got 1000000000"):
         FrankaConfig(address="127.0.0.1", stiffness_n_m=1e9)

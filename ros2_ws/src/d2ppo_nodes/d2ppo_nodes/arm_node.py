@@ -192,6 +192,8 @@ class ArmNode(StackNode):
             publisher.publish(message)
 
     def _log_change(self) -> None:
+        if self._gripper.fault:
+            self.get_logger().warning(f"gripper: {self._gripper.fault}", throttle_duration_sec=5.0)
         report = self._controller.report
         entry = (report.mode, report.reason)
         if entry != self._logged:
