@@ -25,16 +25,16 @@ import psutil
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 EPISODES = ROOT / "tests" / "sim" / "batch" / "episodes"
-WORLDS, WARM_UP_STEPS = 50, 20
+WORLDS, LONGEST_STEPS = 50, 160
 RAW_BUDGET = {"lift": 7.0, "can": 4.5, "square": 3.4, "transport": 3.4}
 FULL_BUDGET = {"lift": 5.5, "can": 4.0, "square": 3.2, "transport": 3.0}
 
 
 def recorded(task):
-    """(episodes, T, Da) actions, cut to the shortest, and the seeds of their starts."""
+    """(episodes, T, Da) actions, cut to the shortest and to LONGEST_STEPS, and the seeds of their starts."""
     with np.load(EPISODES / f"{task}.npz") as file:
         seeds = [int(name.removeprefix("seed")) for name in file]
-        horizon = min(len(file[name]) for name in file)
+        horizon = min(LONGEST_STEPS, *(len(file[name]) for name in file))
         return np.stack([file[name][:horizon] for name in file]).astype(np.float64), seeds
 
 
@@ -111,6 +111,44 @@ def measure_full(task, threads, seconds, **options):
     return len(times) * WORLDS / sum(times), times
 
 
+def measure_per_core(task, seconds):
+    """Steps per second of processor time, robosuite and one thread of batched worlds: fair on a busy machine too."""
+    from sim.robosuite_env import RobosuiteEnv
+
+    actions, seeds = recorded(task)
+    spent = steps = 0
+    with RobosuiteEnv(task) as env:
+        env.reset(seeds[0])
+        env.raw.step(actions[0, 0])
+        while spent < seconds:
+            env.reset(seeds[0])
+            start = time.process_time()
+            for action in actions[0]:
+                env.raw.step(action)
+            spent, steps = spent + time.process_time() - start, steps + actions.shape[1]
+    robosuite = steps / spent
+    env, per_world, seeds = make_env(task, 1)
+    spent = {"raw": 0.0, "full": 0.0}
+    with env:
+        env.reset(seed=seeds)
+        for t in range(actions.shape[1]):
+            start = time.process_time()
+            env.kernel.step(per_world[:, t : t + 1], np.ones(WORLDS, np.int32))
+            spent["raw"] += time.process_time() - start
+        start = time.process_time()
+        env.reset(seed=seeds)
+        for t in range(actions.shape[1]):
+            env.step(per_world[:, t])
+        spent["full"] = time.process_time() - start
+    rates = {name: WORLDS * actions.shape[1] / value for name, value in spent.items()}
+    print(
+        f"{task}, per second of one core: robosuite {robosuite:.0f}, raw {rates['raw']:.0f} "
+        f"({rates['raw'] / robosuite:.2f}x), full {rates['full']:.0f} ({rates['full'] / robosuite:.2f}x)",
+        flush=True,
+    )
+    return {"robosuite_steps_core_s": robosuite, **{f"{name}_steps_core_s": rate for name, rate in rates.items()}}
+
+
 def measure_memory_and_start(task):
     """Resident bytes per world, and seconds until 1000 worlds have made their first step."""
     from sim.batch.env import BatchedEnv
@@ -162,6 +200,7 @@ def main():
     parser.add_argument("--tasks", nargs="+", default=list(RAW_BUDGET), choices=list(RAW_BUDGET))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--per-core", action="store_true", help="only the short comparison by processor time")
     parser.add_argument("--out", type=Path, default=ROOT / "reports" / "bench_batch.json")
     arguments = parser.parse_args()
     import mujoco
@@ -171,7 +210,12 @@ def main():
     report = {
         "question": __doc__.splitlines()[0], "cores": os.cpu_count(), "load_before": load,
         "mujoco": mujoco.__version__, "worlds": WORLDS, "rounds": arguments.rounds,
-        "tasks": {task: measure(task, arguments.rounds, arguments.seconds) for task in arguments.tasks},
+        "tasks": {
+            task: measure_per_core(task, arguments.seconds)
+            if arguments.per_core
+            else measure(task, arguments.rounds, arguments.seconds)
+            for task in arguments.tasks
+        },
     }  # fmt: skip
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(report, indent=2) + "\n")
