@@ -187,6 +187,10 @@ class ArmController:
         if chunk.epoch != self.report.epoch:
             raise ChunkRefusedError(f"chunk of epoch {chunk.epoch}, the arm is in epoch {self.report.epoch}")
         chunk.refuse_if_malformed()
+        followed = self._generator.chunk if self._generator is not None else None
+        if followed is not None and chunk.stamp_ns < followed.stamp_ns:
+            late_ms = (followed.stamp_ns - chunk.stamp_ns) / 1e6
+            raise ChunkRefusedError(f"{late_ms:.0f} ms older than the chunk followed; does a second policy run?")
         if chunk.stamp_ns - now_ns > _CLOCK_STEP_NS:
             raise ChunkRefusedError(f"stamp lies {(chunk.stamp_ns - now_ns) / 1e6:.0f} ms in the future")
         if chunk.end_ns <= now_ns:

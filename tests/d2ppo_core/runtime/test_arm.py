@@ -154,6 +154,18 @@ def test_chunks_that_may_not_move_the_arm_are_refused_and_counted(arm: ArmContro
     assert (arm.report.chunks_accepted, arm.report.chunks_refused) == (0, 4)
 
 
+def test_a_chunk_older_than_the_one_followed_is_refused(arm: ArmController):
+    bring_home(arm)
+    arm.start()
+    older, newer = (chunk_to(arm, (0.0, y, 0.0)) for y in (0.03, -0.03))
+    arm.offer(newer, time.monotonic_ns())
+    with pytest.raises(ChunkRefusedError, match="ms older than the chunk followed"):
+        arm.offer(older, time.monotonic_ns())
+    assert (arm.report.chunks_accepted, arm.report.chunks_refused) == (1, 1)
+    arm.offer(chunk_to(arm, (0.0, 0.03, 0.0)), time.monotonic_ns())
+    assert arm.report.chunks_accepted == 2
+
+
 def test_the_arm_stays_in_its_workspace_whatever_the_chunk_says(arm: ArmController):
     bring_home(arm)
     arm.start()
