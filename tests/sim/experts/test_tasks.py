@@ -1,5 +1,7 @@
 """The demonstrators in the real robosuite: plain and sloppy, one and two arms."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,16 @@ def test_the_plain_expert_solves_its_task_and_leaves_it_solved(env):
     assert outcome.success, f"not solved in {outcome.steps} steps"
     assert low <= outcome.steps <= high
     assert witness.steps <= env.task.horizon_steps and env.is_success()
+
+
+def test_a_seed_decides_world_style_and_noise(env):
+    def states(seed):
+        source = expert_episode(env, env.name, seed, 0.6)
+        return np.array([env.state() for _ in islice(source, 40)])
+
+    first, other, again = states(3), states(4), states(3)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
 
 
 def test_a_recorded_attempt_plays_back_and_has_labels_for_all_arms(env):
