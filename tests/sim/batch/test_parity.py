@@ -87,7 +87,7 @@ def test_the_kernel_in_python_repeats_robosuite_bit_by_bit(task):
     assert replay.same
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("task", TRAINING_TASKS)
 def test_the_kernel_in_python_repeats_whole_expert_episodes_bit_by_bit(task):
@@ -107,7 +107,7 @@ def test_the_compiled_kernel_moves_as_robosuite_does(task):
     assert replay.same
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("task", WHOLE_EPISODE_RAD)
 def test_the_compiled_kernel_repeats_whole_expert_episodes(task):
@@ -147,7 +147,7 @@ def test_one_control_step_of_the_compiled_kernel_agrees(task):
     assert one_step_differences(task, *first_episode(task)).max() <= ONE_STEP_RAD
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("task", TRAINING_TASKS)
 def test_one_control_step_agrees_from_every_state_of_whole_episodes(task):
@@ -166,7 +166,7 @@ def test_equal_seeds_draw_robosuites_own_starts(task):
             np.testing.assert_array_equal(batched.states()[world], reference.state())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("task", TRAINING_TASKS)
 def test_starts_are_distributed_as_robosuites(task):
