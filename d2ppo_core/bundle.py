@@ -193,7 +193,7 @@ def find_bundle(name_or_path: str | Path) -> Path:
 
 
 def write_bundle(folder: Path, *, onnx: bytes, manifest: Manifest, golden: Golden) -> str:
-    """Write a bundle in one step: a crash leaves the old one or the new one, never half of each.
+    """Write a bundle beside its place, then move it there: no reader ever sees half of one.
 
     Returns:
         The hash of the new bundle.

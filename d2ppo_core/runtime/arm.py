@@ -128,9 +128,12 @@ class ArmController:
         self._enter(ArmMode.RUNNING, "follows chunks")
 
     def stop(self) -> None:
-        """Hold the present pose; chunks are refused until ``start``."""
+        """Come to rest from the present command and hold; chunks are left alone until ``start``."""
         self._require(_TRACKING, "stop")
-        self._seed(self.report.stamp_ns)
+        report = self.report
+        if self._generator is not None and report.reference is not None:
+            self._generator.rest(report.reference, report.stamp_ns)
+        self.report = replace(report, epoch=report.epoch + 1)
         self._enter(ArmMode.READY, "stopped by the operator")
 
     def estop(self) -> None:

@@ -65,7 +65,7 @@ class ArmNode(StackNode):
                 return
             except RobotUnreachableError:
                 self._controller.close()
-                if time.monotonic() > deadline_s:
+                if self.stopping or time.monotonic() > deadline_s:
                     raise
                 time.sleep(0.5)
 
@@ -88,6 +88,7 @@ class ArmNode(StackNode):
             workspace_max_m=(high[0], high[1], high[2]),
             linear_speed_m_s=self.number("linear_speed_m_s", 0.4, 0.01, 1.7, "greatest speed of the reference"),
             angular_speed_rad_s=self.number("angular_speed_rad_s", 1.5, 0.01, 2.5, "greatest turning speed"),
+            braking_m_s2=self.number("braking_m_s2", 1.0, 0.1, 13.0, "deceleration before a wall of the workspace"),
         )
         return ArmConfig(
             reference_hz=self.number("reference_hz", 125.0, 100.0, 500.0, "rate of the references"),

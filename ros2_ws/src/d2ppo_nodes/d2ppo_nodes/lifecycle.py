@@ -43,6 +43,9 @@ class StackNode(LifecycleNode):
         """Create the node unconfigured; it acts on nothing yet."""
         super().__init__(name)
         self.failure = ""
+        """Why the node broke down while it ran; ends its process. A refused transition does not."""
+        self.stopping: list[int] = []
+        """Signals that asked the process to end; whoever waits looks here."""
         self._permanent: set[object] = set()
         self._service_change_state.callback = self._refusing(self._service_change_state.callback)
         self.declare_parameter(
@@ -131,8 +134,7 @@ class StackNode(LifecycleNode):
             action()
         except Exception as error:  # rclpy would swallow it without a word
             known = isinstance(error, D2ppoError)
-            self.failure = str(error) if known else f"{type(error).__name__}: {error}"
-            self.get_logger().fatal(self.failure)
+            self.get_logger().fatal(str(error) if known else f"{type(error).__name__}: {error}")
             return TransitionCallbackReturn.FAILURE
         return TransitionCallbackReturn.SUCCESS
 
@@ -167,15 +169,14 @@ class StackNode(LifecycleNode):
 
 def run(node_class: type[StackNode]) -> int:
     """Run a node until SIGINT or SIGTERM; returns 1 when it could not start or broke down, else 0."""
-    stopping: list[int] = []
+    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
+    node = node_class()
 
     def request_stop(number: int, _: FrameType | None) -> None:
-        stopping.append(number)
+        node.stopping.append(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, request_stop)
-    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
-    node = node_class()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
@@ -184,7 +185,7 @@ def run(node_class: type[StackNode]) -> int:
             return 1
         gc.collect()
         gc.freeze()
-        while not stopping and not node.failure:
+        while not node.stopping and not node.failure:
             executor.spin_once(timeout_sec=_SPIN_SLICE_S)
         return 1 if node.failure else 0
     finally:
