@@ -75,19 +75,9 @@ class BatchedEnv(BatchEnv):
             autoreset_mode=autoreset_mode,
             terminate_on_success=terminate_on_success,
         )
-        self.model = load_physics_model(task, parked=self.task.parked if shortcuts else (), skip_apart=shortcuts)
         self.randomisation = randomisation or Randomisation()
-        body = self.task.varied_body
-        self._variation = BodyVariation(task, self.model, body) if body else None
-        varied = self._variation.parameters if self._variation else ()
-        self._variation_table = ParameterTable(self.model, varied)
-        self.layout = Layout.of(
-            self.model,
-            num_arms=self.task.num_arms,
-            step_taps=self.task.success_taps,
-            observation_taps=self.task.observation_taps,
-            parameters=dynamics_parameters(self.model) if self.randomisation.of_dynamics else varied,
-        )
+        self.model = load_physics_model(task, parked=self.task.parked if shortcuts else (), skip_apart=shortcuts)
+        self.layout = self._make_layout()
         threads = min(num_envs, num_threads or len(os.sched_getaffinity(0)))
         self.kernel = make_kernel(kernel, self.model, self.layout, num_envs, num_threads=threads, pin=pin)
         cameras = self.task.robosuite.cameras
@@ -177,6 +167,19 @@ class BatchedEnv(BatchEnv):
         if self._pictures is not None:
             changes = switches.picture(rng, self._pictures.model) if switches.of_pictures else {}
             self._pictures.dress(env, start, changes)
+
+    def _make_layout(self) -> Layout:
+        body = self.task.varied_body
+        self._variation = BodyVariation(self.task.name, self.model, body) if body else None
+        varied = self._variation.parameters if self._variation else ()
+        self._variation_table = ParameterTable(self.model, varied)
+        return Layout.of(
+            self.model,
+            num_arms=self.task.num_arms,
+            step_taps=self.task.success_taps,
+            observation_taps=self.task.observation_taps,
+            parameters=dynamics_parameters(self.model) if self.randomisation.of_dynamics else varied,
+        )
 
     def _resting_qpos(self) -> NDArray[np.float64]:
         """(nq,) fingers half open, objects parked; arms and objects are set by each start."""

@@ -200,7 +200,6 @@ class NumpyKernel:
             TapKind.BODY_QUAT_WXYZ: data.xquat,
             TapKind.SITE_POSITION: data.site_xpos,
             TapKind.GEOM_POSITION: data.geom_xpos,
-            TapKind.GEOM_ROTATION: data.geom_xmat,
         }
         at = 0
         for kind, number, count in taps.entries:

@@ -25,8 +25,7 @@ class TapKind(enum.IntEnum):
     BODY_QUAT_WXYZ = 3
     SITE_POSITION = 4
     GEOM_POSITION = 5
-    GEOM_ROTATION = 6
-    TOUCH = 7
+    TOUCH = 6
 
 
 _WIDTH = {
@@ -36,7 +35,6 @@ _WIDTH = {
     TapKind.BODY_QUAT_WXYZ: 4,
     TapKind.SITE_POSITION: 3,
     TapKind.GEOM_POSITION: 3,
-    TapKind.GEOM_ROTATION: 9,
     TapKind.TOUCH: 1,
 }
 
@@ -117,7 +115,6 @@ def _entries(model: mujoco.MjModel, tap: Tap, groups: GeomGroups) -> list[tuple[
         TapKind.BODY_QUAT_WXYZ: objects.mjOBJ_BODY,
         TapKind.SITE_POSITION: objects.mjOBJ_SITE,
         TapKind.GEOM_POSITION: objects.mjOBJ_GEOM,
-        TapKind.GEOM_ROTATION: objects.mjOBJ_GEOM,
     }
     return [(tap.kind, _id(model, kinds[tap.kind], name), _WIDTH[tap.kind]) for name in tap.names]
 

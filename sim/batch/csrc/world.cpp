@@ -86,7 +86,6 @@ void World::Read(const mjModel* m, const std::vector<Tap>& taps, mjtNum* row) co
       case TapKind::kBodyQuat: source = d_->xquat + 4 * tap.id; break;
       case TapKind::kSitePosition: source = d_->site_xpos + 3 * tap.id; break;
       case TapKind::kGeomPosition: source = d_->geom_xpos + 3 * tap.id; break;
-      case TapKind::kGeomRotation: source = d_->geom_xmat + 9 * tap.id; break;
       case TapKind::kTouch: *row++ = Touching(m, tap.id, tap.count); continue;
     }
     std::memcpy(row, source, sizeof(mjtNum) * tap.count);

@@ -11,7 +11,7 @@
 namespace batch {
 
 // A number, or a few, to be read out of a world. Same values as the enumeration in taps.py.
-enum class TapKind : int { kQpos, kQvel, kBodyPosition, kBodyQuat, kSitePosition, kGeomPosition, kGeomRotation, kTouch };
+enum class TapKind : int { kQpos, kQvel, kBodyPosition, kBodyQuat, kSitePosition, kGeomPosition, kTouch };
 
 struct Tap {
   TapKind kind;
