@@ -10,19 +10,21 @@ from numpy.typing import NDArray
 
 from sim.experts.arm import ArmView, wrap_angle
 from sim.experts.pick import careful, reach_down
-from sim.experts.primitives import CLOSE, FIRM_GAIN, NOISE_GAIN_NEAR, Command, Goal, Pull, move_to, push
+from sim.experts.primitives import CLOSE, FIRM_GAIN, Command, Goal, Pull, move_to, push
 from sim.experts.style import Style
 
 Vector = NDArray[np.float64]
 
 MAX_ATTEMPTS = 3
 CLOSING_STEPS = 10
-OFFSET_SHARE = np.array([0.5, 0.5, 0.0])
+OFFSET_SHARE = np.array([0.3, 0.3, 0.0])
 """Handles leave less room than a cube does."""
 EXTRA_HOVER_M = 0.10
 """Things in bins are approached from above the walls."""
 SAFE_HEIGHT_M = 1.10
 RAISE_SPEED = 0.7
+REST_NOISE_GAIN = 0.15
+"""A hand at rest trembles less than one that moves."""
 
 
 def at(position_m: Vector, yaw_rad: float) -> Callable[[], Goal]:
@@ -91,7 +93,7 @@ class Hand:
         if self._anchor is None:
             self._anchor = Goal(self.arm.position_m, self.arm.yaw_rad, self.arm.approach)
         pace = {"speed": self.style.speed, "turn_speed": self.style.turn_speed, "gain": FIRM_GAIN}
-        return Command(push(self.arm, self._anchor, self._gripper, self._pull, **pace), NOISE_GAIN_NEAR)
+        return Command(push(self.arm, self._anchor, self._gripper, self._pull, **pace), REST_NOISE_GAIN)
 
     def pick(
         self, point: Callable[[], Vector], yaw: Callable[[], float], is_held: Callable[[], bool]

@@ -21,7 +21,7 @@ from sim.experts.transport_view import TransportView
 
 OPENING_STEPS = 6
 CLOSING_STEPS = 12
-STEADY = 3.0
+STEADY = 4.0
 """Fingers close to another hand move with care: noise is divided by this."""
 PATIENCE_STEPS = 400
 """The longest that one arm waits for the other."""
