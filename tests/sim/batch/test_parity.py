@@ -52,10 +52,10 @@ def joints(env):
 class Replay:
     """One episode in a batched world and in robosuite side by side."""
 
-    def __init__(self, task, seed, kernel, steps=None):
+    def __init__(self, task, seed, kernel, steps=None, *, shortcuts=False):
         self.worst_observation, self.same, self.solved = 0.0, True, False
         with (
-            BatchedEnv(task, 1, num_threads=1, kernel=kernel, shortcuts=kernel == "native") as ours,
+            BatchedEnv(task, 1, num_threads=1, kernel=kernel, shortcuts=shortcuts) as ours,
             RobosuiteVecEnv.of_task(task, 1) as theirs,
         ):
             self.left, self.right = ours.reset(seed=seed)[0], theirs.reset(seed=seed)[0]
@@ -109,16 +109,18 @@ def test_the_compiled_kernel_moves_as_robosuite_does(task):
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("shortcuts", [False, True])
 @pytest.mark.parametrize("task", WHOLE_EPISODE_RAD)
-def test_the_compiled_kernel_repeats_whole_expert_episodes(task):
+def test_the_compiled_kernel_repeats_whole_expert_episodes(task, shortcuts):
     for seed in episodes(task):
-        replay = Replay(task, seed, "native")
+        replay = Replay(task, seed, "native", shortcuts=shortcuts)
         print(
             f"{task} seed {seed}: {len(replay.states)} steps, dq {replay.worst_q_rad:.1e} rad, "
             f"observations {replay.worst_observation:.1e}"
         )
         assert replay.worst_q_rad <= WHOLE_EPISODE_RAD[task]
-        assert replay.worst_observation <= OBSERVATION_TOLERANCE
+        # a can that was let go bounces: with shortcuts its pose, not the robot's, may differ by some 1e-4
+        assert replay.worst_observation <= (10 if shortcuts else 1) * OBSERVATION_TOLERANCE
         assert replay.same and replay.solved
 
 
