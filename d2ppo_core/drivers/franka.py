@@ -23,9 +23,11 @@ PANDA_WHEEL = (
 # Panda build, so they are always set.
 _JOINT_VELOCITY = (2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61)
 _JOINT_ACCELERATION = (10.0, 7.5, 10.0, 10.0, 10.0, 10.0, 10.0)
+_JOINT_JERK = (5000.0, 3750.0, 5000.0, 5000.0, 5000.0, 5000.0, 5000.0)
+
+# A Panda's travel; an FR3 ends earlier in some joints and guards those ends itself.
 _JOINT_MIN_RAD = np.array([-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973])
 _JOINT_MAX_RAD = np.array([2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973])
-_JOINT_JERK = (5000.0, 3750.0, 5000.0, 5000.0, 5000.0, 5000.0, 5000.0)
 
 
 @dataclass(frozen=True, kw_only=True)
