@@ -53,3 +53,30 @@ class Denoiser(nn.Module):
         mid = self.residual_in(F.mish(early))
         late = early + self.residual_out(F.mish(mid))
         return self.output(late), {"early": early, "mid": mid, "late": late}
+
+    def collapse(self) -> "CollapsedDenoiser":
+        """The same function without taps, at little more than half the arithmetic."""
+        return CollapsedDenoiser(self)
+
+
+class CollapsedDenoiser:
+    """A denoiser whose residual branch and output layer are one matrix, made once for many calls.
+
+    Nothing nonlinear stands between `residual_out` and `output`, so output(early + residual_out(a)) =
+    W_out early + (W_out W_residual) a + b: the hidden_dim x hidden_dim product per sample is gone. Exact but for
+    rounding; gradients reach the denoiser's own weights.
+    """
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        out, branch = denoiser.output, denoiser.residual_out
+        self._denoiser = denoiser
+        self._branch = out.weight @ branch.weight
+        self._bias = torch.addmv(out.bias, out.weight, branch.bias)
+
+    def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """Predict the noise in x; shapes as `Denoiser.forward`, t may be (1,) for all rows."""
+        denoiser = self._denoiser
+        time = denoiser.time(t).expand(len(x), -1)
+        early = denoiser.input(torch.cat([x, time, condition], dim=-1))
+        inner = F.mish(denoiser.residual_in(F.mish(early)))
+        return F.linear(early, denoiser.output.weight, self._bias) + F.linear(inner, self._branch)

@@ -34,3 +34,22 @@ def test_every_time_step_has_its_own_embedding() -> None:
     embedded = TimeEmbedding(32)(torch.arange(100))
     distances = torch.cdist(embedded, embedded) + 1e3 * torch.eye(100)
     assert distances.min() > 1e-3
+
+
+def test_the_collapsed_denoiser_is_the_same_function_with_the_same_gradients(denoiser: Denoiser) -> None:
+    denoiser.double()
+    denoiser.time.double()
+    x, t, condition = torch.randn(6, 28).double(), torch.arange(6), torch.randn(6, 9).double()
+    whole, collapsed = denoiser(x, t, condition)[0], denoiser.collapse()(x, t, condition)
+    torch.testing.assert_close(collapsed, whole, rtol=0, atol=1e-12)
+    wanted = torch.autograd.grad(whole.square().sum(), list(denoiser.parameters()))
+    got = torch.autograd.grad(collapsed.square().sum(), list(denoiser.parameters()))
+    for one, other in zip(got, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_one_time_step_may_stand_for_all_rows(denoiser: Denoiser) -> None:
+    x, condition, collapsed = torch.randn(6, 28), torch.randn(6, 9), denoiser.collapse()
+    torch.testing.assert_close(
+        collapsed(x, torch.tensor([3]), condition), collapsed(x, torch.full((6,), 3), condition), rtol=0, atol=1e-6
+    )
