@@ -39,10 +39,10 @@ class Checkpoint:
     """torch's global generator; batches draw from generators seeded by (seed, step) instead."""
 
 
-def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> Path:
-    """Write `checkpoint.pt` by replacing it: a crash leaves the old one or the new one."""
+def to_payload(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Plain containers and tensors, ready for `torch.save`."""
     shapes = checkpoint.shapes
-    payload = {
+    return {
         "format": _FORMAT,
         "config": to_mapping(checkpoint.config),
         "normalizer": checkpoint.normalizer.to_mapping(),
@@ -57,6 +57,11 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> Path:
         "optimizer": checkpoint.optimizer,
         "rng_state": checkpoint.rng_state,
     }
+
+
+def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> Path:
+    """Write `checkpoint.pt` by replacing it: a crash leaves the old one or the new one."""
+    payload = to_payload(checkpoint)
     path = folder / FILE_NAME
     temporary = path.with_suffix(".tmp")
     torch.save(payload, temporary)
@@ -75,6 +80,11 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise TrainingError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
     if not isinstance(payload, dict) or payload.get("format") != _FORMAT:
         raise TrainingError(f"{path}: wanted checkpoint format {_FORMAT}; train again with this version")
+    return from_payload(payload)
+
+
+def from_payload(payload: dict[str, Any]) -> Checkpoint:
+    """Inverse of `to_payload`."""
     state_dim, action_dim, num_cameras, height, width = payload["shapes"]
     return Checkpoint(
         config=from_mapping(PretrainConfig, payload["config"]),
