@@ -1,6 +1,7 @@
 """Run configurations: frozen dataclasses, strict YAML and dotted overrides."""
 
-from d2ppo_core.config.load import from_mapping, load_config, save_config, to_mapping
+from d2ppo_core.config.finetune import FinetuneConfig
+from d2ppo_core.config.load import from_mapping, load_config, load_finetune_config, save_config, to_mapping
 from d2ppo_core.config.schema import (
     DataConfig,
     DeployConfig,
@@ -13,12 +14,14 @@ from d2ppo_core.config.schema import (
 __all__ = [
     "DataConfig",
     "DeployConfig",
+    "FinetuneConfig",
     "LossConfig",
     "ModelConfig",
     "OptimConfig",
     "PretrainConfig",
     "from_mapping",
     "load_config",
+    "load_finetune_config",
     "save_config",
     "to_mapping",
 ]

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from d2ppo_core.config.finetune import FinetuneConfig
 from d2ppo_core.config.schema import PretrainConfig
 from d2ppo_core.errors import ConfigError
 
@@ -85,11 +86,7 @@ def built_in_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _BUILT_IN.glob("*.yaml")))
 
 
-def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> PretrainConfig:
-    """Read a shipped configuration by name or a YAML file by path, then apply `key.sub=value` overrides.
-
-    Raises ConfigError when the file is missing or no YAML, a key is unknown or a value not allowed.
-    """
+def _read(name_or_path: str | Path) -> dict[str, Any]:
     path = Path(name_or_path)
     if str(name_or_path) in built_in_names():
         path = _BUILT_IN / f"{name_or_path}.yaml"
@@ -103,11 +100,34 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Pret
         raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(mapping, dict):
         raise ConfigError(f"{path}: wanted a mapping, got {mapping!r}")
+    return mapping
+
+
+def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> PretrainConfig:
+    """Read the first stage of a shipped configuration (by name) or a YAML file (by path).
+
+    `key.sub=value` overrides are applied on top; the section `finetune` belongs to the second stage.
+    Raises ConfigError when the file is missing or no YAML, a key is unknown or a value not allowed.
+    """
+    mapping = _read(name_or_path)
+    mapping.pop("finetune", None)
     for override in overrides:
         _apply_override(mapping, override)
     return from_mapping(PretrainConfig, mapping)
 
 
-def save_config(config: PretrainConfig, path: Path) -> None:
-    """Write the complete, resolved configuration; `load_config` reads it back equal."""
+def load_finetune_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> FinetuneConfig:
+    """Read the second stage: the file's section `finetune`, with the file's `name` and `task`; as `load_config`."""
+    whole = _read(name_or_path)
+    section = whole.get("finetune") or {}
+    if not isinstance(section, dict):
+        raise ConfigError(f"{name_or_path}: finetune: wanted a mapping, got {section!r}")
+    mapping = {key: whole[key] for key in ("name", "task") if key in whole} | section
+    for override in overrides:
+        _apply_override(mapping, override)
+    return from_mapping(FinetuneConfig, mapping, "finetune")
+
+
+def save_config(config: PretrainConfig | FinetuneConfig, path: Path) -> None:
+    """Write the complete, resolved configuration; read back it is equal."""
     path.write_text(yaml.safe_dump(to_mapping(config), sort_keys=False))

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from d2ppo_core.data.normalizer import Normalizer
 from d2ppo_core.models.diffusion import DiffusionPolicy
 from d2ppo_core.models.mlp import Denoiser
+from d2ppo_core.models.schedule import DdimStep
 from d2ppo_core.models.vit import Block, ImageEncoder, PlainStem, SpatialEmbedding, Vit, cut_patches
 
 
@@ -136,7 +137,7 @@ class FusedImageEncoder(nn.Module):
 
 
 class FusedSampler(_Folded):
-    """All K denoising steps, unrolled, for one observation.
+    """Consecutive denoising steps of one network, unrolled, for one observation.
 
     `[early | skip] = condition part + time part + x part`, where `skip` is what the input layer contributes to the
     predicted noise through the residual connection.
@@ -149,10 +150,9 @@ class FusedSampler(_Folded):
     inner_bias: Tensor
     tail: Tensor
 
-    def __init__(self, policy: DiffusionPolicy) -> None:
+    def __init__(self, net: Denoiser, steps: tuple[DdimStep, ...]) -> None:
         super().__init__()
-        net: Denoiser = policy.denoiser
-        self.steps, self.hidden_dim = policy.steps, net.hidden_dim
+        self.steps, self.hidden_dim = steps, net.hidden_dim
         weight, out = _wide(net.input.weight), _wide(net.output.weight)
         x_in, condition_in = weight[:, : net.chunk_dim], weight[:, -net.condition_dim :]
         time_in = weight[:, net.chunk_dim : -net.condition_dim]
@@ -168,7 +168,7 @@ class FusedSampler(_Folded):
         self._fold("tail", (out @ _wide(net.residual_out.weight)).T)
 
     def forward(self, condition: Tensor, x: Tensor) -> Tensor:
-        """(1, C) and noise (1, Tp*Da) -> normalised actions (1, Tp*Da)."""
+        """(1, C) and a noisy chunk (1, Tp*Da) -> the chunk after these steps (1, Tp*Da)."""
         base = condition @ self.condition_part + self.time_part
         for k, step in enumerate(self.steps):
             mixed = torch.addmm(base[k : k + 1], x, self.x_part)
@@ -200,9 +200,10 @@ class FusedPolicy(_Folded):
         super().__init__()
         if any(step.sigma for step in policy.steps):
             raise ValueError("only samplers without added noise (eta = 0) can be fused")
-        encoder = policy.encoder
-        self.encoder = FusedImageEncoder(encoder) if isinstance(encoder, ImageEncoder) else None
-        self.sampler = FusedSampler(policy)
+        self.stages = nn.ModuleList(
+            nn.ModuleList([_fused_encoder(network), FusedSampler(network.denoiser, steps)])
+            for network, steps in _stages(policy)
+        )
         self.register_buffer("state_center", torch.from_numpy(normalizer.state.center))
         self.register_buffer("state_half", torch.from_numpy(normalizer.state.half))
         self.register_buffer("action_center", torch.from_numpy(normalizer.action.center))
@@ -211,6 +212,21 @@ class FusedPolicy(_Folded):
     def forward(self, state: Tensor, noise: Tensor, images: Tensor | None = None) -> Tensor:
         """State (1, Ds), noise (1, Tp, Da), images uint8 (1, Ncam, H, W, 3) -> actions (1, Tp, Da)."""
         state = (state - self.state_center) / self.state_half
-        condition = state if self.encoder is None else self.encoder(state, images)
-        actions: Tensor = self.sampler(condition, noise.flatten(1)).reshape(noise.shape)
-        return actions * self.action_half + self.action_center
+        x = noise.flatten(1)
+        for stage in self.stages:
+            encoder, sampler = cast(nn.ModuleList, stage)
+            x = sampler(encoder(state, images), x)
+        return x.reshape(noise.shape) * self.action_half + self.action_center
+
+
+def _stages(policy: DiffusionPolicy) -> list[tuple[DiffusionPolicy, tuple[DdimStep, ...]]]:
+    """Who denoises which steps: after fine-tuning the frozen origin the noisiest ones."""
+    tuned = tuple(step for step in policy.steps if policy.base is None or step.t < policy.tuned_below)
+    stages = [(policy, tuned)]
+    if policy.base is not None and len(tuned) < len(policy.steps):
+        stages.insert(0, (policy.base, policy.steps[: len(policy.steps) - len(tuned)]))
+    return stages
+
+
+def _fused_encoder(policy: DiffusionPolicy) -> nn.Module:
+    return FusedImageEncoder(policy.encoder) if isinstance(policy.encoder, ImageEncoder) else policy.encoder

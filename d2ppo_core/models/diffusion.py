@@ -52,6 +52,9 @@ class DiffusionPolicy(nn.Module):
         self.pred_horizon, self.action_dim = pred_horizon, action_dim
         self.num_train_steps = num_train_steps
         self.steps = ddim_steps(num_train_steps, num_denoising_steps)
+        self.base: DiffusionPolicy | None = None
+        """After fine-tuning: the frozen origin, which still denoises from all times >= `tuned_below`."""
+        self.tuned_below = num_train_steps
         self.register_buffer("alpha_bar", torch.from_numpy(cosine_alpha_bar(num_train_steps)).float(), persistent=False)
 
     def encode(self, state: Tensor, images: Tensor | None) -> Tensor:
@@ -64,18 +67,23 @@ class DiffusionPolicy(nn.Module):
         alpha_bar = self.alpha_bar[t][:, None]
         return alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * eps
 
+    def set_base(self, base: "DiffusionPolicy", tuned_below: int) -> None:
+        """Leave the denoising from times >= `tuned_below` to a frozen policy."""
+        self.base, self.tuned_below = base.requires_grad_(False).eval(), tuned_below
+
     @torch.no_grad()
-    def sample_chain(self, condition: Tensor, noise: Tensor) -> Tensor:
+    def sample_chain(self, state: Tensor, images: Tensor | None, noise: Tensor) -> Tensor:
         """Denoise and keep every sample on the way: (B, K + 1, Tp*Da), pure noise first, x0 last."""
         chain = [noise.flatten(1)]
+        acting: DiffusionPolicy | None = None
         for step in self.steps:
-            t = torch.full((len(condition),), step.t, dtype=torch.long, device=condition.device)
-            eps, _ = self.denoiser(chain[-1], t, condition)
+            policy = self.base if self.base is not None and step.t >= self.tuned_below else self
+            if policy is not acting:
+                acting, condition, denoise = policy, policy.encode(state, images), policy.denoiser.collapse()
+            eps = denoise(chain[-1], torch.tensor([step.t], device=noise.device), condition)
             chain.append(ddim_mean(chain[-1], eps, step).mean)
         return torch.stack(chain, dim=1)
 
     def sample(self, state: Tensor, images: Tensor | None, noise: Tensor) -> Tensor:
         """Normalised actions (B, Tp, Da) in [-1, 1] from noise (B, Tp, Da); a function of its inputs."""
-        with torch.no_grad():
-            chain = self.sample_chain(self.encode(state, images), noise)
-        return chain[:, -1].reshape(noise.shape).clamp(-1, 1)
+        return self.sample_chain(state, images, noise)[:, -1].reshape(noise.shape).clamp(-1, 1)

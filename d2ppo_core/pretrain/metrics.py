@@ -2,9 +2,11 @@
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+
+from d2ppo_core.pretrain import diagnostics
 
 FILE_NAME = "metrics.csv"
 COLUMNS = (
@@ -13,11 +15,10 @@ COLUMNS = (
     "losses/denoising",
     "losses/dispersive",
     "losses/validation",
-    "dispersion/encoder_distance",
-    "dispersion/encoder_rank",
-    "dispersion/mid_distance",
-    "dispersion/mid_rank",
-    "dispersion/gradient_norm",
+    "dispersion/weight",
+    "dispersion/share",
+    "dispersion/tap",
+    *diagnostics.COLUMNS,
     "optim/lr",
     "optim/gradient_norm",
     "speed/samples_per_s",
@@ -27,30 +28,33 @@ COLUMNS = (
 class MetricsWriter:
     """Writes scalars; rows later than `start_step` from an interrupted run are dropped first."""
 
-    def __init__(self, folder: Path, start_step: int) -> None:
+    def __init__(self, folder: Path, start_step: int, columns: Sequence[str] = COLUMNS) -> None:
+        """Continue after `start_step`; the first of `columns` counts steps."""
         from torch.utils.tensorboard.writer import SummaryWriter
 
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step + 1)
-        self.path = folder / FILE_NAME
+        self.path, self._columns = folder / FILE_NAME, tuple(columns)
         kept = self._rows_until(start_step)
         temporary = self.path.with_suffix(".tmp")
         with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(kept)
         os.replace(temporary, self.path)
         self._file = self.path.open("a", newline="")
-        self._csv = csv.DictWriter(self._file, COLUMNS)
+        self._csv = csv.DictWriter(self._file, self._columns)
 
     def _rows_until(self, step: int) -> list[dict[str, str]]:
         if not self.path.is_file():
             return []
         with self.path.open(newline="") as file:
-            return [row for row in csv.DictReader(file) if row["step"].isdigit() and int(row["step"]) <= step]
+            index = self._columns[0]
+            rows = [row for row in csv.DictReader(file) if row[index].isdigit() and int(row[index]) <= step]
+        return [{name: value for name, value in row.items() if name in self._columns} for row in rows]
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Append one row; names must be among COLUMNS."""
-        self._csv.writerow({"step": step, **{name: f"{value:.6g}" for name, value in scalars.items()}})
+        """Append one row; names must be among the columns."""
+        self._csv.writerow({self._columns[0]: step, **{name: f"{value:.6g}" for name, value in scalars.items()}})
         self._file.flush()
         for name, value in scalars.items():
             self._board.add_scalar(name, value, step)

@@ -1,3 +1,4 @@
+import copy
 import math
 from collections.abc import Callable
 
@@ -55,7 +56,7 @@ def test_samples_lie_in_the_unit_box(policy: DiffusionPolicy) -> None:
 
 def test_the_chain_starts_with_the_noise_and_ends_with_the_sample(policy: DiffusionPolicy) -> None:
     state, noise = torch.randn(2, 19), torch.randn(2, 4, 7)
-    chain = policy.sample_chain(policy.encode(state, None), noise)
+    chain = policy.sample_chain(state, None, noise)
     assert chain.shape == (2, 11, 28)
     assert torch.equal(chain[:, 0], noise.flatten(1))
     torch.testing.assert_close(chain[:, -1], policy.sample(state, None, noise).flatten(1))
@@ -63,8 +64,19 @@ def test_the_chain_starts_with_the_noise_and_ends_with_the_sample(policy: Diffus
 
 def test_each_link_of_the_chain_is_the_step_mean_of_the_one_before(policy: DiffusionPolicy) -> None:
     condition = torch.randn(2, 19)
-    chain = policy.sample_chain(condition, torch.randn(2, 4, 7))
+    chain = policy.sample_chain(condition, None, torch.randn(2, 4, 7))
     for k, step in enumerate(policy.steps):
         with torch.no_grad():
             eps, _ = policy.denoiser(chain[:, k], torch.full((2,), step.t), condition)
         torch.testing.assert_close(ddim_mean(chain[:, k], eps, step).mean, chain[:, k + 1])
+
+
+def test_after_fine_tuning_the_origin_denoises_the_noisiest_steps(policy: DiffusionPolicy) -> None:
+    origin, noise = copy.deepcopy(policy), 0.1 * torch.randn(2, 4, 7)
+    with torch.no_grad():
+        policy.denoiser.output.bias += 0.3
+    policy.set_base(origin, tuned_below=10)
+    mixed = policy.sample_chain(torch.zeros(2, 19), None, noise)
+    alone = origin.sample_chain(torch.zeros(2, 19), None, noise)
+    torch.testing.assert_close(mixed[:, :6], alone[:, :6], rtol=0, atol=0)  # t = 18, 16, 14, 12, 10
+    assert not torch.allclose(mixed[:, 6], alone[:, 6])

@@ -1,0 +1,169 @@
+"""What a fine-tuning run consists of. Every value has a default; YAML files hold only what differs."""
+
+from dataclasses import dataclass, field
+
+from d2ppo_core.config.checks import one_of, require
+
+ALGORITHMS = ("ppo", "drwr", "dawr")
+GROUPINGS = ("pairs", "observations")
+CRITIC_BATCHES = ("own", "shared")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig:
+    """The worlds that the policy acts in."""
+
+    num_envs: int = 50
+    chunks_per_iteration: int = 300
+    """Chunks executed in each world before an update; episodes start anew with every iteration."""
+    horizon_steps: int = 300
+    """Control steps per episode."""
+    terminate_on_success: bool = False
+    """End an episode when it is solved; robosuite goes on and rewards every solved step."""
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("num_envs", "chunks_per_iteration", "horizon_steps", "threads"):
+            require(getattr(self, name) >= 1, f"env.{name}: wanted >= 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainConfig:
+    """The denoising chain that explores. K = T and eta = 1 is DDPM; fewer steps are DDIM's."""
+
+    num_denoising_steps: int = 20
+    """K."""
+    finetuned_steps: int = 10
+    """K': the last steps; the noisier ones stay with the frozen pre-trained network."""
+    eta: float = 1.0
+    min_sampling_std: float = 0.1
+    """Exploration noise never falls below this (normalised actions)."""
+    min_log_prob_std: float = 0.1
+    noise_clip: float = 3.0
+    """Standard normal draws are limited to this magnitude."""
+
+    def __post_init__(self) -> None:
+        require(
+            1 <= self.finetuned_steps <= self.num_denoising_steps,
+            f"chain: wanted 1 <= finetuned_steps <= num_denoising_steps, got {self.finetuned_steps} and "
+            f"{self.num_denoising_steps}",
+        )
+        require(0 <= self.eta <= 1, f"chain.eta: wanted in [0, 1], got {self.eta}")
+        for name in ("min_sampling_std", "min_log_prob_std", "noise_clip"):
+            require(getattr(self, name) > 0, f"chain.{name}: wanted > 0, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PpoConfig:
+    """The update."""
+
+    epochs: int = 10
+    minibatch_pairs: int = 7500
+    """(observation, denoising step) pairs per optimiser step."""
+    micro_batch_pairs: int = 0
+    """Pairs whose gradient is computed at once, to save memory; 0 = the whole minibatch."""
+    grouping: str = "pairs"
+    """`pairs`: minibatches are drawn from all pairs; `observations`: an observation comes with all its steps."""
+    critic_batches: str = "own"
+    """`own`: the critic sees every observation once per epoch; `shared`: with every minibatch that holds one of its
+    pairs, as published."""
+    steps_per_observation: int = 0
+    """Denoising steps drawn per observation and epoch, the later ones more often; 0 = all K'."""
+    clip_low: float = 0.001
+    """Clip range of the ratio at the noisiest fine-tuned step."""
+    clip_high: float = 0.01
+    """Clip range of the ratio at the last step."""
+    gamma_env: float = 0.999
+    """Per chunk."""
+    gae_lambda: float = 0.95
+    gamma_denoising: float = 0.99
+    target_kl: float = 1.0
+    """An iteration's update ends when a minibatch's approximate KL exceeds this."""
+    scale_reward: bool = True
+    """Divide rewards by the running standard deviation of the discounted return."""
+    bootstrap_truncated: bool = True
+    """Value an episode that time ended by its own last observation; False: by the next one's first, as published."""
+    critic_warmup_iterations: int = 2
+    bc_weight: float = 0.0
+    """Weight of the likelihood of the pre-trained policy's own chains, which keeps the policy near its origin."""
+    actor_lr: float = 1e-4
+    critic_lr: float = 1e-3
+    actor_weight_decay: float = 0.0
+    critic_weight_decay: float = 0.0
+    grad_clip_norm: float = 0.0
+    """Of the actor; 0 turns clipping off."""
+    ema_decay: float = 0.99
+    """Per optimiser step."""
+
+    def __post_init__(self) -> None:
+        one_of("ppo.grouping", self.grouping, GROUPINGS)
+        one_of("ppo.critic_batches", self.critic_batches, CRITIC_BATCHES)
+        for name in ("epochs", "minibatch_pairs"):
+            require(getattr(self, name) >= 1, f"ppo.{name}: wanted >= 1, got {getattr(self, name)}")
+        for name in ("micro_batch_pairs", "steps_per_observation", "critic_warmup_iterations", "bc_weight"):
+            require(getattr(self, name) >= 0, f"ppo.{name}: wanted >= 0, got {getattr(self, name)}")
+        require(
+            not self.micro_batch_pairs or self.grouping == "observations",
+            "ppo.micro_batch_pairs: wanted ppo.grouping=observations with it, got pairs",
+        )
+        require(
+            0 < self.clip_low <= self.clip_high < 1,
+            f"ppo: wanted 0 < clip_low <= clip_high < 1, got {self.clip_low} and {self.clip_high}",
+        )
+        for name in ("gamma_env", "gae_lambda", "gamma_denoising", "ema_decay"):
+            require(0 <= getattr(self, name) <= 1, f"ppo.{name}: wanted in [0, 1], got {getattr(self, name)}")
+        for name in ("actor_lr", "critic_lr", "target_kl"):
+            require(getattr(self, name) > 0, f"ppo.{name}: wanted > 0, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticConfig:
+    """V(observation)."""
+
+    hidden_dim: int = 256
+    layers: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuccessConfig:
+    """Evaluation during the run, with fixed seeds and the deterministic sampler that is exported."""
+
+    every_iterations: int = 5
+    episodes: int = 100
+    first_seed: int = 1_000_000
+    stop_at: float = 0.0
+    """End the run when the averaged policy solves this share of the episodes twice in a row; 0 = never."""
+
+    def __post_init__(self) -> None:
+        for name in ("every_iterations", "episodes"):
+            require(getattr(self, name) >= 1, f"success.{name}: wanted >= 1, got {getattr(self, name)}")
+        require(0 <= self.stop_at <= 1, f"success.stop_at: wanted in [0, 1], got {self.stop_at}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """One fine-tuning run; together with the pre-trained policy it determines the weights bit by bit."""
+
+    name: str
+    task: str
+    algorithm: str = "ppo"
+    seed: int = 0
+    iterations: int = 81
+    threads: int = 2
+    """Of torch."""
+    device: str = "cpu"
+    env: EnvConfig = field(default_factory=EnvConfig)
+    chain: ChainConfig = field(default_factory=ChainConfig)
+    ppo: PpoConfig = field(default_factory=PpoConfig)
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    success: SuccessConfig = field(default_factory=SuccessConfig)
+
+    def __post_init__(self) -> None:
+        one_of("algorithm", self.algorithm, ALGORITHMS)
+        require(self.seed >= 0, f"seed: wanted >= 0, got {self.seed}")
+        require(self.iterations >= 1, f"iterations: wanted >= 1, got {self.iterations}")
+        require(
+            self.ppo.steps_per_observation <= self.chain.finetuned_steps,
+            f"ppo.steps_per_observation: wanted at most chain.finetuned_steps = {self.chain.finetuned_steps}, got "
+            f"{self.ppo.steps_per_observation}",
+        )

@@ -1,0 +1,1 @@
+"""Stage 2: policy optimisation over the denoising chain."""

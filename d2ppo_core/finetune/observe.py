@@ -1,0 +1,52 @@
+"""From an environment's observations to a network's inputs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from d2ppo_core.data.normalizer import Normalizer
+from d2ppo_core.data.windows import state_vector
+from d2ppo_core.envs.protocol import Observation
+from d2ppo_core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What encoders read."""
+
+    state: NDArray[np.float32]
+    """(N, Ds) normalised."""
+    images: NDArray[np.uint8] | None
+    """(N, Ncam, H, W, 3)."""
+
+    def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor | None]:
+        """The same on a device."""
+        images = None if self.images is None else torch.from_numpy(self.images).to(device)
+        return torch.from_numpy(self.state).to(device), images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observer:
+    """Selects, orders and normalises observations, and scales chunks back, exactly as the policy was trained."""
+
+    normalizer: Normalizer
+    low_dim_keys: tuple[str, ...]
+    image_keys: tuple[str, ...]
+
+    def check(self, available: tuple[str, ...]) -> None:
+        """Raise ConfigError where the policy reads what an environment does not show."""
+        missing = [key for key in (*self.low_dim_keys, *self.image_keys) if key not in available]
+        if missing:
+            raise ConfigError(f"the policy reads {', '.join(missing)}; the environment shows {', '.join(available)}")
+
+    def inputs(self, obs: Observation) -> Inputs:
+        """Observations (N, ...) by name to the networks' inputs."""
+        images = np.stack([obs[key] for key in self.image_keys], axis=1) if self.image_keys else None
+        return Inputs(state=self.normalizer.state.normalize(state_vector(obs, self.low_dim_keys)), images=images)
+
+    def actions(self, chunks: Tensor) -> NDArray[np.float32]:
+        """Normalised chunks (N, Tp, Da) to the environment's actions, within [-1, 1]."""
+        return self.normalizer.action.denormalize(chunks.cpu().numpy()).clip(-1.0, 1.0)

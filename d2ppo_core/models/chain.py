@@ -1,0 +1,145 @@
+"""The inner MDP: each denoising step is an action with a Gaussian likelihood.
+
+Step k of K takes the sample x_k to x_{k+1} ~ N(mean(x_k), std_k^2), the mean being the DDIM one with eta = 1 (which
+for K = T is DDPM's posterior mean). The first K - K' steps, the noisiest, belong to the frozen pre-trained network;
+the last K' are fine-tuned and have likelihoods. Source: DPPO (Ren et al. 2024, arXiv 2409.00588), section 4.
+"""
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from d2ppo_core.config.finetune import ChainConfig
+from d2ppo_core.models.diffusion import DiffusionPolicy, ddim_mean
+from d2ppo_core.models.schedule import ddim_steps
+
+_LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainSample:
+    """A batch of sampled chunks and the part of their chains that has likelihoods."""
+
+    actions: Tensor
+    """(N, Tp, Da) normalised, clipped to [-1, 1]: what is executed."""
+    chain: Tensor
+    """(N, K' + 1, Tp*Da) samples before, between and after the fine-tuned steps; the last one is not clipped."""
+    log_prob: Tensor
+    """(N, K') of the policy that drew them."""
+
+
+class _StepTable(NamedTuple):
+    """Coefficients of the fine-tuned steps, (K', 1) each."""
+
+    signal: Tensor
+    noise: Tensor
+    signal_next: Tensor
+    direction: Tensor
+    std: Tensor
+
+
+def gaussian_log_prob(x: Tensor, mean: Tensor, std: Tensor, dims: int) -> Tensor:
+    """Mean over the first `dims` entries of log N(x; mean, std^2), each clamped to [-5, 2] as in DPPO.
+
+    x and mean (P, D), std (P, 1) -> (P,).
+    """
+    z = (x[:, :dims] - mean[:, :dims]) / std
+    return (-0.5 * z.square() - std.log() - _LOG_SQRT_2PI).clamp(-5, 2).mean(-1)
+
+
+class ChainPolicy(nn.Module, ABC):
+    """A policy whose chunks come with the chain of Gaussian steps that made them."""
+
+    policy: nn.Module
+    """What learns and is deployed."""
+    num_steps: int
+    """Steps with a likelihood, K'."""
+
+    @abstractmethod
+    def condition(self, state: Tensor, images: Tensor | None) -> Tensor:
+        """(N, Ds) and images or None -> (N, C): what all log-probs of an observation share."""
+
+    @abstractmethod
+    def sample(self, state: Tensor, images: Tensor | None, generator: torch.Generator) -> ChainSample:
+        """Draw a chunk for each of N observations; no gradient."""
+
+    @abstractmethod
+    def log_prob(self, condition: Tensor, x: Tensor, x_next: Tensor, step: Tensor) -> Tensor:
+        """Log-likelihood of given steps under the present weights.
+
+        condition (P, C), x and x_next (P, D), step (P,) in 0 ... K'-1 (0 is the first) -> (P,).
+        """
+
+
+class DiffusionChain(ChainPolicy):
+    """A diffusion policy as a stochastic policy over denoising steps, with its frozen origin for the noisiest ones."""
+
+    policy: DiffusionPolicy
+    table: Tensor
+    times: Tensor
+
+    def __init__(self, policy: DiffusionPolicy, config: ChainConfig, *, action_horizon: int) -> None:
+        """Take over `policy` as the one to be fine-tuned and keep a frozen copy where K' < K.
+
+        Args:
+            policy: Pre-trained; its weights are the actor's from now on.
+            config: K, K', noise floors.
+            action_horizon: Only this many actions of a chunk are executed, and only they have a likelihood.
+        """
+        super().__init__()
+        self.policy, self.config = policy, config
+        self.num_steps = config.finetuned_steps
+        self.likelihood_dims = action_horizon * policy.action_dim
+        self.steps = ddim_steps(policy.num_train_steps, config.num_denoising_steps, eta=config.eta)
+        self.frozen_steps = config.num_denoising_steps - config.finetuned_steps
+        self.base = copy.deepcopy(policy).requires_grad_(False).eval() if self.frozen_steps else None
+        tuned = self.steps[self.frozen_steps :]
+        columns = [
+            [math.sqrt(s.alpha_bar), math.sqrt(1 - s.alpha_bar), math.sqrt(s.alpha_bar_next), s.direction,
+             max(s.sigma, config.min_log_prob_std)]
+            for s in tuned
+        ]  # fmt: skip
+        self.register_buffer("table", torch.tensor(columns), persistent=False)
+        self.register_buffer("times", torch.tensor([s.t for s in tuned]), persistent=False)
+
+    def condition(self, state: Tensor, images: Tensor | None) -> Tensor:
+        """Features of the observation."""
+        return self.policy.encode(state, images)
+
+    @torch.no_grad()
+    def sample(self, state: Tensor, images: Tensor | None, generator: torch.Generator) -> ChainSample:
+        """Draw chunks; each observation is encoded once by each network."""
+        policy, config, count = self.policy, self.config, len(state)
+        width = policy.pred_horizon * policy.action_dim
+        noise = torch.randn(len(self.steps) + 1, count, width, generator=generator, device=state.device)
+        x = noise[0]
+        if self.base is not None:
+            condition, denoise = self.base.encode(state, images), self.base.denoiser.collapse()
+            for step, drawn in zip(self.steps[: self.frozen_steps], noise[1:], strict=False):
+                eps = denoise(x, torch.tensor([step.t], device=x.device), condition)
+                mean, sigma = ddim_mean(x, eps, step)
+                x = mean + max(sigma, config.min_sampling_std) * drawn.clamp(-config.noise_clip, config.noise_clip)
+        condition, denoise = self.condition(state, images), policy.denoiser.collapse()
+        chain, log_probs = [x], []
+        for k, drawn in enumerate(noise[1 + self.frozen_steps :]):
+            step = self.steps[self.frozen_steps + k]
+            mean, sigma = ddim_mean(x, denoise(x, self.times[k : k + 1], condition), step)
+            x = mean + max(sigma, config.min_sampling_std) * drawn.clamp(-config.noise_clip, config.noise_clip)
+            chain.append(x)
+            log_probs.append(gaussian_log_prob(x, mean, self.table[k, 4:], self.likelihood_dims))
+        actions = x.clamp(-1, 1).reshape(count, policy.pred_horizon, policy.action_dim)
+        return ChainSample(actions=actions, chain=torch.stack(chain, 1), log_prob=torch.stack(log_probs, 1))
+
+    def log_prob(self, condition: Tensor, x: Tensor, x_next: Tensor, step: Tensor) -> Tensor:
+        """As `ChainPolicy.log_prob`; step 0 is the noisiest fine-tuned one."""
+        coefficients = _StepTable(*self.table[step].unsqueeze(-1).unbind(1))
+        eps = self.policy.denoiser.collapse()(x, self.times[step], condition)
+        x0 = ((x - coefficients.noise * eps) / coefficients.signal).clamp(-1, 1)
+        eps = (x - coefficients.signal * x0) / coefficients.noise
+        mean = coefficients.signal_next * x0 + coefficients.direction * eps
+        return gaussian_log_prob(x_next, mean, coefficients.std, self.likelihood_dims)

@@ -1,0 +1,101 @@
+"""A run folder, whichever stage filled it: the policy in it and what is known of it."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from d2ppo_core.config import PretrainConfig, to_mapping
+from d2ppo_core.errors import ConfigError, TrainingError
+from d2ppo_core.finetune import checkpoint as finetuned
+from d2ppo_core.models.build import build_policy
+from d2ppo_core.models.diffusion import DiffusionPolicy
+from d2ppo_core.pretrain import checkpoint as pretrained
+
+WEIGHTS = ("ema", "raw", "best")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a run left."""
+
+    origin: pretrained.Checkpoint
+    """The pre-training, which every policy goes back to: data, normaliser, shapes, networks."""
+    finetune: finetuned.FinetuneCheckpoint | None
+    """The fine-tuning, if there was one."""
+
+    @property
+    def config(self) -> PretrainConfig:
+        """Of the pre-training."""
+        return self.origin.config
+
+    @property
+    def name(self) -> str:
+        """Of the newest stage."""
+        return self.config.name if self.finetune is None else self.finetune.config.name
+
+    def policy(self, weights: str = "ema", *, num_denoising_steps: int | None = None) -> DiffusionPolicy:
+        """The policy, frozen, with the deterministic sampler.
+
+        Args:
+            weights: `ema` averaged, `raw` latest, `best` the averaged ones of the best evaluation (fine-tuning).
+            num_denoising_steps: K; None takes the configured one.
+
+        Raises:
+            ConfigError: unknown weights, or K does not divide the training steps.
+            TrainingError: the run has no best evaluation yet.
+        """
+        config = self.config
+        if num_denoising_steps is not None:
+            config = replace(config, model=replace(config.model, num_denoising_steps=num_denoising_steps))
+        policy = build_policy(config, self.origin.shapes)
+        policy.load_state_dict(self._weights(weights), strict=True)
+        if self.finetune is not None:
+            chain = self.finetune.config.chain
+            if chain.finetuned_steps < chain.num_denoising_steps:
+                base = copy.deepcopy(policy)
+                base.load_state_dict(self.origin.ema, strict=True)
+                stride = policy.num_train_steps // chain.num_denoising_steps
+                policy.set_base(base, tuned_below=stride * chain.finetuned_steps)
+        return policy.eval().requires_grad_(False)
+
+    def provenance(self) -> dict[str, Any]:
+        """What has to be known to make the fine-tuning again; empty for a pre-trained policy."""
+        tuned = self.finetune
+        if tuned is None:
+            return {}
+        best = {key: value for key, value in tuned.best.items() if key != "weights"}
+        return {
+            "finetune": {
+                "config": to_mapping(tuned.config),
+                "iterations": tuned.iteration,
+                "env_steps": tuned.env_steps,
+                "elapsed_s": round(tuned.elapsed_s, 1),
+                "best": best,
+                **tuned.code,
+            }
+        }
+
+    def _weights(self, weights: str) -> Mapping[str, Tensor]:
+        if weights not in WEIGHTS:
+            raise ConfigError(f"weights: wanted one of {', '.join(WEIGHTS)}, got {weights!r}")
+        if self.finetune is None:
+            return self.origin.model if weights == "raw" else self.origin.ema
+        if weights == "best":
+            if not self.finetune.best:
+                raise TrainingError("the run was never evaluated: it has no best weights yet")
+            found: Mapping[str, Tensor] = self.finetune.best["weights"]
+            return found
+        found = self.finetune.learner["actor" if weights == "raw" else "ema"]
+        return found
+
+
+def load_run(folder: Path) -> Run:
+    """Read a run folder. Raises TrainingError when it holds no checkpoint or one that cannot be read."""
+    if (folder / finetuned.FILE_NAME).is_file():
+        tuned = finetuned.load_checkpoint(folder)
+        return Run(origin=tuned.origin, finetune=tuned)
+    return Run(origin=pretrained.load_checkpoint(folder), finetune=None)

@@ -1,0 +1,66 @@
+"""`d2ppo finetune`: optimise a cloned policy by PPO in batched worlds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from d2ppo_core.config import FinetuneConfig, load_finetune_config
+from d2ppo_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from d2ppo_core.finetune.trainer import MakeEnv
+
+
+def worlds_of(config: FinetuneConfig, *, images: bool) -> MakeEnv:
+    """How to build the worlds of a run; those for evaluation end an episode when it is solved."""
+    from d2ppo_core.envs import AutoresetMode, VecEnv
+    from sim.batch.env import BatchedEnv
+
+    def make(mode: AutoresetMode) -> VecEnv:
+        training, env = mode is AutoresetMode.SAME_STEP, config.env
+        return BatchedEnv(
+            config.task,
+            env.num_envs if training else min(env.num_envs, config.success.episodes),
+            num_threads=env.threads,
+            horizon_steps=env.horizon_steps,
+            autoreset_mode=mode,
+            terminate_on_success=env.terminate_on_success if training else True,
+            images=images,
+        )
+
+    return make
+
+
+@click.command()
+@click.argument("task")
+@click.option("--config", "name", help="Shipped name or YAML file with a section `finetune`; default: <task>_state.")
+@click.option("--origin", type=click.Path(path_type=Path), help="Folder of the pre-training; default: runs/<config>.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; default: runs/<config>_tuned.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override, e.g. ppo.epochs=5.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out from its checkpoint, exactly.")
+def finetune(
+    task: str, name: str | None, origin: Path | None, out: Path | None, overrides: tuple[str, ...], resume: bool
+) -> None:
+    """Fine-tune a policy for TASK by PPO over its denoising chain."""
+    from d2ppo_core.finetune import trainer  # imports torch
+    from d2ppo_core.runs import load_run
+
+    config = load_finetune_config(name or f"{task}_state", overrides)
+    if config.task != task:
+        raise ConfigError(f"{config.name}: wanted a configuration for {task}, got one for {config.task}")
+    origin = origin or Path("runs") / config.name
+    out = out or Path("runs") / f"{config.name}_tuned"
+    images = bool(load_run(out if resume else origin).config.data.image_keys)
+    outcome = trainer.finetune(config, origin, worlds_of(config, images=images), out, resume=resume)
+    state = f"{outcome.iteration} iterations, {outcome.env_steps} control steps, {outcome.elapsed_s:.0f} s"
+    if outcome.finished:
+        click.echo(f"{out}: finished after {state}, success {outcome.success:.1%}; next: d2ppo evaluate {task} {out}")
+    else:
+        click.echo(f"{out}: stopped and saved after {state}; continue with --resume")
+
+
+if __name__ == "__main__":
+    finetune()
