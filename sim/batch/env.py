@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from d2ppo_core.envs import AutoresetMode, BatchEnv, Box
 from d2ppo_core.envs.base import Advance, Mask
 from d2ppo_core.envs.protocol import Observation
-from sim.batch.kernel import KernelName, make_kernel
+from sim.batch.kernel import Arithmetic, KernelName, make_kernel
 from sim.batch.layout import Layout, ParameterTable
 from sim.batch.model import load_physics_model
 from sim.batch.pictures import Pictures
@@ -46,6 +46,7 @@ class BatchedEnv(BatchEnv):
         randomisation: Randomisation | None = None,
         shortcuts: bool = True,
         kernel: KernelName = "auto",
+        arithmetic: Arithmetic = "fast",
         pin: bool = False,
     ) -> None:
         """Build the worlds; needs MuJoCo and a C++ compiler, not robosuite.
@@ -62,6 +63,8 @@ class BatchedEnv(BatchEnv):
             randomisation: What differs between episodes; None: nothing that does not in robosuite.
             shortcuts: Leave out of physics what cannot matter: parked objects, pairs of bodies that never touch.
             kernel: `native`, `numpy` (slow, needs no compiler), or what is possible.
+            arithmetic: `exact` makes the compiled controllers compute as robosuite with numba does, in its order of
+                sums; `fast` differs in the last digits. The NumPy kernel is always exact.
             pin: Bind each thread to a core.
 
         Raises:
@@ -79,7 +82,9 @@ class BatchedEnv(BatchEnv):
         self.model = load_physics_model(task, parked=self.task.parked if shortcuts else (), skip_apart=shortcuts)
         self.layout = self._make_layout()
         threads = min(num_envs, num_threads or len(os.sched_getaffinity(0)))
-        self.kernel = make_kernel(kernel, self.model, self.layout, num_envs, num_threads=threads, pin=pin)
+        self.kernel = make_kernel(
+            kernel, self.model, self.layout, num_envs, num_threads=threads, pin=pin, arithmetic=arithmetic
+        )
         cameras = self.task.robosuite.cameras
         self._pictures = Pictures(task, cameras, image_size_px, num_envs) if images else None
         self._home = np.empty((num_envs, self.task.num_arms, 7))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from d2ppo_core.errors import WorldError
 from sim.batch.build import library
 from sim.batch.layout import ACTION_SIZE, Layout
+from sim.batch.linear_algebra import routines
 
 _POINTER, _INT, _DOUBLE = ctypes.c_void_p, ctypes.c_int, ctypes.c_double
 
@@ -34,9 +35,18 @@ class NativeKernel:
     """(N, P) live: a world's row is written into the model before that world is stepped."""
 
     def __init__(
-        self, model: mujoco.MjModel, layout: Layout, num_envs: int, *, num_threads: int = 1, pin: bool = False
+        self,
+        model: mujoco.MjModel,
+        layout: Layout,
+        num_envs: int,
+        *,
+        num_threads: int = 1,
+        pin: bool = False,
+        exact: bool = False,
     ) -> None:
         """Make the worlds; they have no defined state before the first `reset`.
+
+        `exact` lets the controllers compute with the library calls of robosuite, in its order.
 
         Raises:
             WorldError: the kernel cannot be compiled or belongs to another MuJoCo.
@@ -60,6 +70,7 @@ class NativeKernel:
             _ints([number for tap in layout.observation_taps.entries for number in tap]),
             layout.geom_groups.ctypes.data,
             self._segments(),
+            routines() if exact else None,
         )
         self._lib.batch_set_parameters(self._handle, self.parameters.ctypes.data, layout.table.width)
         self.state_size: int = self._lib.batch_state_size(self._handle)
@@ -152,7 +163,7 @@ def _load() -> Any:
     signatures: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "batch_mujoco_version": (_INT, ()),
         "batch_model_buffer": (_POINTER, (_POINTER,)),
-        "batch_new": (_POINTER, (_POINTER,) * 8),
+        "batch_new": (_POINTER, (_POINTER,) * 9),
         "batch_delete": (None, (_POINTER,)),
         "batch_set_parameters": (None, (_POINTER, _POINTER, _INT)),
         "batch_set_controller": (None, (_POINTER, _INT, _DOUBLE, _DOUBLE, _INT, _INT)),

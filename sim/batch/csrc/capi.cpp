@@ -17,10 +17,12 @@ struct BatchOptions {
   int arms, step_taps, observation_taps, segments;
 };
 
+// Without `linear_algebra` the controllers compute as is fastest, with it as robosuite does.
 Pool* batch_new(const mjModel* m, mjData* const* data, const BatchOptions* options, const batch::ArmIndex* arms,
                 const batch::Tap* step_taps, const batch::Tap* observation_taps, const uint32_t* geom_groups,
-                const batch::Segment* segments) {
+                const batch::Segment* segments, const batch::LinearAlgebra* linear_algebra) {
   batch::Layout layout;
+  if (linear_algebra) layout.exact = std::make_unique<batch::Exact>(*linear_algebra);
   layout.arms.assign(arms, arms + options->arms);
   layout.step_taps.assign(step_taps, step_taps + options->step_taps);
   layout.observation_taps.assign(observation_taps, observation_taps + options->observation_taps);

@@ -43,6 +43,10 @@ void Solve(const mjtNum* factor, mjtNum* x) {
   }
 }
 
+void Project3(mjtNum* out, const mjtNum* a, const mjtNum* x) {
+  for (int i = 0; i < 3; i++) out[i] = a[3 * i] * x[0] + a[3 * i + 1] * x[1] + a[3 * i + 2] * x[2];
+}
+
 void Multiply3(mjtNum* out, const mjtNum* a, const mjtNum* b) {
   for (int i = 0; i < 3; i++)
     for (int j = 0; j < 3; j++) out[3 * i + j] = a[3 * i] * b[j] + a[3 * i + 1] * b[3 + j] + a[3 * i + 2] * b[6 + j];
@@ -53,26 +57,71 @@ void TransposeMultiply3(mjtNum* out, const mjtNum* a, const mjtNum* b) {
     for (int j = 0; j < 3; j++) out[3 * i + j] = a[i] * b[j] + a[3 + i] * b[3 + j] + a[6 + i] * b[6 + j];
 }
 
-// Rotation of an axis-angle vector; through single precision, as robosuite's quat2mat does it.
+// (3, 3) rotation of an axis-angle vector. robosuite goes through single precision, where one digit less or more is
+// worth 1e-9 rad at once: the order of operations is robosuite's, the squared norm is summed up as BLAS does it.
 void RotationOf(const mjtNum* axis_angle, mjtNum* out) {
   const mjtNum angle = std::sqrt(axis_angle[0] * axis_angle[0] + axis_angle[1] * axis_angle[1] +
                                  axis_angle[2] * axis_angle[2]);
-  mjtNum quat[4] = {1, 0, 0, 0};
-  if (angle > 1e-12) {
-    const mjtNum scale = std::sin(angle / 2) / angle;
-    quat[0] = std::cos(angle / 2);
-    for (int i = 0; i < 3; i++) quat[1 + i] = axis_angle[i] * scale;
+  float q[4] = {1, 0, 0, 0};
+  if (angle != 0) {
+    q[0] = static_cast<float>(std::cos(angle / 2));
+    for (int i = 0; i < 3; i++) q[1 + i] = static_cast<float>(axis_angle[i] / angle * std::sin(angle / 2));
   }
-  float q[4];
-  for (int i = 0; i < 4; i++) q[i] = static_cast<float>(quat[i]);
-  const float norm = q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3];
-  const double scale = std::sqrt(2.0 / norm);
+  double squared_norm = 0;
+  for (const float value : q) squared_norm += value * value;
+  const double scale = std::sqrt(2.0 / static_cast<float>(squared_norm));
   for (float& value : q) value = static_cast<float>(value * scale);
   const auto p = [&q](int i, int j) { return q[i] * q[j]; };
   const double rotation[9] = {1.0 - p(2, 2) - p(3, 3), p(1, 2) - p(3, 0),       p(1, 3) + p(2, 0),
                               p(1, 2) + p(3, 0),       1.0 - p(1, 1) - p(3, 3), p(2, 3) - p(1, 0),
                               p(1, 3) - p(2, 0),       p(2, 3) + p(1, 0),       1.0 - p(1, 1) - p(2, 2)};
   std::memcpy(out, rotation, sizeof rotation);
+}
+
+// As Exact::Torques, in the order of sums that is fastest.
+void FastTorques(const Measurement& now, const mjtNum* force, const mjtNum* torque, const mjtNum* u,
+                 const mjtNum* bias, mjtNum* out) {
+  // inverse of the inertia felt at the hand: whole, and of translation and rotation apart
+  const mjtNum* jacobian = now.jacobian;
+  mjtNum factor[kJoints * kJoints], inverse_jt[6 * kJoints];
+  std::memcpy(factor, now.inertia, sizeof factor);
+  Factorise<kJoints>(factor);
+  std::memcpy(inverse_jt, jacobian, sizeof inverse_jt);
+  for (int row = 0; row < 6; row++) Solve<kJoints>(factor, inverse_jt + kJoints * row);
+  mjtNum mobility[36], linear[9], angular[9];
+  for (int r = 0; r < 6; r++)
+    for (int c = 0; c <= r; c++) {
+      mjtNum sum = 0;
+      for (int i = 0; i < kJoints; i++) sum += jacobian[r * kJoints + i] * inverse_jt[c * kJoints + i];
+      mobility[r * 6 + c] = mobility[c * 6 + r] = sum;
+    }
+  for (int i = 0; i < 3; i++)
+    for (int j = 0; j < 3; j++) {
+      linear[3 * i + j] = mobility[6 * i + j];
+      angular[3 * i + j] = mobility[6 * (i + 3) + j + 3];
+    }
+  mjtNum wrench[6];
+  std::memcpy(wrench, force, 3 * sizeof(mjtNum));
+  std::memcpy(wrench + 3, torque, 3 * sizeof(mjtNum));
+  Factorise<3>(linear);
+  Factorise<3>(angular);
+  Solve<3>(linear, wrench);
+  Solve<3>(angular, wrench + 3);
+
+  // posture torques M u, less what of them moves the hand: J^T Lambda J u
+  mjtNum moved[6];
+  for (int row = 0; row < 6; row++) {
+    moved[row] = 0;
+    for (int i = 0; i < kJoints; i++) moved[row] += jacobian[row * kJoints + i] * u[i];
+  }
+  Factorise<6>(mobility);
+  Solve<6>(mobility, moved);
+
+  for (int i = 0; i < kJoints; i++) {
+    out[i] = bias[i];
+    for (int k = 0; k < kJoints; k++) out[i] += now.inertia[i * kJoints + k] * u[k];
+    for (int row = 0; row < 6; row++) out[i] += jacobian[row * kJoints + i] * (wrench[row] - moved[row]);
+  }
 }
 
 }  // namespace
@@ -94,6 +143,11 @@ void ArmController::Measure(const mjModel* m, const mjData* d, mjtNum* scratch) 
       for (int k = 0; k <= i; k++)
         if (index_.dof[k] == dof) now.inertia[i * kJoints + k] = now.inertia[k * kJoints + i] = d->qM[address];
   }
+  if (exact_) {
+    exact_->Project(now.twist, scratch, nv, d->qvel);
+    exact_->Project(now.twist + 3, scratch + 3 * nv, nv, d->qvel);
+    return;
+  }
   for (int row = 0; row < 6; row++) {
     mjtNum sum = 0;
     for (int i = 0; i < kJoints; i++) sum += now.jacobian[row * kJoints + i] * now.dq[i];
@@ -113,6 +167,7 @@ void ArmController::Reset(const mjModel* m, const mjData* d, mjtNum* scratch) {
 void ArmController::Achieved(const mjData* d, mjtNum* position, mjtNum* rotation) const {
   const mjtNum* origin = d->site_xpos + 3 * index_.base_site;
   const mjtNum* base = d->site_xmat + 9 * index_.base_site;
+  if (exact_) return exact_->Localise(origin, base, measured_.position, measured_.rotation, position, rotation);
   for (int i = 0; i < 3; i++) {
     position[i] = 0;
     for (int k = 0; k < 3; k++) position[i] += base[3 * k + i] * (measured_.position[k] - origin[k]);
@@ -133,7 +188,7 @@ void ArmController::SetGoal(const mjModel* m, const mjData* d, const mjtNum* act
   Achieved(d, goal_position_, achieved);
   for (int i = 0; i < 3; i++) goal_position_[i] += delta[i];
   RotationOf(delta + 3, turn);
-  Multiply3(goal_rotation_, turn, achieved);
+  exact_ ? exact_->Multiply3(goal_rotation_, turn, achieved) : Multiply3(goal_rotation_, turn, achieved);
   const mjtNum sign = (action[6] > 0) - (action[6] < 0);
   gripper_[0] = Clip(gripper_[0] - kGripperSpeed * sign, -1, 1);
   gripper_[1] = Clip(gripper_[1] + kGripperSpeed * sign, -1, 1);
@@ -143,64 +198,32 @@ void ArmController::Control(const mjModel* m, mjData* d, mjtNum* scratch) {
   if (!first_ && !measured_now_) Measure(m, d, scratch);
   first_ = measured_now_ = false;
   const Measurement& now = measured_;
-  const mjtNum* jacobian = now.jacobian;
 
-  // inverse of the inertia felt at the hand: whole, and of translation and rotation apart
-  mjtNum factor[kJoints * kJoints], inverse_jt[6 * kJoints];
-  std::memcpy(factor, now.inertia, sizeof factor);
-  Factorise<kJoints>(factor);
-  std::memcpy(inverse_jt, jacobian, sizeof inverse_jt);
-  for (int row = 0; row < 6; row++) Solve<kJoints>(factor, inverse_jt + kJoints * row);
-  mjtNum mobility[36], linear[9], angular[9];
-  for (int r = 0; r < 6; r++)
-    for (int c = 0; c <= r; c++) {
-      mjtNum sum = 0;
-      for (int i = 0; i < kJoints; i++) sum += jacobian[r * kJoints + i] * inverse_jt[c * kJoints + i];
-      mobility[r * 6 + c] = mobility[c * 6 + r] = sum;
-    }
-  for (int i = 0; i < 3; i++)
-    for (int j = 0; j < 3; j++) {
-      linear[3 * i + j] = mobility[6 * i + j];
-      angular[3 * i + j] = mobility[6 * (i + 3) + j + 3];
-    }
-
-  // desired accelerations of the hand, then forces
+  // desired accelerations of the hand, and of the joints towards the posture
   const mjtNum* origin = d->site_xpos + 3 * index_.base_site;
   const mjtNum* base = d->site_xmat + 9 * index_.base_site;
-  mjtNum wrench[6], desired[9];
-  Multiply3(desired, base, goal_rotation_);
+  mjtNum goal[3], desired[9], force[3], torque[3], u[kJoints], bias[kJoints], torques[kJoints];
+  exact_ ? exact_->Project(goal, base, 3, goal_position_) : Project3(goal, base, goal_position_);
+  exact_ ? exact_->Multiply3(desired, base, goal_rotation_) : Multiply3(desired, base, goal_rotation_);
   for (int i = 0; i < 3; i++) {
     const int a = (i + 1) % 3, b = (i + 2) % 3;
-    mjtNum turn = 0;  // half the sum of cross products of the present and the desired axes
+    mjtNum turn[3];  // cross products of the present and the desired axes
     for (int axis = 0; axis < 3; axis++)
-      turn += now.rotation[3 * a + axis] * desired[3 * b + axis] - now.rotation[3 * b + axis] * desired[3 * a + axis];
-    const mjtNum goal = origin[i] + base[3 * i] * goal_position_[0] + base[3 * i + 1] * goal_position_[1] +
-                        base[3 * i + 2] * goal_position_[2];
-    wrench[i] = kp_ * (goal - now.position[i]) - kd_ * now.twist[i];
-    wrench[3 + i] = kp_ * 0.5 * turn - kd_ * now.twist[3 + i];
+      turn[axis] =
+          now.rotation[3 * a + axis] * desired[3 * b + axis] - now.rotation[3 * b + axis] * desired[3 * a + axis];
+    force[i] = (origin[i] + goal[i] - now.position[i]) * kp_ - now.twist[i] * kd_;
+    torque[i] = 0.5 * (turn[0] + turn[1] + turn[2]) * kp_ - now.twist[3 + i] * kd_;
   }
-  Factorise<3>(linear);
-  Factorise<3>(angular);
-  Solve<3>(linear, wrench);
-  Solve<3>(angular, wrench + 3);
-
-  // posture torques M u, less what of them moves the hand: J^T Lambda J u
   const mjtNum posture_kd = 2 * std::sqrt(kPostureKp);
-  mjtNum u[kJoints], moved[6];
-  for (int i = 0; i < kJoints; i++) u[i] = kPostureKp * (posture_[i] - now.q[i]) - posture_kd * now.dq[i];
-  for (int row = 0; row < 6; row++) {
-    moved[row] = 0;
-    for (int i = 0; i < kJoints; i++) moved[row] += jacobian[row * kJoints + i] * u[i];
+  for (int i = 0; i < kJoints; i++) {
+    u[i] = kPostureKp * (posture_[i] - now.q[i]) - posture_kd * now.dq[i];
+    bias[i] = d->qfrc_bias[index_.dof[i]];
   }
-  Factorise<6>(mobility);
-  Solve<6>(mobility, moved);
+  exact_ ? exact_->Torques(now, force, torque, u, bias, torques) : FastTorques(now, force, torque, u, bias, torques);
 
   for (int i = 0; i < kJoints; i++) {
-    mjtNum torque = d->qfrc_bias[index_.dof[i]];
-    for (int k = 0; k < kJoints; k++) torque += now.inertia[i * kJoints + k] * u[k];
-    for (int row = 0; row < 6; row++) torque += jacobian[row * kJoints + i] * (wrench[row] - moved[row]);
     const mjtNum* range = m->actuator_ctrlrange + 2 * index_.actuator[i];
-    d->ctrl[index_.actuator[i]] = Clip(torque, range[0], range[1]);
+    d->ctrl[index_.actuator[i]] = Clip(torques[i], range[0], range[1]);
   }
   for (int finger = 0; finger < 2; finger++) {
     const int id = index_.gripper_actuator[finger];

@@ -3,6 +3,8 @@
 
 #include <mujoco/mujoco.h>
 
+#include "exact.hpp"
+
 namespace batch {
 
 constexpr int kJoints = 7;
@@ -31,7 +33,8 @@ struct Measurement {
 
 class ArmController {
  public:
-  explicit ArmController(const ArmIndex& index) : index_(index) {}
+  // With `exact`, which outlives the controller, sums are ordered as in robosuite; without, as is fastest.
+  ArmController(const ArmIndex& index, const Exact* exact) : index_(index), exact_(exact) {}
 
   // Starts an episode: the posture held in the null space and the first measurement are those of `d` as it stands.
   // robosuite measures at reset and reads that again in the first substep, whatever happens in between.
@@ -56,6 +59,7 @@ class ArmController {
   void Achieved(const mjData* d, mjtNum* position, mjtNum* rotation) const;
 
   ArmIndex index_;
+  const Exact* exact_;
   mjtNum kp_ = 150.0;
   mjtNum kd_ = 24.494897427831781;  // 2 sqrt(kp)
   mjtNum posture_[kJoints] = {};

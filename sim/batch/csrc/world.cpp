@@ -20,7 +20,7 @@ int Width(const std::vector<Tap>& taps) {
 }
 
 World::World(const Layout& layout, mjData* data) : layout_(&layout), d_(data) {
-  for (const ArmIndex& index : layout.arms) arms_.emplace_back(index);
+  for (const ArmIndex& index : layout.arms) arms_.emplace_back(index, layout.exact.get());
   late_.resize(Width(layout.observation_taps));
 }
 

@@ -4,6 +4,7 @@
 #include <mujoco/mujoco.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "osc.hpp"
@@ -33,6 +34,7 @@ struct Layout {
   std::vector<uint32_t> geom_groups;  // a bit mask per geom, for kTouch
   std::vector<Segment> segments;
   int substeps = 25;
+  std::unique_ptr<Exact> exact;  // null: the fast arithmetic
 };
 
 int Width(const std::vector<Tap>& taps);

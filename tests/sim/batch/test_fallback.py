@@ -20,7 +20,7 @@ def test_numpy_and_native_kernels_agree(task):
                 actions = np.random.default_rng(t).uniform(-1.2, 1.2, env.action_space.shape)
                 env.step(actions)
             ends.append(env.states())
-    np.testing.assert_allclose(ends[1], ends[0], atol=1e-6)
+    np.testing.assert_allclose(ends[1], ends[0], atol=1e-9)
 
 
 def test_delays_and_gains_mean_the_same_in_both():
@@ -32,7 +32,7 @@ def test_delays_and_gains_mean_the_same_in_both():
             for t in range(4):
                 obs, *_ = env.step(np.random.default_rng(t).uniform(-1, 1, (1, 7)))
             ends.append(np.concatenate([obs["robot0_eef_pos"][0], env.states()[0]]))
-    np.testing.assert_allclose(ends[1], ends[0], atol=1e-6)
+    np.testing.assert_allclose(ends[1], ends[0], atol=1e-9)
 
 
 def test_without_a_compiler_numpy_takes_over_and_says_so(monkeypatch, caplog):
@@ -48,6 +48,8 @@ def test_asking_for_the_native_kernel_without_a_compiler_says_what_to_install(mo
         library()
 
 
-def test_an_unknown_kernel_is_refused():
+def test_an_unknown_kernel_or_arithmetic_is_refused():
     with pytest.raises(ConfigError, match="auto, native or numpy, got 'cuda'"):
         BatchedEnv("lift", 1, kernel="cuda")
+    with pytest.raises(ConfigError, match="fast or exact, got 'slow'"):
+        BatchedEnv("lift", 1, arithmetic="slow")
