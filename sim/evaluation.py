@@ -112,8 +112,9 @@ def run_episode(
 def _actions(
     env: RobosuiteEnv, policy: ChunkPolicy, action_horizon: int, *, images: bool
 ) -> Iterator[NDArray[np.floating[Any]]]:
-    """Chunk after chunk; each is computed from the observation when the one before is used up."""
+    """Chunk after chunk; each is computed from the fresh observation when the one before is used up."""
     while True:
+        env.refresh()  # after a step, what follows from positions is a substep old
         chunk = np.asarray(policy(env.observe(images=images)))
         if chunk.ndim != 2 or len(chunk) < action_horizon:
             raise ConfigError(f"a chunk must hold at least {action_horizon} actions, got shape {chunk.shape}")

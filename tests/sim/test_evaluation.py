@@ -9,7 +9,9 @@ pytest.importorskip("robosuite", reason="robosuite is not installed (pip install
 
 from d2ppo_core.bundle import ActionSpec, Manifest, ObservationSpec
 from d2ppo_core.errors import BundleError, ConfigError
+from sim.batch.env import BatchedEnv
 from sim.evaluation import BundlePolicy, evaluate_in_robosuite
+from sim.robosuite_vec import RobosuiteVecEnv
 
 MANIFEST = Manifest(
     name="lift_image",
@@ -67,6 +69,21 @@ def test_a_chunk_is_executed_open_loop_before_the_policy_is_asked_again():
     )
     assert len(calls) == 3
     assert calls[0]["robot0_eye_in_hand_image"].shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("make", [RobosuiteVecEnv.of_task, BatchedEnv])
+def test_a_policy_is_shown_what_the_training_worlds_show_it(make):
+    chunks = np.random.default_rng(0).uniform(-1, 1, (3, 4, 7))
+    seen = []
+    evaluate_in_robosuite(
+        lambda o: seen.append(o) or chunks[len(seen) - 1], "lift", episodes=1, action_horizon=4, seed=3, max_steps=12,
+        images=False,
+    )  # fmt: skip
+    with make("lift", 1) as env:
+        shown = [env.reset(seed=3)[0]] + [env.step_chunk(chunk[None]).obs for chunk in chunks[:2]]
+    for ours, theirs in zip(seen, shown, strict=True):
+        for key, value in theirs.items():
+            np.testing.assert_allclose(ours[key], value[0], atol=1e-6)
 
 
 def test_a_chunk_that_is_too_short_is_refused():
