@@ -152,6 +152,7 @@ def _add_mesh(asset: ET.Element, folder: Path, name: str, mesh: TriangleMesh) ->
 
 
 def _shrink_textures(root: ET.Element, folder: Path) -> None:
+    """Scale down; MuJoCo's export names each file's colour space, so that saving it anew loses nothing."""
     from PIL import Image
 
     for texture in root.iter("texture"):

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import mujoco
 import pytest
 
 from sim.assets.build import build_lift
+from sim.batch.model import load_picture_model
 from sim.tasks.lift import LIFT
 
 MAX_MIB = 4.0
@@ -25,3 +27,13 @@ def test_command_makes_the_committed_files_again(tmp_path: Path):
     assert (tmp_path / "lift.xml").read_text() == LIFT.model_path.read_text()
     for file in tmp_path.glob("*.msh"):
         assert file.read_bytes() == (committed / file.name).read_bytes(), file.name
+
+
+def test_textures_keep_robosuites_colour_space():
+    deployed, training = mujoco.MjModel.from_xml_path(str(LIFT.model_path)), load_picture_model("lift")
+    spaces = [
+        {model.texture(i).name: int(model.tex_colorspace[i]) for i in range(model.ntex)}
+        for model in (deployed, training)
+    ]
+    assert spaces[1].items() <= spaces[0].items()
+    assert spaces[0]["texplane"] == mujoco.mjtColorSpace.mjCOLORSPACE_SRGB
