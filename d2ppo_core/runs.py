@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from d2ppo_core.config import PretrainConfig, to_mapping
-from d2ppo_core.errors import ConfigError, TrainingError
+from d2ppo_core.config import PretrainConfig, config_hash, to_mapping
+from d2ppo_core.errors import ConfigError
 from d2ppo_core.finetune import checkpoint as finetuned
 from d2ppo_core.models.build import build_policy
 from d2ppo_core.models.diffusion import DiffusionPolicy
@@ -37,6 +37,17 @@ class Run:
         """Of the newest stage."""
         return self.config.name if self.finetune is None else self.finetune.config.name
 
+    @property
+    def available_weights(self) -> tuple[str, ...]:
+        """Names of the weights that this run holds."""
+        evaluated = self.finetune is not None and bool(self.finetune.best)
+        return WEIGHTS if evaluated else tuple(name for name in WEIGHTS if name != "best")
+
+    @property
+    def preferred_weights(self) -> str:
+        """The best evaluated ones, or the averaged ones where there was no evaluation."""
+        return "best" if "best" in self.available_weights else "ema"
+
     def policy(self, weights: str = "ema", *, num_denoising_steps: int | None = None) -> DiffusionPolicy:
         """The policy, frozen, with the deterministic sampler.
 
@@ -45,8 +56,7 @@ class Run:
             num_denoising_steps: K; None takes the configured one.
 
         Raises:
-            ConfigError: unknown weights, or K does not divide the training steps.
-            TrainingError: the run has no best evaluation yet.
+            ConfigError: the run has no such weights, or K does not divide the training steps.
         """
         config = self.config
         if num_denoising_steps is not None:
@@ -71,6 +81,7 @@ class Run:
         return {
             "finetune": {
                 "config": to_mapping(tuned.config),
+                "config_sha256": config_hash(tuned.config),
                 "iterations": tuned.iteration,
                 "env_steps": tuned.env_steps,
                 "elapsed_s": round(tuned.elapsed_s, 1),
@@ -80,13 +91,12 @@ class Run:
         }
 
     def _weights(self, weights: str) -> Mapping[str, Tensor]:
-        if weights not in WEIGHTS:
-            raise ConfigError(f"weights: wanted one of {', '.join(WEIGHTS)}, got {weights!r}")
+        if weights not in self.available_weights:
+            never = " (this run was never evaluated)" if weights == "best" else ""
+            raise ConfigError(f"weights: wanted one of {', '.join(self.available_weights)}, got {weights!r}{never}")
         if self.finetune is None:
             return self.origin.model if weights == "raw" else self.origin.ema
         if weights == "best":
-            if not self.finetune.best:
-                raise TrainingError("the run was never evaluated: it has no best weights yet")
             found: Mapping[str, Tensor] = self.finetune.best["weights"]
             return found
         found = self.finetune.learner["actor" if weights == "raw" else "ema"]

@@ -4,6 +4,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -122,7 +123,7 @@ def load_finetune_config(name_or_path: str | Path, overrides: Sequence[str] = ()
     section = whole.get("finetune") or {}
     if not isinstance(section, dict):
         raise ConfigError(f"{name_or_path}: finetune: wanted a mapping, got {section!r}")
-    mapping = {key: whole[key] for key in ("name", "task") if key in whole} | section
+    mapping: dict[str, Any] = {key: value for key, value in whole.items() if key in ("name", "task")} | section
     for override in overrides:
         _apply_override(mapping, override)
     return from_mapping(FinetuneConfig, mapping, "finetune")
@@ -131,3 +132,8 @@ def load_finetune_config(name_or_path: str | Path, overrides: Sequence[str] = ()
 def save_config(config: PretrainConfig | FinetuneConfig, path: Path) -> None:
     """Write the complete, resolved configuration; read back it is equal."""
     path.write_text(yaml.safe_dump(to_mapping(config), sort_keys=False))
+
+
+def config_hash(config: PretrainConfig | FinetuneConfig) -> str:
+    """SHA-256 over the complete, resolved configuration."""
+    return sha256(yaml.safe_dump(to_mapping(config)).encode()).hexdigest()
