@@ -1,7 +1,15 @@
 """Run configurations: frozen dataclasses, strict YAML and dotted overrides."""
 
 from d2ppo_core.config.finetune import FinetuneConfig
-from d2ppo_core.config.load import config_hash, from_mapping, load_config, load_finetune_config, save_config, to_mapping
+from d2ppo_core.config.load import (
+    config_hash,
+    differences,
+    from_mapping,
+    load_config,
+    load_finetune_config,
+    save_config,
+    to_mapping,
+)
 from d2ppo_core.config.schema import (
     DataConfig,
     DeployConfig,
@@ -20,6 +28,7 @@ __all__ = [
     "OptimConfig",
     "PretrainConfig",
     "config_hash",
+    "differences",
     "from_mapping",
     "load_config",
     "load_finetune_config",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from d2ppo_core.config.checks import one_of, require
+from d2ppo_core.config.schema import DEVICES
 
 ALGORITHMS = ("ppo", "drwr", "dawr")
 GROUPINGS = ("pairs", "observations")
@@ -82,7 +83,8 @@ class PpoConfig:
     scale_reward: bool = True
     """Divide rewards by the running standard deviation of the discounted return."""
     bootstrap_truncated: bool = True
-    """Value an episode that time ended by its own last observation; False: by the next one's first, as published."""
+    """Value an episode that time ended by its own last observation; False: by what the next one brings, as published,
+    where advantages pass from an episode to the one that time ended before it."""
     critic_warmup_iterations: int = 2
     bc_weight: float = 0.0
     """Weight of the likelihood of the pre-trained policy's own chains, which keeps the policy near its origin."""
@@ -100,7 +102,10 @@ class PpoConfig:
         one_of("ppo.critic_batches", self.critic_batches, CRITIC_BATCHES)
         for name in ("epochs", "minibatch_pairs"):
             require(getattr(self, name) >= 1, f"ppo.{name}: wanted >= 1, got {getattr(self, name)}")
-        for name in ("micro_batch_pairs", "steps_per_observation", "critic_warmup_iterations", "bc_weight"):
+        for name in (
+            "micro_batch_pairs", "steps_per_observation", "critic_warmup_iterations", "bc_weight", "grad_clip_norm",
+            "actor_weight_decay", "critic_weight_decay",
+        ):  # fmt: skip
             require(getattr(self, name) >= 0, f"ppo.{name}: wanted >= 0, got {getattr(self, name)}")
         require(
             not self.micro_batch_pairs or self.grouping == "observations",
@@ -123,6 +128,10 @@ class CriticConfig:
     hidden_dim: int = 256
     layers: int = 3
 
+    def __post_init__(self) -> None:
+        for name in ("hidden_dim", "layers"):
+            require(getattr(self, name) >= 1, f"critic.{name}: wanted >= 1, got {getattr(self, name)}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SuccessConfig:
@@ -137,6 +146,7 @@ class SuccessConfig:
     def __post_init__(self) -> None:
         for name in ("every_iterations", "episodes"):
             require(getattr(self, name) >= 1, f"success.{name}: wanted >= 1, got {getattr(self, name)}")
+        require(self.first_seed >= 0, f"success.first_seed: wanted >= 0, got {self.first_seed}")
         require(0 <= self.stop_at <= 1, f"success.stop_at: wanted in [0, 1], got {self.stop_at}")
 
 
@@ -161,7 +171,14 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         one_of("algorithm", self.algorithm, ALGORITHMS)
         require(self.seed >= 0, f"seed: wanted >= 0, got {self.seed}")
-        require(self.iterations >= 1, f"iterations: wanted >= 1, got {self.iterations}")
+        one_of("device", self.device, DEVICES)
+        for name in ("iterations", "threads"):
+            require(getattr(self, name) >= 1, f"{name}: wanted >= 1, got {getattr(self, name)}")
+        require(
+            self.ppo.minibatch_pairs >= self.chain.finetuned_steps,
+            f"ppo.minibatch_pairs: wanted at least chain.finetuned_steps = {self.chain.finetuned_steps}, got "
+            f"{self.ppo.minibatch_pairs}",
+        )
         require(
             self.ppo.steps_per_observation <= self.chain.finetuned_steps,
             f"ppo.steps_per_observation: wanted at most chain.finetuned_steps = {self.chain.finetuned_steps}, got "

@@ -69,6 +69,19 @@ def to_mapping(config: Any) -> dict[str, Any]:
     return {key: plain(value) for key, value in dataclasses.asdict(config).items()}
 
 
+def differences(before: Any, now: Any, limit: int = 3) -> str:
+    """The first values in which two configurations differ, by their dotted names; empty when they are equal."""
+
+    def flat(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        parts: dict[str, Any] = {}
+        for key, value in mapping.items():
+            parts |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        return parts
+
+    old, new = flat(to_mapping(before)), flat(to_mapping(now))
+    return "; ".join([f"{key} {old[key]!r}, now {new[key]!r}" for key in old if old[key] != new[key]][:limit])
+
+
 def _apply_override(mapping: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:

@@ -36,15 +36,17 @@ def run_episodes(
     *,
     action_horizon: int,
     seeds: Sequence[int],
+    begin: Callable[[Sequence[int], Sequence[int]], None] = lambda worlds, seeds: None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Episodes:
-    """Run one episode per seed, as many at a time as there are worlds.
+    """Run one episode per seed, as many at a time as there are worlds; one that gets free takes the next seed.
 
     Args:
         env: With autoreset DISABLED.
-        act: Asked for all worlds at once; answers for worlds that have ended are ignored.
+        act: Asked for all worlds at once; answers for worlds without an episode are ignored.
         action_horizon: Actions executed of each chunk.
         seeds: Of the worlds.
+        begin: Told in which worlds episodes of which seeds begin, before they are acted in.
         progress: Told how many episodes have ended.
 
     Raises:
@@ -56,19 +58,32 @@ def run_episodes(
         raise ConfigError(f"wanted autoreset DISABLED, got {env.metadata['autoreset_mode'].name}")
     success = np.zeros(len(seeds), bool)
     steps = np.zeros(len(seeds), np.int32)
-    for low in range(0, len(seeds), env.num_envs):
-        block = list(seeds[low : low + env.num_envs])
-        running = np.arange(env.num_envs) < len(block)
-        padded = [*block, *[0] * (env.num_envs - len(block))]
-        obs, _ = env.reset(seed=padded, options={"reset_mask": running})
-        while running.any():
-            outcome = env.step_chunk(act(obs)[:, :action_horizon])
-            obs = outcome.obs
-            ended = running & (outcome.terminated | outcome.truncated)
-            index = low + np.flatnonzero(ended)
-            if len(index):
-                success[index] = outcome.info["episode"]["success"][ended]
-                steps[index] = outcome.info["episode"]["length"][ended]
-                running &= ~ended
-                progress(low + len(block) - int(running.sum()))
+    episode = np.full(env.num_envs, -1)  # which one each world runs; -1: none
+    started = ended = 0
+    obs: Observation = {}
+    while ended < len(seeds):
+        free = np.flatnonzero(episode < 0)[: len(seeds) - started]
+        if len(free):
+            episode[free] = np.arange(started, started + len(free))
+            started += len(free)
+            obs = _reset(env, free, [seeds[i] for i in episode[free]])
+            begin(free.tolist(), [seeds[i] for i in episode[free]])
+        chunks = act(obs)[:, :action_horizon]
+        outcome = env.step_chunk(np.where((episode >= 0)[:, None, None], chunks, 0.0))
+        obs = outcome.obs
+        over = (episode >= 0) & (outcome.terminated | outcome.truncated)
+        if over.any():
+            success[episode[over]] = outcome.info["episode"]["success"][over]
+            steps[episode[over]] = outcome.info["episode"]["length"][over]
+            episode[over] = -1
+            ended += int(over.sum())
+            progress(ended)
     return Episodes(seeds=tuple(seeds), success=success, steps=steps)
+
+
+def _reset(env: VecEnv, worlds: NDArray[np.intp], seeds: Sequence[int]) -> Observation:
+    """Start episodes in some worlds; returns what all worlds show."""
+    mask, padded = np.zeros(env.num_envs, bool), [0] * env.num_envs
+    for world, seed in zip(worlds, seeds, strict=True):
+        mask[world], padded[world] = True, seed
+    return env.reset(seed=padded, options={"reset_mask": mask})[0]

@@ -1,7 +1,6 @@
 """Checkpoints of fine-tuning: one file per run, replaced atomically, carrying the pre-trained policy along."""
 
 import dataclasses
-import os
 import pickle
 import zipfile
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from d2ppo_core.config import FinetuneConfig, from_mapping, to_mapping
 from d2ppo_core.errors import TrainingError
 from d2ppo_core.pretrain.checkpoint import Checkpoint, from_payload, to_payload
+from d2ppo_core.pretrain.failures import reason, write_atomically
 
 FILE_NAME = "finetune.pt"
 _FORMAT = 1
@@ -48,14 +48,13 @@ def save_checkpoint(checkpoint: FinetuneCheckpoint, folder: Path) -> Path:
         "origin": origin,
     }
     path = folder / FILE_NAME
-    temporary = path.with_suffix(".tmp")
     try:
-        torch.save(payload, temporary)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
+        write_atomically(payload, path)
+    except OSError as error:
         kept = "the one before is kept" if path.exists() else "there is none yet"
-        raise TrainingError(f"{path}: cannot be written ({' '.join(str(error).split())[:120]}); {kept}") from error
+        raise TrainingError(
+            f"cannot save iteration {checkpoint.iteration} in {path}: {reason(error)}; {kept}"
+        ) from error
     return path
 
 

@@ -45,7 +45,7 @@ class Experience:
 
 @torch.no_grad()
 def make_experience(
-    rollout: Rollout, critic: Critic, reward_scale: RewardScale, config: PpoConfig, device: str = "cpu"
+    rollout: Rollout, critic: Critic, reward_scale: RewardScale, config: PpoConfig, device: torch.device | str = "cpu"
 ) -> Experience:
     """Value every observation once and turn rewards into advantages."""
     state = torch.from_numpy(rollout.state).flatten(0, 1).to(device)
@@ -53,14 +53,14 @@ def make_experience(
     values = _values(critic, state, images).reshape(rollout.reward.shape)
     reward = rollout.reward
     if config.scale_reward:
-        reward_scale.start()
-        reward = np.stack([reward_scale(r, e) for r, e in zip(rollout.reward, rollout.ended, strict=True)])
+        reward = reward_scale(reward, rollout.ended)
+    published = not config.bootstrap_truncated
     found = gae(
         reward,
         values,
-        _next_values(rollout, values, critic, published=not config.bootstrap_truncated, device=device),
+        _next_values(rollout, values, critic, published=published, device=device),
         rollout.terminated,
-        rollout.ended,
+        rollout.terminated if published else rollout.ended,
         gamma=config.gamma_env,
         gae_lambda=config.gae_lambda,
     )
@@ -76,7 +76,7 @@ def make_experience(
 
 
 def _next_values(
-    rollout: Rollout, values: NDArray[np.float32], critic: Critic, *, published: bool, device: str
+    rollout: Rollout, values: NDArray[np.float32], critic: Critic, *, published: bool, device: torch.device | str
 ) -> NDArray[np.float32]:
     """(C, N) value of what each chunk led to; `published` takes the next episode's first observation at an end."""
     following = np.concatenate([values[1:], np.zeros_like(values[:1])])

@@ -1,5 +1,6 @@
 """Generalised advantage estimation per chunk, and the scale of rewards."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -56,32 +57,46 @@ def gae(
 
 
 class RewardScale:
-    """Divides rewards by the running standard deviation of the discounted return; the mean stays."""
+    """Divides rewards by the running standard deviation of the discounted return; the mean stays.
 
-    def __init__(self, num_envs: int, gamma: float) -> None:
-        self.gamma = gamma
-        self.count, self.mean, self.spread = 0.0, 0.0, 0.0
-        self._return = np.zeros(num_envs)
+    A rollout is taken in as a whole and then divided by one number: within it, equal rewards stay equal.
+    """
 
-    def start(self) -> None:
-        """All worlds begin new episodes."""
-        self._return[:] = 0.0
+    def __init__(self, gamma: float, *, limit: float = 10.0) -> None:
+        """Discount by `gamma` per chunk.
+
+        Args:
+            gamma: Discount per chunk.
+            limit: Largest magnitude of a scaled reward: the first success among thousands of failures has almost no
+                deviation to be divided by.
+        """
+        self.gamma, self.limit = gamma, limit
+        self.count, self.mean, self.spread = 0, 0.0, 0.0
 
     def __call__(self, rewards: Float32, ended: NDArray[np.bool_]) -> Float32:
-        """Take the rewards (N,) of one chunk in and return them scaled."""
-        self._return = self.gamma * self._return + rewards
-        for value in self._return:  # Welford
-            self.count += 1
-            delta = value - self.mean
-            self.mean += delta / self.count
-            self.spread += delta * (value - self.mean)
-        self._return[ended] = 0.0
-        return np.asarray(rewards / np.sqrt(self.spread / self.count + 1e-8), dtype=np.float32)
+        """Take the rewards (C, N) of a rollout in, whose worlds all began new episodes, and return them scaled."""
+        returns = np.zeros(rewards.shape)
+        running = np.zeros(rewards.shape[1])
+        for t, reward in enumerate(rewards):
+            running = self.gamma * running + reward
+            returns[t] = running
+            running = np.where(ended[t], 0.0, running)
+        self._take(returns)
+        deviation = math.sqrt(self.spread / self.count + 1e-8)
+        return np.asarray((rewards / deviation).clip(-self.limit, self.limit), dtype=np.float32)
+
+    def _take(self, values: NDArray[np.float64]) -> None:
+        """Merge count, mean and sum of squared deviations (Chan et al. 1979)."""
+        mean, total = float(values.mean()), self.count + values.size
+        shift = mean - self.mean
+        self.spread += float(((values - mean) ** 2).sum()) + shift**2 * self.count * values.size / total
+        self.mean += shift * values.size / total
+        self.count = total
 
     def state_dict(self) -> dict[str, float]:
-        """What the scale depends on between iterations."""
+        """What the scale depends on between iterations, as plain numbers."""
         return {"count": self.count, "mean": self.mean, "spread": self.spread}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Inverse of `state_dict`."""
-        self.count, self.mean, self.spread = state["count"], state["mean"], state["spread"]
+        self.count, self.mean, self.spread = int(state["count"]), state["mean"], state["spread"]

@@ -1,5 +1,6 @@
 """Minibatches over (observation, denoising step) pairs."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -65,17 +66,20 @@ def minibatches(num_obs: int, num_steps: int, config: PpoConfig, generator: torc
         steps = torch.multinomial(probability.expand(num_obs, -1), per_obs, replacement=True, generator=generator)
         weight = (1 / (num_steps * probability)).float()
     if config.grouping == "observations":
-        size = max(1, config.minibatch_pairs // per_obs)
-        for obs in torch.randperm(num_obs, generator=generator).split(size):  # type: ignore[no-untyped-call]
+        for obs in _shares(torch.randperm(num_obs, generator=generator), max(1, config.minibatch_pairs // per_obs)):
             row = torch.arange(len(obs)).repeat_interleave(per_obs)
             step = steps[obs].flatten()
             yield Minibatch(obs=obs, row=row, step=step, weight=weight[step], value_obs=obs)
         return
-    order = torch.randperm(num_obs * per_obs, generator=generator)
-    drawn = order.split(config.minibatch_pairs)  # type: ignore[no-untyped-call]
+    drawn = _shares(torch.randperm(num_obs * per_obs, generator=generator), config.minibatch_pairs)
     own = torch.randperm(num_obs, generator=generator).tensor_split(len(drawn))
     for pairs, valued in zip(drawn, own, strict=True):
         obs, row = torch.unique(pairs // per_obs, return_inverse=True)
         step = steps.flatten()[pairs]
         value_obs = obs if config.critic_batches == "shared" else valued
         yield Minibatch(obs=obs, row=row, step=step, weight=weight[step], value_obs=value_obs)
+
+
+def _shares(order: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Cut into nearly equal parts of at most `size`: a small rest would weigh as much as a whole minibatch."""
+    return order.tensor_split(math.ceil(len(order) / size))

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from d2ppo_core.pretrain.ema import Ema
 class PpoUpdate:
     """Everything that learns from rollouts, with its optimisers."""
 
-    def __init__(self, chain: ChainPolicy, critic: Critic, config: PpoConfig, *, num_envs: int) -> None:
+    def __init__(self, chain: ChainPolicy, critic: Critic, config: PpoConfig) -> None:
         """Optimise the trainable weights of `chain` and `critic`."""
         self.chain, self.critic, self.config = chain, critic, config
         self.actor_parameters = [p for p in chain.parameters() if p.requires_grad]
@@ -32,14 +33,15 @@ class PpoUpdate:
         self.critic_optimizer = torch.optim.AdamW(
             critic.parameters(), lr=config.critic_lr, weight_decay=config.critic_weight_decay, fused=True
         )
+        self.device = self.actor_parameters[0].device
         self.origin = copy.deepcopy(chain).requires_grad_(False) if config.bc_weight else None
-        self.origin_generator = torch.Generator()
+        self.origin_generator = torch.Generator(self.device)
         self.ema = Ema(chain.policy, decay=config.ema_decay, every=1, start_step=0)
-        self.reward_scale = RewardScale(num_envs, config.gamma_env)
+        self.reward_scale = RewardScale(config.gamma_env)
         self.steps = 0
         """Optimiser steps of the actor."""
-        self.clip = clip_schedule(chain.num_steps, low=config.clip_low, high=config.clip_high)
-        self.discount = denoising_discount(chain.num_steps, config.gamma_denoising)
+        self.clip = clip_schedule(chain.num_steps, low=config.clip_low, high=config.clip_high).to(self.device)
+        self.discount = denoising_discount(chain.num_steps, config.gamma_denoising).to(self.device)
 
     def update(self, rollout: Rollout, generator: torch.Generator, *, actor: bool = True) -> dict[str, float]:
         """Some epochs of minibatches; returns means over them.
@@ -52,16 +54,20 @@ class PpoUpdate:
         Raises:
             TrainingError: a loss is not finite; the weights are those before the step.
         """
-        experience = make_experience(rollout, self.critic, self.reward_scale, self.config)
+        experience = make_experience(rollout, self.critic, self.reward_scale, self.config, self.device)
         self.origin_generator.manual_seed(generator.initial_seed())
         rows: list[dict[str, float]] = []
-        for _ in range(self.config.epochs):
-            for batch in minibatches(len(experience.state), self.chain.num_steps, self.config, generator):
-                rows.append(self.step(experience, batch, actor=actor))
+        for batch in self._batches(len(experience.state), generator):
+            rows.append(self.step(experience, batch, actor=actor))
             if rows[-1].get("ppo/approx_kl", 0.0) > self.config.target_kl:
                 break
         means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
         return means | {"ppo/minibatches": float(len(rows)), "critic/explained_variance": experience.explained_variance}
+
+    def _batches(self, num_obs: int, generator: torch.Generator) -> Iterator[Minibatch]:
+        """Minibatches of all epochs."""
+        for _ in range(self.config.epochs):
+            yield from minibatches(num_obs, self.chain.num_steps, self.config, generator)
 
     def step(self, experience: Experience, batch: Minibatch, *, actor: bool) -> dict[str, float]:
         """One optimiser step on a minibatch; its gradient is summed over micro-batches."""
@@ -105,7 +111,9 @@ class PpoUpdate:
         log_prob = self.chain.log_prob(
             condition[batch.row], experience.chain[obs, step], experience.chain[obs, step + 1], step
         )
-        ppo = ppo_loss(log_prob, experience.log_prob[obs, step], advantage, self.clip[step], batch.weight)
+        ppo = ppo_loss(
+            log_prob, experience.log_prob[obs, step], advantage, self.clip[step], batch.weight.to(self.device)
+        )
         total = value + ppo.policy
         scalars = {
             "losses/value": value,

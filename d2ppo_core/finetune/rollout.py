@@ -47,7 +47,7 @@ class Rollout:
 class LocalCollector:
     """Acts in worlds of this process."""
 
-    def __init__(self, env: ChunkEnv, observer: Observer, device: str = "cpu") -> None:
+    def __init__(self, env: ChunkEnv, observer: Observer, device: torch.device | str = "cpu") -> None:
         """Use `env` (SAME_STEP autoreset). Raises ConfigError when it lacks what the policy reads."""
         observer.check(tuple(env.single_observation_space))
         self.env, self.observer, self.device = env, observer, device

@@ -38,8 +38,9 @@ def denoising_discount(num_steps: int, gamma: float) -> Tensor:
 
 
 def normalized(advantage: Tensor) -> Tensor:
-    """Advantages (P,) of a minibatch with mean 0 and standard deviation 1."""
-    return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+    """Advantages (P,) of a minibatch with mean 0 and standard deviation 1; 0 where all are equal, or there is one."""
+    spread = advantage.std(correction=min(1, len(advantage) - 1))
+    return (advantage - advantage.mean()) / (spread + 1e-8)
 
 
 def ppo_loss(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: Tensor, weight: Tensor) -> PpoLoss:

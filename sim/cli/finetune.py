@@ -11,7 +11,7 @@ from d2ppo_core.config import FinetuneConfig, load_finetune_config
 from d2ppo_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from d2ppo_core.finetune.trainer import MakeEnv
+    from d2ppo_core.finetune.run import MakeEnv
 
 
 def worlds_of(config: FinetuneConfig, *, images: bool) -> MakeEnv:
@@ -45,7 +45,7 @@ def finetune(
     task: str, name: str | None, origin: Path | None, out: Path | None, overrides: tuple[str, ...], resume: bool
 ) -> None:
     """Fine-tune a policy for TASK by PPO over its denoising chain."""
-    from d2ppo_core.finetune import trainer  # imports torch
+    from d2ppo_core.finetune import run  # imports torch
     from d2ppo_core.runs import load_run
 
     config = load_finetune_config(name or f"{task}_state", overrides)
@@ -54,7 +54,7 @@ def finetune(
     origin = origin or Path("runs") / config.name
     out = out or Path("runs") / f"{config.name}_tuned"
     images = bool(load_run(out if resume else origin).config.data.image_keys)
-    outcome = trainer.finetune(config, origin, worlds_of(config, images=images), out, resume=resume)
+    outcome = run.finetune(config, origin, worlds_of(config, images=images), out, resume=resume)
     state = f"{outcome.iteration} iterations, {outcome.env_steps} control steps, {outcome.elapsed_s:.0f} s"
     if outcome.finished:
         click.echo(f"{out}: finished after {state}, success {outcome.success:.1%}; next: d2ppo evaluate {task} {out}")

@@ -1,0 +1,164 @@
+"""A whole fine-tuning run: open policy and worlds, iterate, evaluate, log, save, stop when asked to."""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from d2ppo_core.config import FinetuneConfig, save_config
+from d2ppo_core.envs.protocol import AutoresetMode, VecEnv
+from d2ppo_core.errors import ConfigError, TrainingError
+from d2ppo_core.finetune.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
+from d2ppo_core.finetune.trainer import Trainer
+from d2ppo_core.pretrain import checkpoint as pretrained
+from d2ppo_core.pretrain.checkpoint import Checkpoint
+from d2ppo_core.pretrain.device import keep_freed_memory
+from d2ppo_core.pretrain.failures import reason
+from d2ppo_core.pretrain.metrics import MetricsWriter
+from d2ppo_core.pretrain.run import stop_on_signal
+from d2ppo_core.runs import load_run
+
+METRICS = (
+    "iteration",
+    "success/start",
+    "success/ema",
+    "rollout/success",
+    "rollout/reward_per_chunk",
+    "rollout/env_steps",
+    "losses/policy",
+    "losses/value",
+    "losses/bc",
+    "losses/denoising",
+    "ppo/approx_kl",
+    "ppo/clip_fraction",
+    "ppo/ratio",
+    "ppo/minibatches",
+    "critic/explained_variance",
+    "optim/actor_gradient_norm",
+    "speed/collect_s",
+    "speed/update_s",
+    "speed/env_steps_per_s",
+)
+
+MakeEnv = Callable[[AutoresetMode], VecEnv]
+"""Builds the worlds to train in (SAME_STEP) or to evaluate in (DISABLED)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a call of `finetune` ended."""
+
+    iteration: int
+    finished: bool
+    """False when SIGTERM or SIGINT asked for a stop."""
+    env_steps: int
+    elapsed_s: float
+    success: float
+    """Best evaluation; NaN without one."""
+
+
+def finetune(
+    config: FinetuneConfig,
+    origin: Path,
+    make_env: MakeEnv,
+    out: Path,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+) -> Outcome:
+    """Fine-tune a pre-trained policy; leave `finetune.pt`, `config.yaml`, `metrics.csv` and `tensorboard/` in `out`.
+
+    Args:
+        config: The run.
+        origin: Folder of the pre-training.
+        make_env: Builds worlds.
+        out: Folder of the run.
+        resume: Continue the run in `out`; equal to the bit to a run that was never interrupted.
+        progress: Show a bar.
+
+    Raises:
+        TrainingError: `out` holds a run already (without `resume`) or cannot be written, a loss is not finite (the
+            last good checkpoint stays), or a checkpoint does not fit.
+        ConfigError: the policy is of another task, is a fine-tuned one, or reads what the environment does not show.
+    """
+    saved = load_checkpoint(out) if resume else None
+    if saved is None:
+        _check_free(out)
+    policy = _pretrained(origin) if saved is None else saved.origin
+    torch.set_num_threads(config.threads)
+    keep_freed_memory()
+    with closing(make_env(AutoresetMode.SAME_STEP)) as env, closing(make_env(AutoresetMode.DISABLED)) as eval_env:
+        trainer = Trainer(config, policy, env)
+        if saved is not None:
+            trainer.restore(saved)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            save_config(config, out / "config.yaml")
+            return _loop(trainer, eval_env, out, progress=progress)
+        except OSError as error:
+            raise TrainingError(f"cannot write to {out}: {reason(error)}; {_last_good(out)}") from error
+
+
+def _check_free(out: Path) -> None:
+    """Raise TrainingError where a new run would overwrite another."""
+    if (out / FILE_NAME).exists():
+        raise TrainingError(f"{out} already holds a run; continue it with --resume or choose another --out")
+    if (out / pretrained.FILE_NAME).exists():
+        raise TrainingError(f"{out} already holds a pre-training; choose another --out")
+
+
+def _pretrained(folder: Path) -> Checkpoint:
+    run = load_run(folder)
+    if run.finetune is not None:
+        raise ConfigError(
+            f"{folder}: wanted a pre-training as origin, got a fine-tuned policy; continue it by --resume"
+        )
+    return run.origin
+
+
+def _last_good(out: Path) -> str:
+    """Where to go on from after a failure."""
+    there = (out / FILE_NAME).exists()
+    return f"the checkpoint of the last whole iteration is in {out}" if there else "there is no checkpoint yet"
+
+
+def _loop(trainer: Trainer, eval_env: VecEnv, out: Path, *, progress: bool) -> Outcome:
+    config = trainer.config
+    bar = tqdm(total=config.iterations, initial=trainer.iteration, unit="iteration", disable=not progress)
+    done = False
+    with stop_on_signal() as stop, MetricsWriter(out, trainer.iteration, METRICS) as metrics, bar:
+        while trainer.iteration < config.iterations and not stop.is_set() and not done:
+            began_s = time.monotonic()
+            scalars = {}
+            if trainer.iteration == 0:
+                scalars["success/start"] = trainer.evaluate(eval_env, "raw").success_rate
+            try:
+                scalars |= trainer.iterate()
+            except TrainingError as error:
+                raise TrainingError(f"{error}; {_last_good(out)}") from error
+            if trainer.iteration % config.success.every_iterations == 0 or trainer.iteration == config.iterations:
+                scalars["success/ema"] = trainer.evaluate(eval_env, "ema").success_rate
+                reached = 0 < config.success.stop_at <= min(scalars["success/ema"], trainer.best.get("last", 0.0))
+                trainer.take_best(scalars["success/ema"])
+                trainer.best["last"] = scalars["success/ema"]
+                done = reached
+            trainer.elapsed_s += time.monotonic() - began_s
+            metrics.write(trainer.iteration, scalars)
+            save_checkpoint(trainer.checkpoint(), out)
+            bar.update()
+            bar.set_postfix(
+                success=f"{scalars['rollout/success']:.2f}", best=f"{trainer.best.get('success', math.nan):.2f}",
+                steps_s=f"{scalars['speed/env_steps_per_s']:.0f}",
+            )  # fmt: skip
+    return Outcome(
+        iteration=trainer.iteration,
+        finished=done or trainer.iteration >= config.iterations,
+        env_steps=trainer.env_steps,
+        elapsed_s=trainer.elapsed_s,
+        success=float(trainer.best.get("success", math.nan)),
+    )
