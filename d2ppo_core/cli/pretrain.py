@@ -4,24 +4,55 @@ from pathlib import Path
 
 import click
 
-from d2ppo_core.config import load_config
+from d2ppo_core.config import PretrainConfig, load_config
+from d2ppo_core.config.load import built_in_names
+from d2ppo_core.data.tasks import ENV_NAMES
+from d2ppo_core.errors import ConfigError
 
 
 @click.command()
-@click.argument("config")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Dataset in robomimic's HDF5 layout.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.argument("task")
+@click.option("--config", help="Shipped configuration or YAML file.  [default: <task>_state]")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Dataset in robomimic's HDF5 layout.  [default: data/<task>.hdf5]",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/<configuration>]")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override, e.g. optim.lr=1e-4.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out from its checkpoint, exactly.")
-def pretrain(config: str, data: Path, out: Path, overrides: tuple[str, ...], resume: bool) -> None:
-    """Train the policy described by CONFIG (a shipped name such as lift_image, or a YAML file)."""
-    from d2ppo_core.pretrain import trainer  # imports torch
+def pretrain(
+    task: str, config: str | None, data: Path | None, out: Path | None, overrides: tuple[str, ...], resume: bool
+) -> None:
+    """Clone demonstrations of TASK (lift, can, square or transport) into a diffusion policy.
 
-    outcome = trainer.pretrain(load_config(config, overrides), data, out, resume=resume)
+    Several processes, each on its own GPU with optim.device=cuda, share every batch under torchrun:
+    torchrun --nproc-per-node 2 -m d2ppo_core.cli.main pretrain lift
+    """
+    resolved = resolve(task, config, overrides)
+    from d2ppo_core.pretrain import run  # imports torch
+
+    data, out = data or Path(f"data/{task}.hdf5"), out or Path("runs") / resolved.name
+    outcome = run.pretrain(resolved, data, out, resume=resume)
+    if not outcome.leads:
+        return
     if outcome.finished:
         click.echo(f"{out}: finished at step {outcome.step} after {outcome.elapsed_s:.0f} s; next: d2ppo export {out}")
     else:
         click.echo(f"{out}: stopped and saved at step {outcome.step}; continue with --resume")
+
+
+def resolve(task: str, config: str | None, overrides: tuple[str, ...]) -> PretrainConfig:
+    """The configuration that a command line asks for. Raises ConfigError when it is none, or of another task."""
+    if config is None and task not in ENV_NAMES:
+        hint = "name the configuration of your own task by --config"
+        if task in built_in_names():
+            hint = f"did you mean: d2ppo pretrain {load_config(task).task} --config {task}"
+        raise ConfigError(f"unknown task {task!r}; known are {', '.join(ENV_NAMES)}; {hint}")
+    resolved = load_config(config or f"{task}_state", overrides)
+    if resolved.task != task:
+        raise ConfigError(f"{config}: wanted a configuration of task {task!r}, got one of {resolved.task!r}")
+    return resolved
 
 
 if __name__ == "__main__":

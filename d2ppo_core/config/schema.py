@@ -2,23 +2,20 @@
 
 from dataclasses import dataclass, field
 
-from d2ppo_core.errors import ConfigError
+from d2ppo_core.config.checks import one_of, require
 
 STEMS = ("plain", "overlap")
 DISPERSIVE_VARIANTS = ("none", "infonce_l2", "infonce_cosine", "hinge", "covariance")
 TAPS = ("encoder", "early", "mid", "late")
+"""Features of the network: the observation's embedding and the denoiser's hidden activations, in order of depth."""
+TAP_CHOICES = (*TAPS, "all", "auto")
+OFFICIAL_TAPS = ("early", "mid", "late", "all")
+WEIGHT_MODES = ("fixed", "balanced")
 ACTION_TARGETS = ("expert", "executed")
 TAILS = ("hold", "drop")
 PRECISIONS = ("float32", "bfloat16")
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    _require(value in allowed, f"{name}: wanted one of {', '.join(allowed)}, got {value!r}")
+POLICIES = ("diffusion", "gaussian")
+DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,31 +48,53 @@ class DataConfig:
     """Chunks that reach over the end of their episode: `hold` fills them by standing still, `drop` leaves them out."""
 
     def __post_init__(self) -> None:
-        _one_of("data.action_target", self.action_target, ACTION_TARGETS)
-        _one_of("data.tails", self.tails, TAILS)
-        _require(
+        one_of("data.action_target", self.action_target, ACTION_TARGETS)
+        one_of("data.tails", self.tails, TAILS)
+        require(
             not (self.validation_episodes and self.validation_filter_key),
             "data: wanted validation_episodes or validation_filter_key, got both",
         )
-        _require(bool(self.low_dim_keys), "data.low_dim_keys: wanted at least one key, got none")
-        _require(
+        require(bool(self.low_dim_keys), "data.low_dim_keys: wanted at least one key, got none")
+        require(
             1 <= self.action_horizon <= self.pred_horizon,
             f"data: wanted 1 <= action_horizon <= pred_horizon, got {self.action_horizon} and {self.pred_horizon}",
         )
-        _require(self.min_range > 0, f"data.min_range: wanted > 0, got {self.min_range}")
-        _require(self.random_shift_px >= 0, f"data.random_shift_px: wanted >= 0, got {self.random_shift_px}")
-        _require(self.state_noise_std >= 0, f"data.state_noise_std: wanted >= 0, got {self.state_noise_std}")
-        _require(
+        require(self.min_range > 0, f"data.min_range: wanted > 0, got {self.min_range}")
+        require(self.random_shift_px >= 0, f"data.random_shift_px: wanted >= 0, got {self.random_shift_px}")
+        require(self.state_noise_std >= 0, f"data.state_noise_std: wanted >= 0, got {self.state_noise_std}")
+        require(
             self.validation_episodes >= 0,
             f"data.validation_episodes: wanted >= 0, got {self.validation_episodes}",
         )
-        _require(self.max_episodes >= 0, f"data.max_episodes: wanted >= 0, got {self.max_episodes}")
+        require(self.max_episodes >= 0, f"data.max_episodes: wanted >= 0, got {self.max_episodes}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianConfig:
+    """Spread of the Gaussian policy (normalised actions); the same for every observation."""
+
+    std: float = 0.1
+    """Standard deviation, or where learning it starts."""
+    learn_std: bool = False
+    """Per entry of the chunk, by maximum likelihood; else cloning minimises squared errors."""
+    std_min: float = 0.01
+    std_max: float = 0.2
+    """Bounds of a learned one."""
+
+    def __post_init__(self) -> None:
+        require(self.std > 0, f"model.gaussian.std: wanted > 0, got {self.std}")
+        require(
+            not self.learn_std or 0 < self.std_min < self.std < self.std_max,
+            f"model.gaussian: wanted 0 < std_min < std < std_max, got {self.std_min}, {self.std} and {self.std_max}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Sizes of the networks and the length of the diffusion."""
 
+    kind: str = "diffusion"
+    """`gaussian`: the baseline without diffusion, on the same encoder and trunk."""
     stem: str = "plain"
     """`plain`: one 8x8/8 convolution; `overlap`: 8x8/4, ReLU, 3x3/2 (published, a quarter more costly)."""
     vit_width: int = 128
@@ -88,19 +107,21 @@ class ModelConfig:
     """Length T of the forward process."""
     num_denoising_steps: int = 10
     """K of the DDIM sampler at inference."""
+    gaussian: GaussianConfig = field(default_factory=GaussianConfig)
 
     def __post_init__(self) -> None:
-        _one_of("model.stem", self.stem, STEMS)
-        _require(
+        one_of("model.kind", self.kind, POLICIES)
+        one_of("model.stem", self.stem, STEMS)
+        require(
             self.vit_width % self.vit_heads == 0,
             f"model: wanted vit_width divisible by vit_heads, got {self.vit_width} and {self.vit_heads}",
         )
-        _require(self.vit_depth >= 1, f"model.vit_depth: wanted >= 1, got {self.vit_depth}")
-        _require(
+        require(self.vit_depth >= 1, f"model.vit_depth: wanted >= 1, got {self.vit_depth}")
+        require(
             self.time_dim >= 4 and self.time_dim % 2 == 0,
             f"model.time_dim: wanted an even number >= 4, got {self.time_dim}",
         )
-        _require(
+        require(
             1 <= self.num_denoising_steps <= self.num_train_steps
             and self.num_train_steps % self.num_denoising_steps == 0,
             "model: wanted num_denoising_steps to divide num_train_steps, got "
@@ -110,27 +131,58 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """The noise-prediction loss plus `dispersive_weight` times the dispersive term."""
+    """The noise-prediction loss plus the weighted dispersive term."""
 
     dispersive: str = "infonce_l2"
-    dispersive_tap: str = "encoder"
+    dispersive_tap: str = "early"
+    """Which features are pushed apart; `all`: mean of the term over all that learn; `auto`: measured, see below."""
     dispersive_weight: float = 0.5
+    """λ; in mode `balanced` only that of the first step."""
+    weight_mode: str = "fixed"
+    """`balanced` adapts λ so that the term pulls at the tapped features `balance` times as hard as the noise loss."""
+    balance: float = 0.1
+    balance_decay: float = 0.99
+    """Per step, of the averages of both gradients' squared norms."""
+    weight_limit: float = 100.0
+    """Largest λ in mode `balanced`, for features that hardly move the term any more."""
+    auto_tap_steps: int = 500
+    """Tap `auto`: so many steps go without the term, then it takes the tap that fills the least of its width."""
     temperature: float = 0.5
     margin: float = 1.0
     """Distance wanted by the hinge variant."""
     official: bool = False
-    """Reproduce the published code: distances not divided by D, `mid` and `late` tap the predicted noise."""
-    noise_samples_per_obs: int = 4
-    """(t, noise) pairs drawn per encoded observation: the encoder is dear, the denoiser cheap."""
+    """Compute the term as the published code does; `pretrain/objective.py` says what that means."""
+    noise_samples_per_obs: int = 1
+    """(t, noise) pairs drawn per encoded observation; more pay where the encoder is dear, with images."""
+
+    @property
+    def active(self) -> bool:
+        """Whether the dispersive term takes part in training."""
+        return self.dispersive != "none" and (self.dispersive_weight > 0 or self.weight_mode == "balanced")
 
     def __post_init__(self) -> None:
-        _one_of("loss.dispersive", self.dispersive, DISPERSIVE_VARIANTS)
-        _one_of("loss.dispersive_tap", self.dispersive_tap, TAPS)
-        _require(self.dispersive_weight >= 0, f"loss.dispersive_weight: wanted >= 0, got {self.dispersive_weight}")
-        _require(self.temperature > 0, f"loss.temperature: wanted > 0, got {self.temperature}")
-        _require(
-            self.noise_samples_per_obs >= 1,
-            f"loss.noise_samples_per_obs: wanted >= 1, got {self.noise_samples_per_obs}",
+        one_of("loss.dispersive", self.dispersive, DISPERSIVE_VARIANTS)
+        one_of("loss.dispersive_tap", self.dispersive_tap, TAP_CHOICES)
+        one_of("loss.weight_mode", self.weight_mode, WEIGHT_MODES)
+        require(self.dispersive_weight >= 0, f"loss.dispersive_weight: wanted >= 0, got {self.dispersive_weight}")
+        for name in ("balance", "weight_limit", "temperature", "margin"):
+            require(getattr(self, name) > 0, f"loss.{name}: wanted > 0, got {getattr(self, name)}")
+        require(0 <= self.balance_decay < 1, f"loss.balance_decay: wanted in [0, 1), got {self.balance_decay}")
+        for name in ("noise_samples_per_obs", "auto_tap_steps"):
+            require(getattr(self, name) >= 1, f"loss.{name}: wanted >= 1, got {getattr(self, name)}")
+        if self.official:
+            self._check_official()
+
+    def _check_official(self) -> None:
+        """The published code has these taps only, one λ and one noise per observation."""
+        require(
+            self.dispersive_tap in OFFICIAL_TAPS,
+            f"loss.official: wanted loss.dispersive_tap among {', '.join(OFFICIAL_TAPS)}, got {self.dispersive_tap!r}",
+        )
+        require(self.weight_mode == "fixed", f"loss.official: wanted loss.weight_mode=fixed, got {self.weight_mode!r}")
+        require(
+            self.noise_samples_per_obs == 1,
+            f"loss.official: wanted loss.noise_samples_per_obs=1, got {self.noise_samples_per_obs}",
         )
 
 
@@ -151,6 +203,10 @@ class OptimConfig:
     ema_start_step: int = 200
     precision: str = "float32"
     """Of the observation encoder; losses and denoiser stay in float32."""
+    device: str = "cpu"
+    """`cuda` takes the GPU of this process: number LOCAL_RANK under torchrun, else the first."""
+    compile: bool = False
+    """Compile the training step with torch.compile; on CUDA as CUDA graphs. The first steps take minutes."""
     threads: int = 1
     log_every: int = 20
     validate_every: int = 500
@@ -158,13 +214,14 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "ema_every", "threads", "log_every", "validate_every"):
-            _require(getattr(self, name) >= 1, f"optim.{name}: wanted >= 1, got {getattr(self, name)}")
-        _require(self.lr > 0, f"optim.lr: wanted > 0, got {self.lr}")
-        _require(0 <= self.lr_final <= self.lr, f"optim.lr_final: wanted 0 <= lr_final <= lr, got {self.lr_final}")
-        _require(self.warmup_steps >= 0, f"optim.warmup_steps: wanted >= 0, got {self.warmup_steps}")
-        _require(0 <= self.ema_decay < 1, f"optim.ema_decay: wanted in [0, 1), got {self.ema_decay}")
-        _require(self.grad_clip_norm >= 0, f"optim.grad_clip_norm: wanted >= 0, got {self.grad_clip_norm}")
-        _one_of("optim.precision", self.precision, PRECISIONS)
+            require(getattr(self, name) >= 1, f"optim.{name}: wanted >= 1, got {getattr(self, name)}")
+        require(self.lr > 0, f"optim.lr: wanted > 0, got {self.lr}")
+        require(0 <= self.lr_final <= self.lr, f"optim.lr_final: wanted 0 <= lr_final <= lr, got {self.lr_final}")
+        require(self.warmup_steps >= 0, f"optim.warmup_steps: wanted >= 0, got {self.warmup_steps}")
+        require(0 <= self.ema_decay < 1, f"optim.ema_decay: wanted in [0, 1), got {self.ema_decay}")
+        require(self.grad_clip_norm >= 0, f"optim.grad_clip_norm: wanted >= 0, got {self.grad_clip_norm}")
+        one_of("optim.precision", self.precision, PRECISIONS)
+        one_of("optim.device", self.device, DEVICES)
 
 
 # fmt: off
@@ -194,11 +251,11 @@ class DeployConfig:
     """(6, 6) row-major: how robosuite's controller moves the hand when it turns it, and the other way round."""
 
     def __post_init__(self) -> None:
-        _require(len(self.osc_coupling) == 36, f"deploy.osc_coupling: wanted 36 numbers, got {len(self.osc_coupling)}")
+        require(len(self.osc_coupling) == 36, f"deploy.osc_coupling: wanted 36 numbers, got {len(self.osc_coupling)}")
         for name in ("base_position_m", "ee_site_offset_m"):
             got = len(getattr(self, name))
-            _require(got == 3, f"deploy.{name}: wanted 3 numbers, got {got}")
-        _require(self.control_hz > 0, f"deploy.control_hz: wanted > 0, got {self.control_hz}")
+            require(got == 3, f"deploy.{name}: wanted 3 numbers, got {got}")
+        require(self.control_hz > 0, f"deploy.control_hz: wanted > 0, got {self.control_hz}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,4 +272,17 @@ class PretrainConfig:
     deploy: DeployConfig = field(default_factory=DeployConfig)
 
     def __post_init__(self) -> None:
-        _require(self.seed >= 0, f"seed: wanted >= 0, got {self.seed}")
+        require(self.seed >= 0, f"seed: wanted >= 0, got {self.seed}")
+        require(
+            bool(self.data.image_keys) or self.loss.dispersive_tap != "encoder" or not self.loss.active,
+            "loss.dispersive_tap: wanted early, mid, late, all or auto for a policy without images, got 'encoder', "
+            "which is the raw state there and has nothing to learn",
+        )
+        require(
+            self.model.kind == "diffusion" or not self.loss.official,
+            "loss.official: wanted model.kind=diffusion, which is what was published, got 'gaussian'",
+        )
+        require(
+            not (self.optim.compile and self.loss.active and self.loss.weight_mode == "balanced"),
+            "optim.compile: wanted false with loss.weight_mode=balanced, which looks into the backward pass, got true",
+        )

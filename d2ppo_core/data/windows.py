@@ -69,7 +69,13 @@ def chunk_actions(actions: npt.ArrayLike, lengths: Sequence[int], pred_horizon: 
 
 
 def state_vector(observations: dict[str, npt.NDArray[Any]], keys: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Concatenate low-dimensional observations (T, …) to (T, Ds), quaternions made sign-canonical."""
+    """Concatenate low-dimensional observations (T, D) to (T, Ds), quaternions made sign-canonical.
+
+    Raises DataError when one of them is no (T, D).
+    """
+    for key in keys:
+        if observations[key].ndim != 2:
+            raise DataError(f"{key}: wanted numbers (T, D), got {observations[key].shape}")
     parts = [canonical_quat_xyzw(observations[k]) if k.endswith("_quat") else observations[k] for k in keys]
     return np.concatenate([np.asarray(part, dtype=np.float32) for part in parts], axis=1)
 

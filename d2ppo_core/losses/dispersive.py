@@ -5,9 +5,11 @@ so cost and memory are O(B^2 + B D), and everything runs in at least float32, al
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -17,15 +19,35 @@ def _features(z: Tensor) -> Tensor:
     return z if z.dtype == torch.float64 else z.float()
 
 
+class _SquaredDistances(torch.autograd.Function):
+    """(B, D) -> (B, B). With S = G + G^T of the incoming gradient G, the outgoing one is 2 (diag(S 1) - S) z."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        z = z - z.mean(0)  # distances don't change, rounding errors shrink
+        ctx.save_for_backward(z)
+        gram = z @ z.T
+        norms = gram.diagonal().clone()
+        distances = gram.mul_(-2).add_(norms[:, None]).add_(norms).clamp_min_(0)
+        distances.diagonal().zero_()
+        return distances
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        z: Tensor = ctx.saved_tensors[0]
+        both = gradient + gradient.T
+        both.diagonal().zero_()
+        return torch.addmm(z * both.sum(1, keepdim=True), both, z, alpha=-1).mul_(2)
+
+
 def squared_distances(z: Tensor, *, per_dimension: bool = True) -> Tensor:
-    """d_ij = |z_i - z_j|^2 (divided by D when `per_dimension`) for z (B, D) -> (B, B), >= 0, zero diagonal."""
-    z = z - z.mean(0, keepdim=True).detach()  # distances don't change, rounding errors shrink
-    if per_dimension:
-        z = z / math.sqrt(z.shape[1])
-    gram = z @ z.T
-    norms = gram.diagonal()
-    distances = (norms[:, None] + norms[None, :] - 2 * gram).clamp_min(0)
-    return distances.masked_fill(torch.eye(len(z), dtype=torch.bool, device=z.device), 0)
+    """d_ij = |z_i - z_j|^2 (divided by D when `per_dimension`) for z (B, D) -> (B, B), >= 0, zero diagonal.
+
+    One product of matrices forwards and one backwards; first derivatives only.
+    """
+    distances: Tensor = _SquaredDistances.apply(z)  # type: ignore[no-untyped-call]
+    return distances / z.shape[1] if per_dimension else distances
 
 
 def _log_mean_exp(logits: Tensor) -> Tensor:
@@ -49,42 +71,70 @@ def infonce_cosine(z: Tensor, temperature: float = 0.5) -> Tensor:
         return _log_mean_exp(unit @ unit.T / temperature)
 
 
-def hinge(z: Tensor, margin: float = 1.0) -> Tensor:
+def hinge(z: Tensor, margin: float = 1.0, *, per_dimension: bool = True) -> Tensor:
     """mean_ij max(0, margin - d_ij)^2, d the squared distance per dimension; in [0, margin^2]."""
     with torch.autocast(z.device.type, enabled=False):
-        return (margin - squared_distances(_features(z))).clamp_min(0).square().mean()
+        distances = squared_distances(_features(z), per_dimension=per_dimension)
+        return (margin - distances).clamp_min(0).square().mean()
 
 
-def covariance(z: Tensor) -> Tensor:
-    """Sum of the squared off-diagonal covariances of the features; >= 0, zero when they are uncorrelated."""
+def covariance(z: Tensor, *, diagonal: bool = False) -> Tensor:
+    """Sum of the squared off-diagonal covariances of the features; >= 0, zero when they are uncorrelated.
+
+    The published code adds the squared variances (`diagonal=True`), which pulls the features together.
+    """
     with torch.autocast(z.device.type, enabled=False):
-        centred = _features(z) - z.float().mean(0) if z.dtype != torch.float64 else z - z.mean(0)
+        z = _features(z)
+        centred = z - z.mean(0)
         cov = centred.T @ centred / (len(z) - 1)
-        return cov.square().sum() - cov.diagonal().square().sum()
+        total = cov.square().sum()
+        return total if diagonal else total - cov.diagonal().square().sum()
 
 
 def dispersive_loss(
-    z: Tensor, variant: str, *, temperature: float = 0.5, margin: float = 1.0, per_dimension: bool = True
+    z: Tensor, variant: str, *, temperature: float = 0.5, margin: float = 1.0, official: bool = False
 ) -> Tensor:
-    """Dispatch by name; `none` gives a zero. Raises ValueError for an unknown variant."""
+    """Dispersive loss of features z (B, D) by name; a float32 scalar (float64 of float64 features).
+
+    Args:
+        z: Features, B >= 2.
+        variant: `none` (a zero), `infonce_l2`, `infonce_cosine`, `hinge` or `covariance`.
+        temperature: Of the InfoNCE variants.
+        margin: Of the hinge.
+        official: As the published code computes it: distances not divided by D, covariances with their diagonal.
+
+    Raises:
+        ValueError: unknown variant, or features of another shape.
+    """
     if variant == "none":
         return torch.zeros((), dtype=torch.float32, device=z.device)
     if variant == "infonce_l2":
-        return infonce_l2(z, temperature, per_dimension=per_dimension)
+        return infonce_l2(z, temperature, per_dimension=not official)
     if variant == "infonce_cosine":
         return infonce_cosine(z, temperature)
     if variant == "hinge":
-        return hinge(z, margin)
+        return hinge(z, margin, per_dimension=not official)
     if variant == "covariance":
-        return covariance(z)
+        return covariance(z, diagonal=official)
     raise ValueError(f"unknown dispersive loss {variant!r}")
 
 
 @torch.no_grad()
-def dispersion(z: Tensor) -> tuple[float, float]:
-    """Mean pairwise distance per root dimension, and effective rank (exp of the spectrum's entropy), of z (B, D)."""
-    z = _features(z)
-    mean_distance = float(squared_distances(z).sqrt().mean())
-    spectrum = torch.linalg.svdvals(z - z.mean(0))
+def effective_rank(z: Tensor) -> float:
+    """How many directions the features z (B, D) fill: exp of the entropy of their singular values' shares.
+
+    Source: Roy & Vetterli 2007. From 1 (one direction, or all features equal) to min(B - 1, D).
+    """
+    z = _features(z).double()
+    z = z - z.mean(0)
+    # Eigenvalues of the smaller Gram matrix in float64: several times faster than the singular values in float32.
+    gram = z @ z.T if len(z) <= z.shape[1] else z.T @ z
+    spectrum = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
     share = spectrum / spectrum.sum().clamp_min(1e-12)
-    return mean_distance, float(torch.exp(-(share * share.clamp_min(1e-12).log()).sum()))
+    return float(torch.exp(-(share * share.clamp_min(1e-12).log()).sum()))
+
+
+@torch.no_grad()
+def dispersion(z: Tensor) -> tuple[float, float]:
+    """Mean pairwise distance per root dimension, and effective rank, of z (B, D)."""
+    return float(squared_distances(_features(z)).sqrt().mean()), effective_rank(z)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from d2ppo_core.models.mish import mish
+
 
 class TimeEmbedding(nn.Module):
     """Sinusoids of the training time step, then Linear, Mish, Linear."""
@@ -24,7 +26,7 @@ class TimeEmbedding(nn.Module):
         """Map integer steps (B,) to embeddings (B, dim)."""
         phase = t.to(self.frequencies.dtype)[:, None] * self.frequencies
         waves = torch.cat([phase.sin(), phase.cos()], dim=-1)
-        out: Tensor = self.project(F.mish(self.expand(waves)))
+        out: Tensor = self.project(mish(self.expand(waves)))
         return out
 
 
@@ -50,8 +52,8 @@ class Denoiser(nn.Module):
         x (B, Tp*Da), t (B,) integer, condition (B, C) -> noise (B, Tp*Da) and the taps (B, hidden_dim).
         """
         early = self.input(torch.cat([x, self.time(t), condition], dim=-1))
-        mid = self.residual_in(F.mish(early))
-        late = early + self.residual_out(F.mish(mid))
+        mid = self.residual_in(mish(early))
+        late = early + self.residual_out(mish(mid))
         return self.output(late), {"early": early, "mid": mid, "late": late}
 
     def collapse(self) -> "CollapsedDenoiser":
@@ -75,8 +77,13 @@ class CollapsedDenoiser:
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """Predict the noise in x; shapes as `Denoiser.forward`, t may be (1,) for all rows."""
+        return self.with_taps(x, t, condition)[0]
+
+    def with_taps(self, x: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Noise and the taps `early` and `mid` as `Denoiser.forward`; `late` is the product that is saved here."""
         denoiser = self._denoiser
         time = denoiser.time(t).expand(len(x), -1)
         early = denoiser.input(torch.cat([x, time, condition], dim=-1))
-        inner = F.mish(denoiser.residual_in(F.mish(early)))
-        return F.linear(early, denoiser.output.weight, self._bias) + F.linear(inner, self._branch)
+        mid = denoiser.residual_in(mish(early))
+        eps = F.linear(early, denoiser.output.weight, self._bias) + F.linear(mish(mid), self._branch)
+        return eps, {"early": early, "mid": mid}

@@ -1,6 +1,11 @@
-"""Batches as a function of (seed, step): resuming needs the step number and nothing else."""
+"""Batches as a function of (seed, step): resuming needs the step number and nothing else.
+
+Random numbers come from CPU generators on every device, so a batch is the same everywhere; only they travel, the
+dataset stays on the device.
+"""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -9,6 +14,7 @@ from torch import Tensor
 from d2ppo_core.config import PretrainConfig
 from d2ppo_core.data.normalizer import Normalizer
 from d2ppo_core.data.windows import Windows
+from d2ppo_core.pretrain.distributed import ALONE, Processes
 
 _EPOCH_STREAM, _STEP_STREAM = 1, 2
 
@@ -31,12 +37,12 @@ class Tensors:
     """uint8 (N, Ncam, H, W, 3)."""
 
     @classmethod
-    def from_windows(cls, windows: Windows, normalizer: Normalizer) -> "Tensors":
+    def from_windows(cls, windows: Windows, normalizer: Normalizer, device: torch.device | str = "cpu") -> "Tensors":
         """Normalise once, outside of the training loop."""
         return cls(
-            state=torch.from_numpy(normalizer.state.normalize(windows.state)),
-            chunks=torch.from_numpy(normalizer.action.normalize(windows.chunks)).flatten(1),
-            images=None if windows.images is None else torch.from_numpy(windows.images),
+            state=torch.from_numpy(normalizer.state.normalize(windows.state)).to(device),
+            chunks=torch.from_numpy(normalizer.action.normalize(windows.chunks)).flatten(1).to(device),
+            images=None if windows.images is None else torch.from_numpy(windows.images).to(device),
         )
 
     def __len__(self) -> int:
@@ -52,6 +58,8 @@ class Batch:
     """(B, Ds)."""
     images: Tensor | None
     """uint8 (B, Ncam, H, W, 3)."""
+    images_again: Tensor | None = None
+    """The same pictures shifted otherwise, for the published dispersive term."""
     chunks: Tensor
     """(B*M, Tp*Da)."""
     eps: Tensor
@@ -60,47 +68,69 @@ class Batch:
     """(B*M,) integer."""
 
 
+@lru_cache(maxsize=4)
+def _epoch_order(num_windows: int, seed: int, epoch: int) -> Tensor:
+    """The permutation of an epoch; every step of it asks."""
+    return torch.randperm(num_windows, generator=_generator(seed, _EPOCH_STREAM, epoch))
+
+
 def batch_indices(num_windows: int, batch_size: int, seed: int, step: int) -> Tensor:
     """Windows of batch number `step` (from 0): a fresh permutation per epoch, a short last batch is left out."""
     batch_size = min(batch_size, num_windows)
     epoch, position = divmod(step, num_windows // batch_size)
-    order = torch.randperm(num_windows, generator=_generator(seed, _EPOCH_STREAM, epoch))
-    return order[position * batch_size : (position + 1) * batch_size]
+    return _epoch_order(num_windows, seed, epoch)[position * batch_size : (position + 1) * batch_size]
 
 
-def shifted_images(images: Tensor, indices: Tensor, max_shift_px: int, generator: torch.Generator) -> Tensor:
-    """Select images and shift each by its own random offset, repeating border pixels, in one gather.
-
-    images uint8 (N, Ncam, H, W, 3), indices (B,) -> uint8 (B, Ncam, H, W, 3).
-    """
+def draw_shifts(count: int, cameras: int, max_shift_px: int, generator: torch.Generator) -> Tensor | None:
+    """(count, cameras, 2) offsets (y, x) in pixels, within ± max_shift_px; None when that is 0."""
     if not max_shift_px:
+        return None
+    return torch.randint(-max_shift_px, max_shift_px + 1, (count, cameras, 2), generator=generator)
+
+
+def shifted_images(images: Tensor, indices: Tensor, shifts: Tensor | None) -> Tensor:
+    """Select images and shift each by its own offset, repeating border pixels, in one gather.
+
+    images uint8 (N, Ncam, H, W, 3), indices (B,), shifts (B, Ncam, 2) -> uint8 (B, Ncam, H, W, 3).
+    """
+    if shifts is None:
         return images[indices]
     cameras, height, width = images.shape[1:4]
-    shape = (len(indices), cameras, 1)
-    shift_y, shift_x = torch.randint(-max_shift_px, max_shift_px + 1, (2, *shape), generator=generator)
-    rows = (torch.arange(height) + shift_y).clamp_(0, height - 1)
-    columns = (torch.arange(width) + shift_x).clamp_(0, width - 1)
+    rows = (torch.arange(height, device=images.device) + shifts[..., :1]).clamp_(0, height - 1)
+    columns = (torch.arange(width, device=images.device) + shifts[..., 1:]).clamp_(0, width - 1)
     batch = indices[:, None, None, None]
-    camera = torch.arange(cameras)[:, None, None]
+    camera = torch.arange(cameras, device=images.device)[:, None, None]
     return images[batch, camera, rows[..., :, None], columns[..., None, :]]
 
 
-def draw_batch(data: Tensors, config: PretrainConfig, step: int) -> Batch:
-    """Everything random about training step `step` (from 0)."""
-    indices = batch_indices(len(data), config.optim.batch_size, config.seed, step)
+def draw_batch(data: Tensors, config: PretrainConfig, step: int, processes: Processes = ALONE) -> Batch:
+    """Everything random about training step `step` (from 0), or this process's share of it."""
+    loss, device = config.loss, data.state.device
     generator = _generator(config.seed, _STEP_STREAM, step)
-    samples = config.loss.noise_samples_per_obs
+
+    def mine(rows: Tensor) -> Tensor:
+        return processes.share(rows).to(device, non_blocking=True)
+
+    whole = batch_indices(len(data), config.optim.batch_size, config.seed, step)
+    indices, pairs = mine(whole), (len(whole), loss.noise_samples_per_obs)
     state = data.state[indices]
     if config.data.state_noise_std:
-        state = state + config.data.state_noise_std * torch.randn(state.shape, generator=generator)
-    images = None
+        noise = torch.randn(len(whole), state.shape[1], generator=generator)
+        state = state + config.data.state_noise_std * mine(noise)
+    images = images_again = None
     if data.images is not None:
-        images = shifted_images(data.images, indices, config.data.random_shift_px, generator)
-    chunks = data.chunks[indices].repeat_interleave(samples, dim=0)
+        cameras, limit_px = data.images.shape[1], config.data.random_shift_px
+        shifts = draw_shifts(len(whole), cameras, limit_px, generator)
+        images = shifted_images(data.images, indices, None if shifts is None else mine(shifts))
+        if loss.official and loss.active:
+            shifts = draw_shifts(len(whole), cameras, limit_px, generator)
+            images_again = shifted_images(data.images, indices, None if shifts is None else mine(shifts))
+    chunks = data.chunks[indices]
     return Batch(
         state=state,
         images=images,
-        chunks=chunks,
-        eps=torch.randn(chunks.shape, generator=generator),
-        t=torch.randint(config.model.num_train_steps, (len(chunks),), generator=generator),
+        images_again=images_again,
+        chunks=chunks if loss.noise_samples_per_obs == 1 else chunks.repeat_interleave(pairs[1], dim=0),
+        eps=mine(torch.randn(*pairs, chunks.shape[1], generator=generator)).flatten(0, 1),
+        t=mine(torch.randint(config.model.num_train_steps, pairs, generator=generator)).flatten(),
     )

@@ -1,9 +1,8 @@
 """Checkpoints: one file per run, replaced atomically, readable without executing anything it holds."""
 
-import os
 import pickle
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from d2ppo_core.config import PretrainConfig, from_mapping, to_mapping
 from d2ppo_core.data.normalizer import Normalizer
 from d2ppo_core.errors import TrainingError
 from d2ppo_core.models.build import Shapes
+from d2ppo_core.pretrain.failures import reason, write_atomically
 
 FILE_NAME = "checkpoint.pt"
 _FORMAT = 1
@@ -37,6 +37,8 @@ class Checkpoint:
     optimizer: dict[str, Any]
     rng_state: torch.Tensor
     """torch's global generator; batches draw from generators seeded by (seed, step) instead."""
+    dispersal: dict[str, Any] = field(default_factory=dict)
+    """Chosen tap and averages behind an adapted λ; empty in checkpoints older than that."""
 
 
 def to_payload(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -56,16 +58,20 @@ def to_payload(checkpoint: Checkpoint) -> dict[str, Any]:
         "ema": checkpoint.ema,
         "optimizer": checkpoint.optimizer,
         "rng_state": checkpoint.rng_state,
+        "dispersal": checkpoint.dispersal,
     }
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> Path:
-    """Write `checkpoint.pt` by replacing it: a crash leaves the old one or the new one."""
-    payload = to_payload(checkpoint)
+    """Write `checkpoint.pt` by replacing it: a crash leaves the old one or the new one.
+
+    Raises TrainingError, in one line, when the disk is full or not writable; the old checkpoint stays.
+    """
     path = folder / FILE_NAME
-    temporary = path.with_suffix(".tmp")
-    torch.save(payload, temporary)
-    os.replace(temporary, path)
+    try:
+        write_atomically(to_payload(checkpoint), path)
+    except OSError as error:
+        raise TrainingError(f"cannot save step {checkpoint.step} in {path}: {reason(error)}") from error
     return path
 
 
@@ -99,4 +105,5 @@ def from_payload(payload: dict[str, Any]) -> Checkpoint:
         ema=payload["ema"],
         optimizer=payload["optimizer"],
         rng_state=payload["rng_state"],
+        dispersal=payload.get("dispersal", {}),
     )

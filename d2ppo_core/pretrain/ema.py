@@ -15,6 +15,7 @@ class Ema:
     def __init__(self, module: nn.Module, *, decay: float, every: int, start_step: int) -> None:
         self.decay, self.every, self.start_step = decay, every, start_step
         self.shadow = {name: p.detach().clone() for name, p in module.named_parameters()}
+        self._averages = list(self.shadow.values())
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
@@ -22,8 +23,7 @@ class Ema:
         if step % self.every and step > self.start_step:
             return
         weight = 1.0 if step <= self.start_step else 1.0 - self.decay
-        for name, parameter in module.named_parameters():
-            self.shadow[name].lerp_(parameter, weight)
+        torch._foreach_lerp_(self._averages, list(module.parameters()), weight)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The shadow weights by parameter name."""

@@ -1,68 +1,140 @@
-"""The training objective: noise prediction plus the dispersive term, from one forward pass."""
+"""The training objective: noise prediction plus the dispersive term, from one forward pass.
 
+With `loss.official` the term is what the published code computes, step cost included. Reproduced are: distances not
+divided by D, covariances with their diagonal, its taps and its second pass. Its hooks count four modules (input layer,
+residual block, output layer, an identity), so `early` is what is called `late` here, and `mid` and `late` both are the
+predicted noise; `all` averages over the four outputs. Its features come from a second pass through the whole network
+with the same noise and time steps but newly shifted images, so the noise loss never sees those features. A state policy
+has no images to shift: its second pass would repeat the first one to the bit and is left out here.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from d2ppo_core.config import LossConfig, PretrainConfig
+from d2ppo_core.config.schema import TAPS
 from d2ppo_core.losses.denoising import denoising_loss
-from d2ppo_core.losses.dispersive import dispersion, dispersive_loss
+from d2ppo_core.losses.dispersive import dispersive_loss
 from d2ppo_core.models.diffusion import DiffusionPolicy
+from d2ppo_core.models.gaussian import GaussianPolicy
+from d2ppo_core.models.policy import ChunkPolicy
 from d2ppo_core.pretrain.batches import Batch
+from d2ppo_core.pretrain.distributed import ALONE, Processes
+
+_BEFORE_THE_BLOCK = ("", "encoder", "early", "mid")
+"""What can be tapped without the product that the collapsed denoiser saves."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """Scalars to descend on and the features they came from."""
+    """Scalars to descend on and the features that the dispersive term saw."""
 
     total: Tensor
     denoising: Tensor
     dispersive: Tensor
-    taps: dict[str, Tensor]
-    """`encoder` (B, C), `early`, `mid`, `late` (B*M, hidden), attached to the graph."""
+    features: tuple[Tensor, ...]
+    """Of the chosen tap, attached to the graph: `encoder` (B, C), the others (B*M, hidden); none without the term."""
 
 
-def _features(taps: dict[str, Tensor], eps: Tensor, loss: LossConfig) -> Tensor:
-    if loss.official and loss.dispersive_tap in ("mid", "late"):
-        return eps  # the published hooks return the network's output for both
-    return taps[loss.dispersive_tap]
+def learning_taps(config: PretrainConfig) -> tuple[str, ...]:
+    """Taps that training can move: the encoder of a state policy hands the raw state on."""
+    return TAPS if config.data.image_keys else TAPS[1:]
 
 
-def _dispersive(features: Tensor, loss: LossConfig) -> Tensor:
-    return dispersive_loss(
-        features,
-        loss.dispersive,
-        temperature=loss.temperature,
-        margin=loss.margin,
-        per_dimension=not loss.official,
-    )
+def encode(policy: ChunkPolicy, state: Tensor, images: Tensor | None, config: PretrainConfig) -> Tensor:
+    """Conditions (B, C) in float32, computed in the configured precision."""
+    half = config.optim.precision == "bfloat16"
+    with torch.autocast(state.device.type, dtype=torch.bfloat16, enabled=half):
+        return policy.encode(state, images).float()
 
 
-def objective(policy: DiffusionPolicy, batch: Batch, config: PretrainConfig) -> Objective:
-    """Encode each observation once and denoise all its (noise, t) pairs."""
-    loss = config.loss
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.optim.precision == "bfloat16"):
-        condition = policy.encode(batch.state, batch.images)
-    condition = condition.float()
-    repeated = condition.repeat_interleave(loss.noise_samples_per_obs, dim=0)
+def denoise(policy: ChunkPolicy, batch: Batch, condition: Tensor, *, tap: str) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """Predict the noise of all pairs, with the arithmetic that `tap` needs and no more.
+
+    condition (B, C) -> noise (B*M, Tp*Da) and the taps at hand, `encoder` among them. A Gaussian policy predicts the
+    chunk itself, (B, Tp*Da), once per observation.
+    """
+    if isinstance(policy, GaussianPolicy):
+        mean, taps = policy.mean(condition)
+        return mean, {"encoder": condition, **taps}
+    assert isinstance(policy, DiffusionPolicy)
+    samples = len(batch.t) // len(condition)
+    repeated = condition if samples == 1 else condition.repeat_interleave(samples, dim=0)
     noisy = policy.add_noise(batch.chunks, batch.eps, batch.t)
-    eps, taps = policy.denoiser(noisy, batch.t, repeated)
-    taps = {"encoder": condition, **taps}
+    network = policy.denoiser.collapse().with_taps if tap in _BEFORE_THE_BLOCK else policy.denoiser
+    eps, taps = network(noisy, batch.t, repeated)
+    return eps, {"encoder": condition, **taps}
+
+
+def cloning_loss(policy: ChunkPolicy, predicted: Tensor, batch: Batch) -> Tensor:
+    """Mean error of what `denoise` predicted: of the noise, or of the chunk where the policy is a Gaussian."""
+    if isinstance(policy, GaussianPolicy):
+        return policy.errors(predicted, batch.chunks[:: len(batch.t) // len(predicted)]).mean()
+    return denoising_loss(predicted, batch.eps)
+
+
+def dispersive_term(features: tuple[Tensor, ...], loss: LossConfig, processes: Processes = ALONE) -> Tensor:
+    """Mean of the configured loss over several features, each of the whole batch."""
+    terms = [
+        dispersive_loss(
+            processes.gather(z),
+            loss.dispersive,
+            temperature=loss.temperature,
+            margin=loss.margin,
+            official=loss.official,
+        )
+        for z in features
+    ]
+    return terms[0] if len(terms) == 1 else torch.stack(terms).mean()
+
+
+def objective(
+    policy: ChunkPolicy,
+    batch: Batch,
+    config: PretrainConfig,
+    *,
+    tap: str,
+    weight: float | Tensor,
+    processes: Processes = ALONE,
+) -> Objective:
+    """Encode each observation once, denoise all its (noise, t) pairs, and push the features of `tap` apart.
+
+    Args:
+        policy: The policy.
+        batch: This process's share of the batch.
+        config: The run.
+        tap: One of TAPS or `all`; empty leaves the dispersive term out.
+        weight: λ.
+        processes: Among which the batch is shared.
+    """
+    loss = config.loss
+    condition = encode(policy, batch.state, batch.images, config)
+    if tap and loss.official:
+        denoising, features = _published(policy, batch, condition, config, tap)
+    else:
+        predicted, taps = denoise(policy, batch, condition, tap=tap)
+        denoising = cloning_loss(policy, predicted, batch)
+        names = learning_taps(config) if tap == "all" else (tap,) if tap else ()
+        features = tuple(taps[name] for name in names)
+    if not features:
+        return Objective(denoising, denoising, denoising.new_zeros(()), features)
+    dispersive = processes.whole_batch(dispersive_term(features, loss, processes))
+    return Objective(denoising + weight * dispersive, denoising, dispersive, features)
+
+
+def _published(
+    policy: ChunkPolicy, batch: Batch, condition: Tensor, config: PretrainConfig, tap: str
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Noise loss and tapped features as in the published code."""
+    once = batch.images_again is None
+    eps, taps = denoise(policy, batch, condition, tap="late" if once else "")
     denoising = denoising_loss(eps, batch.eps)
-    dispersive = _dispersive(_features(taps, eps, loss), loss)
-    return Objective(denoising + loss.dispersive_weight * dispersive, denoising, dispersive, taps)
-
-
-def dispersion_scalars(result: Objective, config: PretrainConfig) -> dict[str, float]:
-    """How far apart the features of encoder and denoiser lie, and how hard the dispersive term pulls."""
-    scalars = {}
-    for tap in ("encoder", "mid"):
-        distance, rank = dispersion(result.taps[tap].detach()[:256])
-        scalars[f"dispersion/{tap}_distance"] = distance
-        scalars[f"dispersion/{tap}_rank"] = rank
-    if config.loss.dispersive != "none":
-        leaf = _features(result.taps, result.taps["mid"], config.loss).detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(_dispersive(leaf, config.loss), leaf)
-        scalars["dispersion/gradient_norm"] = float(gradient.norm())
-    return scalars
+    if not once:
+        again = encode(policy, batch.state, batch.images_again, config)
+        eps, taps = denoise(policy, batch, again, tap="late")
+    if tap == "early":
+        return denoising, (taps["late"],)
+    return denoising, (eps,) if tap in ("mid", "late") else (taps["early"], taps["late"], eps, eps)

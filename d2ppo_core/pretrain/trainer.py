@@ -1,46 +1,29 @@
-"""Stage 1, one loop for state and image policies: draw a batch, descend, average, log, checkpoint."""
+"""Stage 1, one step for state and image policies: draw a batch, descend, average."""
 
-import ctypes
 import math
-import platform
-import signal
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
-from tqdm import tqdm
+from torch import Tensor
 
-from d2ppo_core.config import OptimConfig, PretrainConfig, save_config
+from d2ppo_core.config import OptimConfig, PretrainConfig, to_mapping
+from d2ppo_core.config.schema import TAP_CHOICES
 from d2ppo_core.data.normalizer import Normalizer, Range
-from d2ppo_core.data.tasks import env_name_of
-from d2ppo_core.data.windows import Windows, load_windows
+from d2ppo_core.data.windows import Windows
 from d2ppo_core.errors import TrainingError
 from d2ppo_core.models.build import Shapes, build_policy
 from d2ppo_core.pretrain.batches import Tensors, draw_batch
-from d2ppo_core.pretrain.checkpoint import FILE_NAME, Checkpoint, load_checkpoint, save_checkpoint
+from d2ppo_core.pretrain.checkpoint import Checkpoint
+from d2ppo_core.pretrain.device import compile_mode, open_device
+from d2ppo_core.pretrain.diagnostics import dispersion_scalars, relative_ranks
+from d2ppo_core.pretrain.dispersal import OFF, Dispersal
+from d2ppo_core.pretrain.distributed import ALONE, Processes
 from d2ppo_core.pretrain.ema import Ema
-from d2ppo_core.pretrain.metrics import MetricsWriter
-from d2ppo_core.pretrain.objective import dispersion_scalars, objective
-from d2ppo_core.pretrain.provenance import describe_code, describe_dataset
+from d2ppo_core.pretrain.objective import Objective, objective
+from d2ppo_core.pretrain.provenance import describe_code
 
 _MAX_VALIDATION_WINDOWS = 512
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a call of `pretrain` ended."""
-
-    step: int
-    finished: bool
-    """False when SIGTERM or SIGINT asked for a stop."""
-    elapsed_s: float
-    """Training time of the run, earlier calls included."""
 
 
 def learning_rate(optim: OptimConfig, step: int) -> float:
@@ -51,39 +34,35 @@ def learning_rate(optim: OptimConfig, step: int) -> float:
     return optim.lr_final + 0.5 * (optim.lr - optim.lr_final) * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
-def keep_freed_memory() -> None:
-    """Ask glibc to reuse large blocks instead of returning them: a fifth of an image step is page faults else."""
-    if platform.libc_ver()[0] != "glibc":
-        return
-    mallopt = ctypes.CDLL(None).mallopt
-    trim_threshold, top_pad, mmap_threshold = -1, -2, -3
-    mallopt(mmap_threshold, 32 * 2**20)
-    mallopt(trim_threshold, 2**31 - 1)
-    mallopt(top_pad, 256 * 2**20)
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[threading.Event]:
-    """Yield an event that SIGTERM and SIGINT set, so that the loop can save and leave."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    previous = {s: signal.signal(s, lambda *_: event.set()) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield event
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
 class Trainer:
     """Everything a run consists of, restorable to the bit."""
 
-    def __init__(self, config: PretrainConfig, windows: Windows, validation: Windows | None, dataset: dict[str, Any]):
+    def __init__(
+        self,
+        config: PretrainConfig,
+        windows: Windows,
+        validation: Windows | None,
+        dataset: dict[str, Any],
+        *,
+        processes: Processes = ALONE,
+    ) -> None:
+        """Build networks and optimiser; the seed decides the first weights.
+
+        Args:
+            config: The run.
+            windows: Training data.
+            validation: Held-out data, if any.
+            dataset: What the checkpoint says about the data (see `describe_dataset`).
+            processes: Among which every batch is shared.
+
+        Raises:
+            ConfigError: the device is not there, or the batch cannot be shared equally.
+        """
+        processes.check_batch(min(config.optim.batch_size, len(windows)))
+        device = open_device(config.optim.device)
         torch.manual_seed(config.seed)
         self.config, self.dataset, self.low_dim_sizes = config, dataset, windows.low_dim_sizes
-        self.code = describe_code()
+        self.processes, self.code = processes, describe_code()
         action_dim = windows.chunks.shape[-1]
         self.normalizer = Normalizer(
             state=Range.measure(windows.state, min_range=config.data.min_range),
@@ -96,44 +75,72 @@ class Trainer:
             num_cameras=image_shape[0],
             image_hw=(image_shape[1], image_shape[2]),
         )
-        self.data = Tensors.from_windows(windows, self.normalizer)
-        self.validation = None if validation is None else Tensors.from_windows(validation, self.normalizer)
-        self.policy = build_policy(config, self.shapes)
-        self.averaged = build_policy(config, self.shapes)
+        self.data = Tensors.from_windows(windows, self.normalizer, device)
+        self.validation = None if validation is None else Tensors.from_windows(validation, self.normalizer, device)
+        self.policy = build_policy(config, self.shapes).to(device)
+        self.averaged = build_policy(config, self.shapes).to(device)
+        self._parameters = list(self.policy.parameters())
         optim = config.optim
         self.ema = Ema(self.policy, decay=optim.ema_decay, every=optim.ema_every, start_step=optim.ema_start_step)
-        self.optimizer = torch.optim.AdamW(
-            self.policy.parameters(), lr=optim.lr, weight_decay=optim.weight_decay, fused=True
-        )
+        self.optimizer = torch.optim.AdamW(self._parameters, lr=optim.lr, weight_decay=optim.weight_decay, fused=True)
+        self._objective = torch.compile(objective, mode=compile_mode(optim)) if optim.compile else objective
+        self.dispersal = Dispersal(config.loss)
         self.step = 0
         self.elapsed_s = 0.0
 
     def train_step(self, *, detailed: bool) -> dict[str, float]:
         """One optimiser step; returns scalars. Raises TrainingError, before touching weights, on a bad loss."""
-        optim = self.config.optim
-        lr = learning_rate(optim, self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        result = objective(self.policy, draw_batch(self.data, self.config, self.step), self.config)
-        total = result.total.item()
+        config, dispersal = self.config, self.dispersal
+        if dispersal.choice_is_due(self.step):
+            dispersal.choose(relative_ranks(self.policy, self.validation or self.data, config))
+        lr, tap, weight = learning_rate(config.optim, self.step), dispersal.tap, dispersal.weight
+        batch = draw_batch(self.data, config, self.step, self.processes)
+        self.optimizer.zero_grad(set_to_none=True)
+        if config.optim.compile:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        result = self._objective(self.policy, batch, config, tap=tap, weight=weight, processes=self.processes)
+        squares = self._backward(result, weight)
+        means = self.processes.average(self._parameters, torch.stack([result.denoising, result.dispersive, *squares]))
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, config.optim.grad_clip_norm or math.inf)
+        denoising, dispersive, *squared, gradient_norm = torch.cat([means.detach(), norm[None]]).tolist()
+        total = denoising + weight * dispersive
         if not math.isfinite(total):
             raise TrainingError(f"the loss is {total} at step {self.step + 1}")
-        self.optimizer.zero_grad(set_to_none=True)
-        result.total.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), optim.grad_clip_norm or math.inf)
-        if not math.isfinite(norm):
+        if not math.isfinite(gradient_norm):
             raise TrainingError(f"the gradient is not finite at step {self.step + 1}")
+        details = dispersion_scalars(self.policy, batch, config) if detailed and self.processes.leads else {}
+        if squared:
+            dispersal.observe(*squared)
+            details["dispersion/share"] = weight * math.sqrt(squared[1] / squared[0]) if squared[0] else math.inf
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
         self.optimizer.step()
         self.step += 1
         self.ema.update(self.policy, self.step)
-        scalars = {
+        return details | {
             "losses/total": total,
-            "losses/denoising": result.denoising.item(),
-            "losses/dispersive": result.dispersive.item(),
+            "losses/denoising": denoising,
+            "losses/dispersive": dispersive,
+            "dispersion/weight": weight,
+            "dispersion/tap": float(-1 if tap == OFF else TAP_CHOICES.index(tap)),
             "optim/lr": lr,
-            "optim/gradient_norm": float(norm),
+            "optim/gradient_norm": gradient_norm,
         }
-        return scalars | (dispersion_scalars(result, self.config) if detailed else {})
+
+    def _backward(self, result: Objective, weight: float) -> tuple[Tensor, ...]:
+        """Fill in the gradients; where λ is adapted, return their squared norms at the tapped features.
+
+        What arrives at the features is the noise loss's part plus λ times the term's, so one pass yields both.
+        """
+        if not self.dispersal.balancing:
+            result.total.backward()  # type: ignore[no-untyped-call]
+            return ()
+        pulls = torch.autograd.grad(result.dispersive, result.features, retain_graph=True)
+        for z in result.features:  # only now: the pass above would be retained too
+            z.retain_grad()
+        result.total.backward()  # type: ignore[no-untyped-call]
+        rests = [z.grad - weight * pull for z, pull in zip(result.features, pulls, strict=True) if z.grad is not None]
+        return tuple(torch.stack([part.square().sum() for part in parts]).sum() for parts in (rests, pulls))
 
     @torch.no_grad()
     def validation_loss(self) -> float:
@@ -146,7 +153,8 @@ class Trainer:
             data=replace(self.config.data, random_shift_px=0, state_noise_std=0.0),
             optim=replace(self.config.optim, batch_size=_MAX_VALIDATION_WINDOWS),
         )
-        return float(objective(self.averaged, draw_batch(self.validation, quiet, 0), quiet).denoising)
+        batch = draw_batch(self.validation, quiet, 0)
+        return float(objective(self.averaged, batch, quiet, tap=OFF, weight=0.0).denoising)
 
     def checkpoint(self) -> Checkpoint:
         """The state of the run now."""
@@ -163,75 +171,42 @@ class Trainer:
             ema=self.ema.state_dict(),
             optimizer=self.optimizer.state_dict(),
             rng_state=torch.get_rng_state(),
+            dispersal=self.dispersal.state_dict(),
         )
 
     def restore(self, saved: Checkpoint) -> None:
         """Continue from a checkpoint. Raises TrainingError when it belongs to another run or dataset."""
-        if _fixed(saved.config) != _fixed(self.config):
-            raise TrainingError("the checkpoint was trained with another configuration; use another --out folder")
+        if differing := _differences(_fixed(saved.config), _fixed(self.config)):
+            raise TrainingError(
+                f"the checkpoint was trained with another configuration ({differing}); use another --out folder"
+            )
         if saved.dataset["sha256"] != self.dataset["sha256"]:
             raise TrainingError("the checkpoint was trained on another dataset; use another --out folder")
         self.policy.load_state_dict(saved.model)
         self.ema.load_state_dict(saved.ema)
         self.optimizer.load_state_dict(saved.optimizer)
         torch.set_rng_state(saved.rng_state)
+        if saved.dispersal:
+            self.dispersal.load_state_dict(saved.dispersal)
         self.step, self.elapsed_s = saved.step, saved.elapsed_s
         self.code = saved.code
 
 
 def _fixed(config: PretrainConfig) -> PretrainConfig:
     """The part of a configuration that must not change between the calls of a run."""
-    optim = replace(config.optim, threads=1, log_every=1, validate_every=1, checkpoint_every_s=0.0)
-    return replace(config, optim=optim)
+    quiet = replace(config.optim, log_every=1, validate_every=1, checkpoint_every_s=0.0)
+    return replace(config, optim=replace(quiet, device="cpu", compile=False, threads=1))
 
 
-def pretrain(config: PretrainConfig, data: Path, out: Path, *, resume: bool = False, progress: bool = True) -> Outcome:
-    """Train a policy and leave `checkpoint.pt`, `config.yaml`, `metrics.csv` and `tensorboard/` in `out`.
+def _differences(saved: PretrainConfig, now: PretrainConfig) -> str:
+    """The first values that differ, by their dotted names; empty when none does."""
 
-    Raises TrainingError when `out` holds a run already (without `resume`) or the loss is not finite; the last good
-    checkpoint stays. Raises DataError on a bad dataset. SIGTERM and SIGINT save a checkpoint and return.
-    """
-    if not resume and (out / FILE_NAME).exists():
-        raise TrainingError(f"{out} already holds a run; continue it with --resume or choose another --out")
-    saved = load_checkpoint(out) if resume else None
-    torch.set_num_threads(config.optim.threads)
-    keep_freed_memory()
-    windows, validation = load_windows(data, config.data, env_name=env_name_of(config.task))
-    trainer = Trainer(config, windows, validation, describe_dataset(data, windows))
-    if saved is not None:
-        trainer.restore(saved)
-    out.mkdir(parents=True, exist_ok=True)
-    save_config(config, out / "config.yaml")
-    return _loop(trainer, out, progress=progress)
+    def flat(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        parts: dict[str, Any] = {}
+        for key, value in mapping.items():
+            parts |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        return parts
 
-
-def _loop(trainer: Trainer, out: Path, *, progress: bool) -> Outcome:
-    optim = trainer.config.optim
-    started_s, last_saved_s = time.monotonic() - trainer.elapsed_s, time.monotonic()
-    bar = tqdm(total=optim.steps, initial=trainer.step, unit="step", disable=not progress, mininterval=2.0)
-    with stop_on_signal() as stop, MetricsWriter(out, trainer.step) as metrics, bar:
-        durations_s: list[float] = []
-        while trainer.step < optim.steps and not stop.is_set():
-            began_s = time.monotonic()
-            try:
-                scalars = trainer.train_step(detailed=(trainer.step + 1) % optim.log_every == 0)
-            except TrainingError as error:
-                saved = f"step {load_checkpoint(out).step} is in {out}" if (out / FILE_NAME).exists() else "none"
-                raise TrainingError(f"{error}; last good checkpoint: {saved}") from error
-            now_s = time.monotonic()
-            trainer.elapsed_s = now_s - started_s
-            durations_s.append(now_s - began_s)
-            bar.update()
-            if trainer.step % optim.log_every == 0 or trainer.step == optim.steps:
-                rate = min(optim.batch_size, len(trainer.data)) / float(np.median(durations_s))
-                durations_s.clear()
-                scalars["speed/samples_per_s"] = rate
-                if trainer.step % optim.validate_every == 0 or trainer.step == optim.steps:
-                    scalars["losses/validation"] = trainer.validation_loss()
-                metrics.write(trainer.step, scalars)
-                bar.set_postfix(loss=f"{scalars['losses/denoising']:.4f}", samples_s=f"{rate:.0f}")
-            if now_s - last_saved_s >= optim.checkpoint_every_s:
-                save_checkpoint(trainer.checkpoint(), out)
-                last_saved_s = now_s
-        save_checkpoint(trainer.checkpoint(), out)
-    return Outcome(step=trainer.step, finished=trainer.step >= optim.steps, elapsed_s=trainer.elapsed_s)
+    before, after = flat(to_mapping(saved)), flat(to_mapping(now))
+    found = [f"{key} {before[key]!r}, now {after[key]!r}" for key in before if before[key] != after[key]]
+    return "; ".join(found[:3])

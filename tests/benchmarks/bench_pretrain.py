@@ -14,7 +14,8 @@ import torch
 
 from d2ppo_core.config import load_config
 from d2ppo_core.data.windows import Windows
-from d2ppo_core.pretrain.trainer import Trainer, keep_freed_memory
+from d2ppo_core.pretrain.device import keep_freed_memory
+from d2ppo_core.pretrain.trainer import Trainer
 
 WARM_UP = 3
 

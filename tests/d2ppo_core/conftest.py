@@ -57,7 +57,7 @@ def tiny_config() -> Callable[..., PretrainConfig]:
         mapping: dict[str, dict[str, object]] = {
             "data": {"image_keys": ["robot0_eye_in_hand_image"] if images else [], "random_shift_px": 2},
             "model": {"vit_width": 16, "vit_heads": 2, "camera_features": 8, "hidden_dim": 32, "time_dim": 8},
-            "loss": {"noise_samples_per_obs": 2},
+            "loss": {"noise_samples_per_obs": 2, "dispersive_tap": "encoder" if images else "early"},
             "optim": {
                 "steps": 6,
                 "batch_size": 8,

@@ -5,7 +5,8 @@ from click.testing import CliRunner
 
 from d2ppo_core.bundle import load_bundle
 from d2ppo_core.cli.export import export
-from d2ppo_core.cli.pretrain import pretrain
+from d2ppo_core.cli.pretrain import pretrain, resolve
+from d2ppo_core.config import load_config
 from d2ppo_core.errors import ConfigError, D2ppoError
 
 SMALL = ["optim.steps=2", "optim.batch_size=8", "optim.warmup_steps=1", "model.hidden_dim=16"]
@@ -13,7 +14,7 @@ SMALL = ["optim.steps=2", "optim.batch_size=8", "optim.warmup_steps=1", "model.h
 
 def arguments(dataset: Path, out: Path, *more: str) -> list[str]:
     sets = [item for value in SMALL for item in ("--set", value)]
-    return ["lift_state", "--data", str(dataset), "--out", str(out), *sets, *more]
+    return ["lift", "--data", str(dataset), "--out", str(out), *sets, *more]
 
 
 def test_a_run_trains_resumes_and_exports(dataset: Path, tmp_path: Path) -> None:
@@ -28,6 +29,43 @@ def test_a_run_trains_resumes_and_exports(dataset: Path, tmp_path: Path) -> None
     done = runner.invoke(export, options, catch_exceptions=False)
     assert done.exit_code == 0 and "over 3 samples" in done.output
     assert load_bundle(bundle).manifest.provenance["success"] == {"rate": 0.9}
+
+
+def test_task_alone_takes_its_state_configuration_its_dataset_and_a_folder_of_that_name(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "lift.hdf5").symlink_to(dataset)
+    sets = [item for value in SMALL for item in ("--set", value)]
+    done = CliRunner().invoke(pretrain, ["lift", *sets], catch_exceptions=False)
+    assert "next: d2ppo export runs/lift_state\n" in done.output
+    assert load_config(tmp_path / "runs" / "lift_state" / "config.yaml").optim.steps == 2
+
+
+@pytest.mark.parametrize("name", ["lift_image", "can_state"])
+def test_a_shipped_configuration_is_chosen_by_name(name: str) -> None:
+    assert resolve(name.partition("_")[0], name, ()).name == name
+
+
+def test_the_configuration_of_another_task_is_refused() -> None:
+    with pytest.raises(ConfigError, match="can_image: wanted a configuration of task 'lift', got one of 'can'"):
+        resolve("lift", "can_image", ())
+
+
+def test_a_task_that_is_a_configuration_gets_a_hint() -> None:
+    hint = (
+        "unknown task 'lift_image'; known are lift, can, square, transport; did you mean: d2ppo pretrain lift --config"
+    )
+    with pytest.raises(ConfigError, match=hint):
+        resolve("lift_image", None, ())
+
+
+def test_a_task_of_ones_own_needs_a_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown task 'pour'.* name the configuration of your own task by --config"):
+        resolve("pour", None, ())
+    (tmp_path / "pour.yaml").write_text("{name: pour, task: pour}")
+    assert resolve("pour", str(tmp_path / "pour.yaml"), ("seed=3",)).seed == 3
 
 
 def test_an_unknown_key_is_a_users_error(dataset: Path, tmp_path: Path) -> None:

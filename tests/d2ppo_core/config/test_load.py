@@ -12,8 +12,74 @@ def test_shipped_configurations_load_and_carry_their_own_name(name: str) -> None
     assert load_config(name).name == name
 
 
-def test_there_is_a_shipped_configuration_for_lift_from_images() -> None:
-    assert load_config("lift_image").data.image_keys == ("robot0_eye_in_hand_image",)
+TASKS = ("lift", "can", "square", "transport")
+STATE_DIMS = {"lift": 19, "can": 23, "square": 23, "transport": 59}
+OBJECT_DIMS = {"lift": 10, "can": 14, "square": 14, "transport": 41}
+CAMERAS = {
+    "lift": ("robot0_eye_in_hand_image",),
+    "can": ("robot0_eye_in_hand_image",),
+    "square": ("agentview_image",),
+    "transport": ("shouldercamera0_image", "shouldercamera1_image"),
+}
+SIZES = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2}
+
+
+def state_dim(config: PretrainConfig) -> int:
+    keys = config.data.low_dim_keys
+    return sum(OBJECT_DIMS[config.task] if key == "object" else SIZES[key.partition("_")[2]] for key in keys)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task_has_a_state_configuration_of_the_published_sizes(task: str) -> None:
+    config = load_config(f"{task}_state")
+    horizon = 8 if task == "transport" else 4
+    assert (config.task, state_dim(config), config.data.image_keys) == (task, STATE_DIMS[task], ())
+    assert (config.data.pred_horizon, config.data.action_horizon) == (horizon, horizon)
+    assert config.model.hidden_dim == (512 if task in ("lift", "can") else 1024)
+    assert config.model.num_train_steps == 20 and config.optim.batch_size == 256
+    assert config.loss.dispersive_tap == ("early" if task in ("lift", "can") else "late")
+    assert config.loss.noise_samples_per_obs == 1
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task_has_an_image_configuration_of_the_published_sizes(task: str) -> None:
+    config = load_config(f"{task}_image")
+    horizon = 8 if task == "transport" else 4
+    assert (config.task, config.data.image_keys) == (task, CAMERAS[task])
+    assert state_dim(config) == (18 if task == "transport" else 9)
+    assert (config.data.pred_horizon, config.data.action_horizon) == (horizon, horizon)
+    assert (config.model.hidden_dim, config.model.num_train_steps) == (768, 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "message"),
+    [
+        ("lift_state", ["loss.dispersive_tap=encoder"], "without images, got 'encoder', which is the raw state there"),
+        (
+            "lift_image",
+            ["loss.dispersive_tap=front"],
+            "wanted one of encoder, early, mid, late, all, auto, got 'front'",
+        ),
+        ("lift_state", ["loss.weight_mode=free"], "loss.weight_mode: wanted one of fixed, balanced, got 'free'"),
+        ("lift_state", ["loss.balance=0"], "loss.balance: wanted > 0, got 0.0"),
+        ("lift_state", ["loss.margin=0"], "loss.margin: wanted > 0, got 0.0"),
+        ("lift_state", ["loss.balance_decay=1"], r"loss.balance_decay: wanted in \[0, 1\), got 1.0"),
+        ("lift_state", ["loss.auto_tap_steps=0"], "loss.auto_tap_steps: wanted >= 1, got 0"),
+        ("lift_image", ["loss.official=true"], "wanted loss.dispersive_tap among early, mid, late, all, got 'encoder'"),
+        ("lift_state", ["loss.official=true", "loss.weight_mode=balanced"], "wanted loss.weight_mode=fixed"),
+        ("lift_state", ["loss.official=true", "loss.noise_samples_per_obs=4"], "loss.noise_samples_per_obs=1, got 4"),
+        ("lift_state", ["optim.device=tpu"], "optim.device: wanted one of cpu, cuda, got 'tpu'"),
+        ("lift_state", ["optim.compile=true", "loss.weight_mode=balanced"], "wanted false with loss.weight_mode"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(name: str, override: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(name, override)
+
+
+@pytest.mark.parametrize("off", ["loss.dispersive=none", "loss.dispersive_weight=0"])
+def test_without_the_term_its_tap_does_not_matter(off: str) -> None:
+    assert not load_config("lift_state", [off, "loss.dispersive_tap=encoder"]).loss.active
 
 
 def test_an_unknown_key_is_an_error_that_lists_the_allowed_ones() -> None:

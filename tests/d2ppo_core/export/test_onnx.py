@@ -13,7 +13,7 @@ from d2ppo_core.export.fused import FusedPolicy, mish
 from d2ppo_core.export.onnx import averaged_policy, export_run, to_onnx
 from d2ppo_core.export.parity import TOLERANCE, check_parity, open_session, random_inputs, reference_actions
 from d2ppo_core.pretrain.checkpoint import Checkpoint, load_checkpoint
-from d2ppo_core.pretrain.trainer import pretrain
+from d2ppo_core.pretrain.run import pretrain
 from d2ppo_core.runtime.policy import Policy
 
 VARIANTS = {

@@ -6,7 +6,15 @@ import torch
 from torch import Tensor
 
 from d2ppo_core.losses import dispersive
-from d2ppo_core.losses.dispersive import covariance, dispersion, dispersive_loss, hinge, infonce_cosine, infonce_l2
+from d2ppo_core.losses.dispersive import (
+    covariance,
+    dispersion,
+    dispersive_loss,
+    effective_rank,
+    hinge,
+    infonce_cosine,
+    infonce_l2,
+)
 
 BATCH, DIM = 12, 5
 
@@ -117,7 +125,46 @@ def test_unknown_variants_and_single_features_are_refused() -> None:
         infonce_l2(torch.randn(1, 4))
 
 
+def published(z: Tensor, variant: str) -> float:
+    """The published formulas, pair by pair: plain squared distances, covariances with their diagonal."""
+    distances = [float((a - b).square().sum()) for a, b in pairs(z)]
+    if variant == "infonce_l2":
+        return math.log(sum(math.exp(-d / 0.5) for d in distances) / len(distances))
+    if variant == "infonce_cosine":
+        return brute_infonce_cosine(z)
+    if variant == "hinge":
+        return sum(max(0.0, 1.0 - d) ** 2 for d in distances) / len(distances)
+    return float(torch.cov(z.T).square().sum())
+
+
+@pytest.mark.parametrize("variant", ["infonce_l2", "infonce_cosine", "hinge", "covariance"])
+def test_the_official_switch_gives_the_published_formulas(variant: str) -> None:
+    z = 0.2 * features()
+    assert float(dispersive_loss(z, variant, official=True)) == pytest.approx(published(z, variant), rel=1e-9)
+
+
+def test_the_names_reach_their_losses_with_their_parameters() -> None:
+    z = features()
+    assert torch.equal(dispersive_loss(z, "infonce_l2", temperature=0.3), infonce_l2(z, 0.3))
+    assert torch.equal(dispersive_loss(z, "infonce_cosine", temperature=0.3), infonce_cosine(z, 0.3))
+    assert torch.equal(dispersive_loss(z, "hinge", margin=2.0), hinge(z, 2.0))
+    assert torch.equal(dispersive_loss(z, "covariance"), covariance(z))
+
+
 def test_effective_rank_counts_equally_strong_directions() -> None:
     basis = torch.eye(4).repeat(8, 1)
     z = torch.cat([basis, -basis])
-    assert dispersion(z)[1] == pytest.approx(4.0, abs=1e-3)
+    assert effective_rank(z) == pytest.approx(4.0, abs=1e-3)
+    assert effective_rank(z.T @ z[:, :2].repeat(1, 16)) < 2.1  # more dimensions than features
+
+
+def test_equal_features_have_no_distance_and_rank_one() -> None:
+    distance, rank = dispersion(torch.ones(6, 4))
+    assert distance == 0.0 and rank == pytest.approx(1.0, abs=1e-6)
+
+
+def test_the_rank_is_that_of_the_singular_values() -> None:
+    z = features(20, 30).float()
+    spectrum = torch.linalg.svdvals(z - z.mean(0)).double()
+    share = spectrum / spectrum.sum()
+    assert effective_rank(z) == pytest.approx(float(torch.exp(-(share * share.log()).sum())), rel=1e-4)

@@ -53,3 +53,11 @@ def test_one_time_step_may_stand_for_all_rows(denoiser: Denoiser) -> None:
     torch.testing.assert_close(
         collapsed(x, torch.tensor([3]), condition), collapsed(x, torch.full((6,), 3), condition), rtol=0, atol=1e-6
     )
+
+
+def test_the_collapsed_denoiser_taps_the_same_early_and_mid_features(denoiser: Denoiser) -> None:
+    x, t, condition = torch.randn(6, 28), torch.arange(6), torch.randn(6, 9)
+    wanted, (_, got) = denoiser(x, t, condition)[1], denoiser.collapse().with_taps(x, t, condition)
+    assert set(got) == {"early", "mid"}
+    for tap, features in got.items():
+        torch.testing.assert_close(features, wanted[tap])

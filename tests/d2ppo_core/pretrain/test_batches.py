@@ -7,7 +7,8 @@ import torch
 from d2ppo_core.config import PretrainConfig
 from d2ppo_core.data.normalizer import Normalizer, Range
 from d2ppo_core.data.windows import load_windows
-from d2ppo_core.pretrain.batches import Tensors, batch_indices, draw_batch, shifted_images
+from d2ppo_core.pretrain.batches import Tensors, batch_indices, draw_batch, draw_shifts, shifted_images
+from d2ppo_core.pretrain.distributed import Processes
 
 
 def test_an_epoch_visits_every_window_at_most_once() -> None:
@@ -36,7 +37,7 @@ def numbered_images(count: int, cameras: int) -> torch.Tensor:
 
 def test_each_image_is_shifted_as_a_whole_and_border_pixels_repeat() -> None:
     images, indices = numbered_images(6, 2), torch.tensor([4, 0, 5, 1])
-    out = shifted_images(images, indices, 3, torch.Generator().manual_seed(0))
+    out = shifted_images(images, indices, draw_shifts(4, 2, 3, torch.Generator().manual_seed(0)))
     offsets = set()
     for b in range(4):
         for camera in range(2):
@@ -52,7 +53,8 @@ def test_each_image_is_shifted_as_a_whole_and_border_pixels_repeat() -> None:
 
 def test_no_shift_only_selects() -> None:
     images = numbered_images(3, 1)
-    assert torch.equal(shifted_images(images, torch.tensor([2]), 0, torch.Generator()), images[2:])
+    assert draw_shifts(1, 1, 0, torch.Generator()) is None
+    assert torch.equal(shifted_images(images, torch.tensor([2]), None), images[2:])
 
 
 @pytest.fixture
@@ -88,3 +90,29 @@ def test_state_noise_is_added_only_when_asked_for(data: Tensors, tiny_config: Ca
     indices = batch_indices(len(data), 8, 0, 0)
     assert torch.equal(clean.state, data.state[indices])
     assert 0.03 < (noisy.state - clean.state).std() < 0.3
+
+
+def test_the_shares_of_several_processes_make_up_the_batch(
+    data: Tensors, tiny_config: Callable[..., PretrainConfig]
+) -> None:
+    config = tiny_config(images=True, data={"state_noise_std": 0.1}, loss={"noise_samples_per_obs": 3})
+    whole = draw_batch(data, config, 5)
+    for rank in range(2):
+        part = draw_batch(data, config, 5, Processes(rank=rank, world=2))
+        assert torch.equal(part.state, whole.state[rank::2])
+        assert part.images is not None and whole.images is not None
+        assert torch.equal(part.images, whole.images[rank::2])
+        assert torch.equal(part.eps.view(4, 3, -1), whole.eps.view(8, 3, -1)[rank::2])
+        assert torch.equal(part.chunks.view(4, 3, -1), whole.chunks.view(8, 3, -1)[rank::2])
+        assert torch.equal(part.t.view(4, 3), whole.t.view(8, 3)[rank::2])
+
+
+def test_only_the_published_term_gets_the_pictures_twice(
+    data: Tensors, tiny_config: Callable[..., PretrainConfig]
+) -> None:
+    assert draw_batch(data, tiny_config(images=True), 0).images_again is None
+    official = {"official": True, "dispersive_tap": "mid", "noise_samples_per_obs": 1}
+    batch = draw_batch(data, tiny_config(images=True, loss=official), 0)
+    assert batch.images is not None and batch.images_again is not None
+    assert batch.images.shape == batch.images_again.shape
+    assert not torch.equal(batch.images, batch.images_again)

@@ -1,70 +1,133 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from d2ppo_core.config import PretrainConfig
+from d2ppo_core.losses.denoising import denoising_loss
 from d2ppo_core.losses.dispersive import infonce_l2
 from d2ppo_core.models.build import Shapes, build_policy
 from d2ppo_core.models.diffusion import DiffusionPolicy
 from d2ppo_core.pretrain.batches import Batch
-from d2ppo_core.pretrain.objective import dispersion_scalars, objective
+from d2ppo_core.pretrain.objective import objective
+
+Build = Callable[..., PretrainConfig]
+TAPS = ("encoder", "early", "mid", "late")
 
 
 @pytest.fixture
-def policy(tiny_config: Callable[..., PretrainConfig]) -> DiffusionPolicy:
+def policy(tiny_config: Build) -> DiffusionPolicy:
     torch.manual_seed(0)
     return build_policy(tiny_config(images=True), Shapes(state_dim=9, action_dim=7, num_cameras=1, image_hw=(24, 24)))
 
 
-def batch(*, same_observation: bool = False) -> Batch:
+@pytest.fixture
+def state_policy(tiny_config: Build) -> DiffusionPolicy:
+    torch.manual_seed(0)
+    return build_policy(tiny_config(), Shapes(state_dim=9, action_dim=7))
+
+
+def batch(samples: int = 2, *, images: bool = True) -> Batch:
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (8, 1, 24, 24, 3), dtype=torch.uint8, generator=generator)
-    state = torch.randn(8, 9, generator=generator)
-    if same_observation:
-        images, state = images[:1].expand(8, -1, -1, -1, -1), state[:1].expand(8, -1)
+    pictures = torch.randint(0, 256, (8, 1, 24, 24, 3), dtype=torch.uint8, generator=generator)
+    rows = 8 * samples
     return Batch(
-        state=state,
-        images=images,
-        chunks=torch.rand(16, 28, generator=generator),
-        eps=torch.randn(16, 28, generator=generator),
-        t=torch.randint(20, (16,), generator=generator),
+        state=torch.randn(8, 9, generator=generator),
+        images=pictures if images else None,
+        chunks=torch.rand(rows, 28, generator=generator),
+        eps=torch.randn(rows, 28, generator=generator),
+        t=torch.randint(20, (rows,), generator=generator),
     )
 
 
-@pytest.mark.parametrize("tap", ["encoder", "early", "mid", "late"])
+def forward(policy: DiffusionPolicy, drawn: Batch, images: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+    """Predicted noise and taps by the plain network."""
+    condition = policy.encode(drawn.state, images)
+    repeated = condition.repeat_interleave(len(drawn.t) // 8, 0)
+    eps, taps = policy.denoiser(policy.add_noise(drawn.chunks, drawn.eps, drawn.t), drawn.t, repeated)
+    return eps, {"encoder": condition, **taps}
+
+
+@pytest.mark.parametrize("tap", TAPS)
 def test_total_adds_the_weighted_dispersive_term_of_the_chosen_tap(
-    policy: DiffusionPolicy, tiny_config: Callable[..., PretrainConfig], tap: str
+    policy: DiffusionPolicy, tiny_config: Build, tap: str
 ) -> None:
-    config = tiny_config(images=True, loss={"dispersive_tap": tap, "dispersive_weight": 0.3})
-    result = objective(policy, batch(), config)
-    torch.testing.assert_close(result.dispersive, infonce_l2(result.taps[tap]))
+    drawn = batch()
+    result = objective(policy, drawn, tiny_config(images=True), tap=tap, weight=0.3)
+    eps, taps = forward(policy, drawn, drawn.images)
+    torch.testing.assert_close(result.denoising, denoising_loss(eps, drawn.eps))
+    torch.testing.assert_close(result.features, (taps[tap],))
+    torch.testing.assert_close(result.dispersive, infonce_l2(taps[tap]))
     torch.testing.assert_close(result.total, result.denoising + 0.3 * result.dispersive)
 
 
-def test_the_official_switch_taps_the_predicted_noise_without_dividing_by_the_width(
-    policy: DiffusionPolicy, tiny_config: Callable[..., PretrainConfig]
+@pytest.mark.parametrize("tap", ["", "encoder", "early", "mid", "late"])
+def test_the_gradient_does_not_depend_on_the_arithmetic_that_the_tap_allows(
+    policy: DiffusionPolicy, tiny_config: Build, tap: str
 ) -> None:
-    drawn = batch()
-    loss = {"dispersive_tap": "mid", "official": True}
-    result = objective(policy, drawn, tiny_config(images=True, loss=loss))
-    condition = policy.encode(drawn.state, drawn.images).repeat_interleave(2, 0)
-    eps, _ = policy.denoiser(policy.add_noise(drawn.chunks, drawn.eps, drawn.t), drawn.t, condition)
-    torch.testing.assert_close(result.dispersive, infonce_l2(eps, per_dimension=False))
+    drawn, parameters = batch(), list(policy.parameters())
+    total = objective(policy, drawn, tiny_config(images=True), tap=tap, weight=0.3).total
+    eps, taps = forward(policy, drawn, drawn.images)
+    wanted = denoising_loss(eps, drawn.eps) + (0.3 * infonce_l2(taps[tap]) if tap else 0.0)
+    for got, plain in zip(torch.autograd.grad(total, parameters), torch.autograd.grad(wanted, parameters), strict=True):
+        torch.testing.assert_close(got, plain, rtol=1e-3, atol=1e-6)
 
 
-def test_identical_observations_collapse_at_the_encoder_and_look_dispersed_behind_it(
-    policy: DiffusionPolicy, tiny_config: Callable[..., PretrainConfig]
+def test_the_four_taps_are_four_tensors_of_one_pass(policy: DiffusionPolicy, tiny_config: Build) -> None:
+    drawn, config, passes = batch(), tiny_config(images=True), []
+    policy.encoder.register_forward_hook(lambda *_: passes.append(1))
+    result = objective(policy, drawn, config, tap="all", weight=0.5)
+    assert len(passes) == 1 and len(result.features) == 4
+    torch.testing.assert_close(result.dispersive, torch.stack([infonce_l2(z) for z in result.features]).mean())
+    values = [infonce_l2(z).item() for z in result.features]
+    assert len(set(values)) == 4
+
+
+def test_all_leaves_out_the_raw_state_of_a_state_policy(state_policy: DiffusionPolicy, tiny_config: Build) -> None:
+    result = objective(state_policy, batch(images=False), tiny_config(), tap="all", weight=0.5)
+    assert [z.shape[1] for z in result.features] == [32, 32, 32]
+
+
+def test_without_the_term_only_the_noise_loss_is_left(policy: DiffusionPolicy, tiny_config: Build) -> None:
+    result = objective(policy, batch(), tiny_config(images=True), tap="", weight=0.0)
+    assert result.features == () and result.dispersive == 0 and torch.equal(result.total, result.denoising)
+
+
+def official(tiny_config: Build, tap: str, *, images: bool = True) -> PretrainConfig:
+    return tiny_config(images=images, loss={"dispersive_tap": tap, "official": True, "noise_samples_per_obs": 1})
+
+
+@pytest.mark.parametrize("tap", ["early", "mid", "late", "all"])
+def test_official_taps_a_second_pass_that_sees_the_images_shifted_otherwise(
+    policy: DiffusionPolicy, tiny_config: Build, tap: str
 ) -> None:
-    config = tiny_config(images=True)
-    scalars = dispersion_scalars(objective(policy, batch(same_observation=True), config), config)
-    assert scalars["dispersion/encoder_distance"] < 1e-3 < 1e-2 < scalars["dispersion/mid_distance"]
+    drawn = batch(1)
+    assert drawn.images is not None
+    drawn = replace(drawn, images_again=drawn.images.flip(2))
+    result = objective(policy, drawn, official(tiny_config, tap), tap=tap, weight=0.3)
+    first, _ = forward(policy, drawn, drawn.images)
+    eps, taps = forward(policy, drawn, drawn.images_again)
+    hooks = {"early": [taps["late"]], "mid": [eps], "late": [eps], "all": [taps["early"], taps["late"], eps, eps]}
+    torch.testing.assert_close(list(result.features), hooks[tap])
+    wanted = torch.stack([infonce_l2(z, per_dimension=False) for z in hooks[tap]]).mean()
+    torch.testing.assert_close(result.dispersive, wanted)
+    torch.testing.assert_close(result.denoising, denoising_loss(first, drawn.eps))
 
 
-def test_the_encoder_term_reaches_the_images(
-    policy: DiffusionPolicy, tiny_config: Callable[..., PretrainConfig]
+def test_official_needs_one_pass_where_a_second_one_would_repeat_it(
+    state_policy: DiffusionPolicy, tiny_config: Build
 ) -> None:
-    result = objective(policy, batch(), tiny_config(images=True))
+    drawn, passes = batch(1, images=False), []
+    state_policy.denoiser.input.register_forward_hook(lambda *_: passes.append(1))
+    result = objective(state_policy, drawn, official(tiny_config, "mid", images=False), tap="mid", weight=0.3)
+    assert len(passes) == 1
+    torch.testing.assert_close(result.features, (forward(state_policy, drawn, None)[0],))
+
+
+def test_the_encoder_term_reaches_the_images(policy: DiffusionPolicy, tiny_config: Build) -> None:
+    result = objective(policy, batch(), tiny_config(images=True), tap="encoder", weight=0.5)
     result.dispersive.backward()
     gradients = [p.grad for p in policy.encoder.parameters()]
     assert all(g is not None and g.abs().max() > 0 for g in gradients)
@@ -72,9 +135,10 @@ def test_the_encoder_term_reaches_the_images(
 
 
 def test_half_precision_encoding_stays_close_and_returns_float32_losses(
-    policy: DiffusionPolicy, tiny_config: Callable[..., PretrainConfig]
+    policy: DiffusionPolicy, tiny_config: Build
 ) -> None:
-    exact = objective(policy, batch(), tiny_config(images=True))
-    fast = objective(policy, batch(), tiny_config(images=True, optim={"precision": "bfloat16"}))
+    half = tiny_config(images=True, optim={"precision": "bfloat16"})
+    exact = objective(policy, batch(), tiny_config(images=True), tap="encoder", weight=0.5)
+    fast = objective(policy, batch(), half, tap="encoder", weight=0.5)
     assert fast.total.dtype == torch.float32
     assert fast.denoising.item() == pytest.approx(exact.denoising.item(), rel=0.02)

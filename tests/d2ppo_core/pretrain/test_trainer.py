@@ -1,31 +1,19 @@
-import csv
 import dataclasses
-import math
-import os
-import signal
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from d2ppo_core.config import OptimConfig, PretrainConfig, load_config
+from d2ppo_core.config import OptimConfig, PretrainConfig
 from d2ppo_core.data.windows import load_windows
-from d2ppo_core.errors import DataError, TrainingError
-from d2ppo_core.pretrain import trainer as trainer_module
-from d2ppo_core.pretrain.checkpoint import load_checkpoint
-from d2ppo_core.pretrain.trainer import Trainer, learning_rate, pretrain
+from d2ppo_core.errors import ConfigError, TrainingError
+from d2ppo_core.pretrain.batches import draw_batch
+from d2ppo_core.pretrain.distributed import Processes
+from d2ppo_core.pretrain.objective import objective
+from d2ppo_core.pretrain.trainer import Trainer, learning_rate
 
 Build = Callable[..., PretrainConfig]
-
-
-def flat(state: object) -> list[torch.Tensor]:
-    if isinstance(state, torch.Tensor):
-        return [state]
-    values = state.values() if isinstance(state, dict) else state if isinstance(state, list) else []
-    return [tensor for value in values for tensor in flat(value)]
 
 
 def make_trainer(config: PretrainConfig, dataset: Path) -> Trainer:
@@ -41,98 +29,12 @@ def test_learning_rate_warms_up_and_falls_to_its_end() -> None:
     assert learning_rate(optim, 100) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("images", [False, True])
-def test_training_lowers_the_loss_and_leaves_its_files(
-    dataset: Path, tiny_config: Build, tmp_path: Path, images: bool
-) -> None:
-    config = tiny_config(
-        images=images, optim={"steps": 60, "lr": 3e-3, "log_every": 5}, data={"validation_episodes": 1}
-    )
-    outcome = pretrain(config, dataset, tmp_path / "run", progress=False)
-    assert outcome.finished and outcome.step == 60 and outcome.elapsed_s > 0
-    with (tmp_path / "run" / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    losses = [float(row["losses/denoising"]) for row in rows]
-    assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
-    assert math.isfinite(float(rows[-1]["losses/validation"]))
-    assert float(rows[-1]["dispersion/encoder_rank"]) > 1
-    assert load_config(tmp_path / "run" / "config.yaml") == config
-    assert load_checkpoint(tmp_path / "run").dataset["num_episodes"] == 5
-
-
-@pytest.mark.parametrize("images", [False, True])
-def test_a_resumed_run_ends_with_the_same_bits(
-    dataset: Path, tiny_config: Build, tmp_path: Path, images: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tiny_config(images=images, optim={"steps": 9}, data={"state_noise_std": 0.05})
-    pretrain(config, dataset, tmp_path / "whole", progress=False)
-    step = Trainer.train_step
-
-    def killed_at_five(self: Trainer, *, detailed: bool) -> dict[str, float]:
-        if self.step == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, detailed=detailed)
-
-    monkeypatch.setattr(Trainer, "train_step", killed_at_five)
-    stopped = pretrain(config, dataset, tmp_path / "parts", progress=False)
-    assert (stopped.step, stopped.finished) == (5, False)
-    monkeypatch.undo()
-    torch.manual_seed(12345)  # whatever happens in between must not matter
-    assert pretrain(config, dataset, tmp_path / "parts", resume=True, progress=False).finished
-    whole, parts = load_checkpoint(tmp_path / "whole"), load_checkpoint(tmp_path / "parts")
-    for name in ("model", "ema", "optimizer"):
-        wanted, got = flat(getattr(whole, name)), flat(getattr(parts, name))
-        assert len(wanted) == len(got) > 0
-        assert all(torch.equal(a, b) for a, b in zip(wanted, got, strict=True)), name
-
-
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
-    dataset: Path, tiny_config: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tiny_config(optim={"steps": 20, "checkpoint_every_s": 0.0})
-    draw = trainer_module.draw_batch
-
-    def poisoned(data: object, config: PretrainConfig, step: int) -> object:
-        batch = draw(data, config, step)  # type: ignore[arg-type]
-        if step == 7:
-            batch.state[0, 0] = math.nan
-        return batch
-
-    monkeypatch.setattr(trainer_module, "draw_batch", poisoned)
-    with pytest.raises(TrainingError, match=r"the loss is nan at step 8; last good checkpoint: step 7 is in"):
-        pretrain(config, dataset, tmp_path / "run", progress=False)
-    saved = load_checkpoint(tmp_path / "run")
-    assert saved.step == 7
-    assert all(torch.isfinite(tensor).all() for tensor in flat(saved.model))
-
-
-def test_a_run_is_not_overwritten_by_accident(dataset: Path, tiny_config: Build, tmp_path: Path) -> None:
-    pretrain(tiny_config(optim={"steps": 1}), dataset, tmp_path, progress=False)
-    with pytest.raises(TrainingError, match="already holds a run; continue it with --resume"):
-        pretrain(tiny_config(optim={"steps": 1}), dataset, tmp_path, progress=False)
-
-
-def test_resuming_with_another_configuration_is_refused(dataset: Path, tiny_config: Build, tmp_path: Path) -> None:
-    pretrain(tiny_config(optim={"steps": 1}), dataset, tmp_path, progress=False)
-    with pytest.raises(TrainingError, match="another configuration"):
-        pretrain(tiny_config(optim={"steps": 1, "lr": 1e-5}), dataset, tmp_path, resume=True, progress=False)
-
-
 def test_resuming_on_other_data_is_refused(dataset: Path, tiny_config: Build, tmp_path: Path) -> None:
     trainer = make_trainer(tiny_config(), dataset)
     saved = trainer.checkpoint()
     trainer.dataset = {"sha256": "y"}
     with pytest.raises(TrainingError, match="another dataset"):
         trainer.restore(saved)
-
-
-def test_a_dataset_of_another_task_is_refused_before_anything_is_written(
-    dataset: Path, tiny_config: Build, tmp_path: Path
-) -> None:
-    config = dataclasses.replace(tiny_config(), task="can")
-    with pytest.raises(DataError, match="must hold PickPlaceCan demonstrations, got Lift"):
-        pretrain(config, dataset, tmp_path / "run", progress=False)
-    assert not (tmp_path / "run").exists()
 
 
 def test_the_seed_decides_the_weights(dataset: Path, tiny_config: Build) -> None:
@@ -145,12 +47,98 @@ def test_the_seed_decides_the_weights(dataset: Path, tiny_config: Build) -> None
     assert not torch.equal(trained(0), trained(1))
 
 
-def test_training_works_outside_of_the_main_thread(dataset: Path, tiny_config: Build, tmp_path: Path) -> None:
-    done: list[bool] = []
-    config = tiny_config(optim={"steps": 1})
-    thread = threading.Thread(target=lambda: done.append(pretrain(config, dataset, tmp_path, progress=False).finished))
-    thread.start()
-    deadline_s = time.monotonic() + 30
-    while thread.is_alive() and time.monotonic() < deadline_s:
-        thread.join(0.1)
-    assert done == [True]
+def trained_weights(trainer: Trainer, steps: int, *, detailed: bool = False) -> list[torch.Tensor]:
+    for _ in range(steps):
+        trainer.train_step(detailed=detailed)
+    return [parameter.detach().clone() for parameter in trainer.policy.parameters()]
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_logging_does_not_change_the_training(dataset: Path, tiny_config: Build, images: bool) -> None:
+    plain = trained_weights(make_trainer(tiny_config(images=images), dataset), 3)
+    logged = trained_weights(make_trainer(tiny_config(images=images), dataset), 3, detailed=True)
+    assert all(torch.equal(a, b) for a, b in zip(plain, logged, strict=True))
+
+
+def test_another_configuration_is_refused_by_the_values_that_differ(dataset: Path, tiny_config: Build) -> None:
+    saved = make_trainer(tiny_config(), dataset).checkpoint()
+    other = make_trainer(tiny_config(optim={"lr": 0.5}, model={"hidden_dim": 16}), dataset)
+    with pytest.raises(TrainingError, match=r"\(model.hidden_dim 32, now 16; optim.lr 0.001, now 0.5\); use another"):
+        other.restore(saved)
+
+
+def test_how_often_to_log_and_where_to_compute_may_change(dataset: Path, tiny_config: Build) -> None:
+    saved = make_trainer(tiny_config(), dataset).checkpoint()
+    make_trainer(tiny_config(optim={"log_every": 7, "threads": 2, "checkpoint_every_s": 5.0}), dataset).restore(saved)
+
+
+@pytest.mark.parametrize("tap", ["encoder", "mid", "all"])
+def test_a_balanced_weight_is_measured_at_the_tapped_features(dataset: Path, tiny_config: Build, tap: str) -> None:
+    loss = {"dispersive_tap": tap, "weight_mode": "balanced", "balance": 0.2, "dispersive_weight": 0.7}
+    config = tiny_config(images=True, loss=loss)
+    trainer = make_trainer(config, dataset)
+    result = objective(trainer.policy, draw_batch(trainer.data, config, 0), config, tap=tap, weight=0.7)
+    gradients = [
+        torch.autograd.grad(part, result.features, retain_graph=True, allow_unused=True)
+        for part in (result.denoising, result.dispersive)
+    ]
+    noise, term = (torch.cat([g.flatten() for g in part if g is not None]).norm().item() for part in gradients)
+    first = trainer.train_step(detailed=False)
+    assert first["dispersion/weight"] == 0.7
+    assert first["dispersion/share"] == pytest.approx(0.7 * term / noise, rel=1e-3)
+    assert trainer.train_step(detailed=False)["dispersion/weight"] == pytest.approx(0.2 * noise / term, rel=1e-3)
+
+
+def test_balancing_only_chooses_the_weight(dataset: Path, tiny_config: Build) -> None:
+    fixed = make_trainer(tiny_config(loss={"dispersive_weight": 0.7}), dataset)
+    balanced = make_trainer(tiny_config(loss={"dispersive_weight": 0.7, "weight_mode": "balanced"}), dataset)
+    for a, b in zip(trained_weights(fixed, 1), trained_weights(balanced, 1), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+def test_the_tap_is_chosen_on_held_out_data_after_the_warm_up(dataset: Path, tiny_config: Build) -> None:
+    loss = {"dispersive_tap": "auto", "auto_tap_steps": 2}
+    trainer = make_trainer(tiny_config(images=True, loss=loss, data={"validation_episodes": 1}), dataset)
+    scalars = [trainer.train_step(detailed=False) for _ in range(4)]
+    assert [row["dispersion/tap"] >= 0 for row in scalars] == [False, False, True, True]
+    assert [row["losses/dispersive"] != 0 for row in scalars] == [False, False, True, True]
+    ranks = trainer.dispersal.ranks
+    assert trainer.dispersal.tap == min(ranks, key=lambda tap: ranks[tap]) and len(ranks) == 4
+
+
+def test_a_batch_that_cannot_be_shared_equally_is_refused(dataset: Path, tiny_config: Build) -> None:
+    windows, _ = load_windows(dataset, tiny_config().data)
+    with pytest.raises(ConfigError, match="optim.batch_size: wanted a multiple of 3 processes, got 8"):
+        Trainer(tiny_config(), windows, None, {}, processes=Processes(rank=0, world=3))
+
+
+def test_cuda_is_refused_where_torch_sees_none(
+    dataset: Path, tiny_config: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="optim.device: wanted cuda, but torch .* sees no CUDA device"):
+        make_trainer(tiny_config(optim={"device": "cuda"}), dataset)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_compiled_step_descends_as_the_plain_one(dataset: Path, tiny_config: Build) -> None:
+    plain = trained_weights(make_trainer(tiny_config(images=True), dataset), 2)
+    compiled = trained_weights(make_trainer(tiny_config(images=True, optim={"compile": True}), dataset), 2)
+    for a, b in zip(compiled, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=2e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("optim", [{}, {"precision": "bfloat16"}, {"compile": True}])
+def test_a_gpu_step_descends_as_one_on_the_cpu(dataset: Path, tiny_config: Build, optim: dict[str, object]) -> None:
+    plain = make_trainer(tiny_config(images=True), dataset)
+    gpu = make_trainer(tiny_config(images=True, optim={"device": "cuda", **optim}), dataset)
+    for _ in range(3):
+        wanted, got = plain.train_step(detailed=True), gpu.train_step(detailed=True)
+        tolerance = 0.05 if optim.get("precision") else 1e-3
+        assert got["losses/denoising"] == pytest.approx(wanted["losses/denoising"], rel=tolerance)
+        assert got["losses/dispersive"] == pytest.approx(wanted["losses/dispersive"], rel=tolerance)
+    restored = make_trainer(dataclasses.replace(plain.config), dataset)
+    restored.restore(dataclasses.replace(gpu.checkpoint(), config=plain.config))
+    assert restored.step == 3
