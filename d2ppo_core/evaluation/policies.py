@@ -1,0 +1,191 @@
+"""What a folder holds to be measured: a run's policies, by weights and way of sampling, or a bundle's only one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from d2ppo_core.bundle import find_bundle, load_bundle
+from d2ppo_core.errors import BundleError, ConfigError
+from d2ppo_core.evaluation.samplers import (
+    DETERMINISTIC,
+    SAMPLINGS,
+    STOCHASTIC,
+    BundleSampler,
+    RunSampler,
+    Sampler,
+    Variant,
+)
+from d2ppo_core.finetune import checkpoint as finetuned
+from d2ppo_core.pretrain import checkpoint as pretrained
+from d2ppo_core.runs import load_run
+
+LADDER = (1, 2, 5, 10, 20)
+"""Denoising steps K of the whole table, as far as they divide the training steps."""
+
+
+class PolicyFolder(ABC):
+    """A folder with policies of one task that read the same observations."""
+
+    folder: Path
+    task: str
+    action_horizon: int
+    """Actions executed of each chunk."""
+    low_dim_keys: tuple[str, ...]
+    image_keys: tuple[str, ...]
+    image_size_px: int
+    """Width and height of the pictures; 0 where there are none."""
+
+    @abstractmethod
+    def variants(
+        self, weights: Sequence[str] = (), samplings: Sequence[str] = (), steps: Sequence[int] = ()
+    ) -> tuple[Variant, ...]:
+        """Everything asked for in every combination; nothing asked for is what is exported.
+
+        Raises:
+            ConfigError: something is asked for that the folder does not hold.
+        """
+
+    @abstractmethod
+    def ladder(self, weights: Sequence[str] = ()) -> tuple[Variant, ...]:
+        """All weights, or these, with K = 1, 2, 5, 10, 20 and with the stochastic sampler. Raises as `variants`."""
+
+    @abstractmethod
+    def sampler(self, variant: Variant) -> Sampler:
+        """One of the policies, ready to be asked. Raises as `variants`."""
+
+    @abstractmethod
+    def record(self) -> dict[str, Any]:
+        """What tells this folder's content from any other's."""
+
+    def check(self, task: str, shown: Sequence[str]) -> None:
+        """Raise ConfigError where the policies are for another task or read what its worlds do not show."""
+        if task != self.task:
+            raise ConfigError(f"wanted a policy for {task}, got {self.folder} for {self.task}")
+        missing = [key for key in (*self.low_dim_keys, *self.image_keys) if key not in shown]
+        if missing:
+            raise ConfigError(f"{self.folder} reads {', '.join(missing)}; the worlds show {', '.join(shown)}")
+
+
+class RunFolder(PolicyFolder):
+    """The folder of a run of either stage."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read it. Raises TrainingError when it holds no checkpoint or one that cannot be read."""
+        self.folder, self._run = folder, load_run(folder)
+        config = self._run.config
+        self.task, self.action_horizon = config.task, config.data.action_horizon
+        self.low_dim_keys, self.image_keys = config.data.low_dim_keys, config.data.image_keys
+        self.image_size_px = self._run.origin.shapes.image_hw[0]
+
+    def variants(
+        self, weights: Sequence[str] = (), samplings: Sequence[str] = (), steps: Sequence[int] = ()
+    ) -> tuple[Variant, ...]:
+        """As `PolicyFolder.variants`; without K the configured one, of the exploring chain where it is stochastic."""
+        chosen = []
+        for name, sampling in product(weights or (self._run.preferred_weights,), samplings or (DETERMINISTIC,)):
+            for count in steps or (self._usual_steps(sampling),):
+                chosen.append(Variant(weights=name, sampling=sampling, num_denoising_steps=count))
+                self._check(chosen[-1])
+        return tuple(chosen)
+
+    def ladder(self, weights: Sequence[str] = ()) -> tuple[Variant, ...]:
+        """As `PolicyFolder.ladder`."""
+        steps = [k for k in LADDER if self._run.config.model.num_train_steps % k == 0]
+        return tuple(
+            variant
+            for name in weights or self._run.available_weights
+            for variant in (*self.variants([name], [DETERMINISTIC], steps), *self.variants([name], [STOCHASTIC]))
+        )
+
+    def sampler(self, variant: Variant) -> Sampler:
+        """As `PolicyFolder.sampler`."""
+        self._check(variant)
+        return RunSampler(self._run, variant)
+
+    def record(self) -> dict[str, Any]:
+        """Stage and progress."""
+        run = self._run
+        record = {"run": run.name, "seed": run.config.seed, "steps": run.origin.step, **run.origin.code}
+        return record if run.finetune is None else {**record, **run.provenance()}
+
+    def _usual_steps(self, sampling: str) -> int:
+        model, tuned = self._run.config.model, self._run.finetune
+        if sampling != STOCHASTIC:
+            return model.num_denoising_steps
+        return model.num_train_steps if tuned is None else tuned.config.chain.num_denoising_steps
+
+    def _check(self, variant: Variant) -> None:
+        held, total = self._run.available_weights, self._run.config.model.num_train_steps
+        if variant.weights not in held:
+            raise ConfigError(f"weights: wanted one of {', '.join(held)} ({self.folder}), got {variant.weights!r}")
+        if variant.sampling not in SAMPLINGS:
+            raise ConfigError(f"sampling: wanted one of {', '.join(SAMPLINGS)}, got {variant.sampling!r}")
+        if variant.num_denoising_steps < 1 or total % variant.num_denoising_steps:
+            raise ConfigError(
+                f"denoising steps: wanted K that divides T = {total} ({self.folder}), got {variant.num_denoising_steps}"
+            )
+
+
+class BundleFolder(PolicyFolder):
+    """An exported bundle."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read it. Raises BundleError when it is damaged."""
+        self._bundle = load_bundle(folder)
+        manifest = self._bundle.manifest
+        self.folder, self.task, self.action_horizon = folder, manifest.task, manifest.action_horizon
+        self.low_dim_keys = tuple(spec.key for spec in manifest.state_observations)
+        self.image_keys = tuple(spec.key for spec in manifest.image_observations)
+        self.image_size_px = manifest.image_observations[0].shape[0] if self.image_keys else 0
+
+    def variants(
+        self, weights: Sequence[str] = (), samplings: Sequence[str] = (), steps: Sequence[int] = ()
+    ) -> tuple[Variant, ...]:
+        """As `PolicyFolder.variants`: the exported one."""
+        only = Variant(
+            weights="bundle",
+            sampling=DETERMINISTIC,
+            num_denoising_steps=self._bundle.manifest.num_denoising_steps,
+        )
+        if {*weights} - {only.weights} or {*samplings} - {only.sampling} or {*steps} - {only.num_denoising_steps}:
+            raise ConfigError(
+                f"{self.folder} is a bundle, which holds one policy: {only.sampling}, K = {only.num_denoising_steps}; "
+                "its run folder holds more"
+            )
+        return (only,)
+
+    def ladder(self, weights: Sequence[str] = ()) -> tuple[Variant, ...]:
+        """As `PolicyFolder.ladder`: always refused."""
+        raise ConfigError(f"{self.folder} is a bundle, which holds one policy; take its run folder for the ladder")
+
+    def sampler(self, variant: Variant) -> Sampler:
+        """As `PolicyFolder.sampler`."""
+        return BundleSampler(self._bundle)
+
+    def record(self) -> dict[str, Any]:
+        """Name and hash."""
+        return {"bundle": self._bundle.manifest.name, "hash": self._bundle.hash}
+
+
+def open_policies(where: str | Path) -> PolicyFolder:
+    """A run folder of either stage, a bundle folder, or a shipped bundle by name.
+
+    Raises:
+        ConfigError: there is no such thing.
+        TrainingError, BundleError: it cannot be read.
+    """
+    folder = Path(where)
+    if any((folder / name).is_file() for name in (pretrained.FILE_NAME, finetuned.FILE_NAME)):
+        return RunFolder(folder)
+    try:
+        found = find_bundle(where)
+    except BundleError as error:
+        raise ConfigError(f"{where}: wanted a run folder, a bundle folder or a shipped bundle's name") from error
+    if not (found / "manifest.yaml").is_file():
+        raise ConfigError(
+            f"{where}: wanted a run folder ({pretrained.FILE_NAME} or {finetuned.FILE_NAME}) or a bundle "
+            "(manifest.yaml), got a folder with neither"
+        )
+    return BundleFolder(found)
