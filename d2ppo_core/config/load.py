@@ -144,7 +144,11 @@ def load_finetune_config(name_or_path: str | Path, overrides: Sequence[str] = ()
 
 def save_config(config: PretrainConfig | FinetuneConfig, path: Path) -> None:
     """Write the complete, resolved configuration; read back it is equal."""
-    path.write_text(yaml.safe_dump(to_mapping(config), sort_keys=False))
+    mapping = to_mapping(config)
+    if isinstance(config, FinetuneConfig):
+        shared = {key: mapping.pop(key) for key in ("name", "task")}
+        mapping = {**shared, "finetune": mapping}
+    path.write_text(yaml.safe_dump(mapping, sort_keys=False))
 
 
 def config_hash(config: PretrainConfig | FinetuneConfig) -> str:
