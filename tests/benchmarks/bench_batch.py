@@ -5,7 +5,7 @@ processes of plain robosuite without cameras; resets are left out. B1 `raw`: 50 
 threads. B2 `full`: with observations, reward, success and autoreset, resets included. Also: scaling from one thread
 to two, memory per world, start-up of 1000 worlds.
 
-    python tests/benchmarks/bench_batch.py [--tasks lift can ...] [--rounds 3] [--out file.json]
+    python tests/benchmarks/bench_batch.py [--tasks lift can ...] [--rounds 3] [--arithmetic exact] [--out file.json]
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def measure_full(task, threads, seconds, **options):
     return len(times) * WORLDS / sum(times), times
 
 
-def measure_per_core(task, seconds):
+def measure_per_core(task, seconds, arithmetic):
     """Steps per second of processor time, robosuite and one thread of batched worlds: fair on a busy machine too."""
     from sim.robosuite_env import RobosuiteEnv
 
@@ -127,7 +127,7 @@ def measure_per_core(task, seconds):
                 env.raw.step(action)
             spent, steps = spent + time.process_time() - start, steps + actions.shape[1]
     robosuite = steps / spent
-    env, per_world, seeds = make_env(task, 1)
+    env, per_world, seeds = make_env(task, 1, arithmetic=arithmetic)
     spent = {"raw": 0.0, "full": 0.0}
     with env:
         env.reset(seed=seeds)
@@ -164,13 +164,13 @@ def measure_memory_and_start(task):
         return (process.memory_info().rss - before) / 1000, seconds
 
 
-def measure(task, rounds, seconds):
+def measure(task, rounds, seconds, arithmetic):
     """All figures of one task."""
-    pairs = []
+    pairs, options = [], {"arithmetic": arithmetic}
     for _ in range(rounds):
         robosuite = measure_robosuite(task, seconds)
-        raw_two, raw_one = measure_raw(task, 2, seconds), measure_raw(task, 1, seconds)
-        full, times = measure_full(task, 2, seconds)
+        raw_two, raw_one = (measure_raw(task, threads, seconds, **options) for threads in (2, 1))
+        full, times = measure_full(task, 2, seconds, **options)
         pairs.append((robosuite, raw_two, raw_one, full))
         print(
             f"{task}: robosuite x2 {robosuite:.0f}, raw {raw_two:.0f} (1 thread {raw_one:.0f}), full {full:.0f} steps/s"
@@ -201,6 +201,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--per-core", action="store_true", help="only the short comparison by processor time")
+    parser.add_argument("--arithmetic", choices=["fast", "exact"], default="fast")
     parser.add_argument("--out", type=Path, default=ROOT / "reports" / "bench_batch.json")
     arguments = parser.parse_args()
     import mujoco
@@ -209,11 +210,11 @@ def main():
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load before {load:.1f}")
     report = {
         "question": __doc__.splitlines()[0], "cores": os.cpu_count(), "load_before": load,
-        "mujoco": mujoco.__version__, "worlds": WORLDS, "rounds": arguments.rounds,
+        "mujoco": mujoco.__version__, "worlds": WORLDS, "rounds": arguments.rounds, "arithmetic": arguments.arithmetic,
         "tasks": {
-            task: measure_per_core(task, arguments.seconds)
+            task: measure_per_core(task, arguments.seconds, arguments.arithmetic)
             if arguments.per_core
-            else measure(task, arguments.rounds, arguments.seconds)
+            else measure(task, arguments.rounds, arguments.seconds, arguments.arithmetic)
             for task in arguments.tasks
         },
     }  # fmt: skip
