@@ -2,25 +2,31 @@
 
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from d2ppo_core.data.windows import Windows, file_sha256
 
-_DECISIVE = ("config", "data", "export", "geometry.py", "losses", "models", "pretrain")
+_DECISIVE = (
+    "config", "data", "envs", "export", "finetune", "geometry.py", "losses", "models", "pretrain", "runs.py",
+)  # fmt: skip
 """Parts of the package that determine weights and graph."""
 
 
-def git_commit() -> str:
-    """Commit of the source tree; `+changes` when what determines a policy differs from it; `unknown` outside of git."""
+def git_commit(parts: Sequence[str] = _DECISIVE) -> str:
+    """Commit of the source tree; `+changes` when one of these parts differs from it; `unknown` outside of git.
+
+    Parts are relative to the package; without any it is what determines a policy.
+    """
     here = Path(__file__).parent.parent
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", *_DECISIVE)
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", *parts)
         return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
