@@ -1,0 +1,144 @@
+"""The page about training runs: what was measured, in tables and figures that say what to look at."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from d2ppo_core.analysis.curve_groups import curve_groups
+from d2ppo_core.analysis.curves import Curves
+from d2ppo_core.analysis.diagnostics import Diagnosis, Settings, plain, to_json
+from d2ppo_core.analysis.embedding import can_tsne
+from d2ppo_core.analysis.features import CONDITIONS, WEIGHTS
+from d2ppo_core.analysis.figures import (
+    plot_dispersion,
+    plot_gradients,
+    plot_pairs,
+    plot_pictures,
+)
+from d2ppo_core.analysis.pages import png_uri, svg_uri, write_page
+from d2ppo_core.analysis.pairs import CONTRAST, Estimate
+from d2ppo_core.analysis.runs import LoggedRun
+from d2ppo_core.config.schema import TAPS
+from d2ppo_core.data.windows import ACTIONS_PER_ARM
+
+PAGE, NUMBERS = "analysis.html", "analysis.json"
+
+_ACTIONS = ("motion in x", "motion in y", "motion in z", "turn about x", "turn about y", "turn about z", "gripper")
+
+
+def action_name(component: int) -> str:
+    """Name of a component of the action, for one arm or several."""
+    arm, place = divmod(component, ACTIONS_PER_ARM)
+    return _ACTIONS[place] + (f", arm {arm + 1}" if arm else "") + ", first action, normalised"
+
+
+def write_diagnostics(
+    folder: Path, runs: Sequence[LoggedRun], diagnoses: Sequence[Diagnosis], settings: Settings
+) -> tuple[Path, Path]:
+    """Write `analysis.html` and `analysis.json` to a folder, which is created.
+
+    Args:
+        folder: Where to.
+        runs: All runs; their curves are shown.
+        diagnoses: Of those among them that are pre-training runs.
+        settings: What was looked at.
+
+    Returns:
+        Paths of the page and of the numbers.
+    """
+    component = settings.action_component
+    page = write_page(
+        folder / PAGE,
+        "diagnostics.html.j2",
+        runs=runs,
+        rows=[_overview(run, diagnoses) for run in runs],
+        diagnoses=diagnoses,
+        settings=settings,
+        taps=TAPS,
+        weights=WEIGHTS,
+        groups=("different", CONTRAST),
+        conditions=CONDITIONS,
+        pair_notes=_together(diagnoses, _pair_note),
+        sources=_together(diagnoses, _source),
+        curves=curve_groups(runs),
+        dispersion_plot=svg_uri(plot_dispersion(diagnoses)) if diagnoses else None,
+        pairs_plot=svg_uri(plot_pairs(diagnoses)) if any(d.pairs for d in diagnoses) else None,
+        gradient_plot=svg_uri(plot_gradients(diagnoses)) if diagnoses else None,
+        pictures=[
+            (method, d, png_uri(plot_pictures(d, method, component, action_name(component))))
+            for method in ("PCA", "t-SNE")
+            for d in diagnoses
+            if any(picture.method == method for picture in d.pictures)
+        ],
+        tsne_missing=settings.tsne and not can_tsne(),
+        show=_show,
+    )
+    numbers = folder / NUMBERS
+    shown = {"settings": plain(settings), "runs": [to_json(d) for d in diagnoses], "curves": _curves_json(runs)}
+    numbers.write_text(json.dumps(shown, indent=1, allow_nan=False))
+    return page, numbers
+
+
+def _overview(run: LoggedRun, diagnoses: Sequence[Diagnosis]) -> tuple[str, ...]:
+    """A run's row in the table at the top."""
+
+    def last(name: str) -> str:
+        value = run.curves.last(name) if run.curves else math.nan
+        return f"{value:.4g}" if math.isfinite(value) else "–"
+
+    found = next((d for d in diagnoses if d.run is run), None)
+    if found is None:
+        return (run.label, run.stage, *"––––––", last("losses/denoising"), last("losses/validation"))
+    config, term = found.checkpoint.config, found.term
+    tap = term.tap if config.loss.dispersive_tap == term.tap else f"{config.loss.dispersive_tap} → {term.tap}"
+    shown = (config.loss.dispersive, tap, f"{term.weight:.3g}") if term.trained else ("none", "–", "–")
+    step = str(found.checkpoint.step)
+    losses = (last("losses/denoising"), last("losses/validation"))
+    return (run.label, "pre-training", config.task, str(config.seed), step, *shown, *losses)
+
+
+def _together(diagnoses: Sequence[Diagnosis], text_of: Callable[[Diagnosis], str]) -> list[tuple[str, str]]:
+    """Texts about runs, each with the labels of all runs that it is true of."""
+    labels: dict[str, list[str]] = {}
+    for diagnosis in diagnoses:
+        labels.setdefault(text_of(diagnosis), []).append(diagnosis.run.label)
+    return [(", ".join(names), text) for text, names in labels.items() if text]
+
+
+def _pair_note(diagnosis: Diagnosis) -> str:
+    report = diagnosis.pairs
+    if report is None:
+        return ""
+    seen, acted = report.observation, report.actions
+    return (
+        f"{report.count} pairs in each group. Their observations lie at {_show(seen['different'])} (different actions) "
+        f"and {_show(seen['alike'])} (alike) of the mean distance of observations; their action chunks at "
+        f"{_show(acted['different'])} and {_show(acted['alike'])} of the mean distance of chunks."
+    )
+
+
+def _source(diagnosis: Diagnosis) -> str:
+    code = diagnosis.checkpoint.code
+    commit, torch_version = str(code.get("commit", "unknown"))[:12], code.get("torch", "unknown")
+    return (
+        f"{len(diagnosis.sample)} of {diagnosis.sample.available} training windows of {diagnosis.dataset}, "
+        f"{len(diagnosis.pictured)} of them in the pictures; trained by code {commit}, torch {torch_version}."
+    )
+
+
+def _show(estimate: Estimate) -> str:
+    """An estimate as text: value and, where known, its interval."""
+    if math.isnan(estimate.low):
+        return f"{estimate.value:.2f}"
+    return f"{estimate.value:.2f} ({estimate.low:.2f} … {estimate.high:.2f})"
+
+
+def _curves_json(runs: Sequence[LoggedRun]) -> dict[str, Any]:
+    """Last number of each column by run."""
+
+    def last(curves: Curves) -> dict[str, Any]:
+        return {name: plain(curves.last(name)) for name in curves.columns}
+
+    return {run.label: last(run.curves) for run in runs if run.curves}
