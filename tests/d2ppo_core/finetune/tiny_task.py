@@ -27,6 +27,7 @@ class PointEnv(BatchEnv):
         self.metadata = {"autoreset_mode": self.autoreset_mode, "control_hz": 20, "task": TASK}
         self.images = images
         self.position, self.goal = np.zeros((num_envs, 2)), np.zeros((num_envs, 2))
+        self.radius = np.full(num_envs, RADIUS)
         self.actions = []
         """Every array of actions that arrived, (N, T, 7)."""
         number, byte = np.dtype(np.float32), np.dtype(np.uint8)
@@ -49,7 +50,7 @@ class PointEnv(BatchEnv):
         rewards = np.zeros(actions.shape[:2])
         for t in range(actions.shape[1]):
             self.position += SPEED * actions[:, t, :2] * (t < steps)[:, None]
-            rewards[:, t] = np.linalg.norm(self.position - self.goal, axis=1) < RADIUS
+            rewards[:, t] = np.linalg.norm(self.position - self.goal, axis=1) < self.radius
         return Advance(rewards, rewards > 0, np.zeros(self.num_envs, bool))
 
     def _observe(self, mask):
