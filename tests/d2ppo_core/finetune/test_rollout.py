@@ -1,7 +1,6 @@
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +12,10 @@ from d2ppo_core.finetune.rollout import LocalCollector, Rollout
 from d2ppo_core.finetune.trainer import Trainer
 from d2ppo_core.runs import load_run
 
-from .conftest import finetune_config
+from .tiny_runs import make_trainer
 from .tiny_task import CAMERA, HORIZON, PointEnv
 
 CHUNKS_PER_EPISODE = HORIZON // 4
-
-
-def make_trainer(origin: Path, env: PointEnv, **sections: Any) -> Trainer:
-    return Trainer(finetune_config(**sections), load_run(origin).origin, env)
 
 
 def equal(one: Rollout, other: Rollout) -> bool:
