@@ -13,6 +13,7 @@ from d2ppo_core.errors import ConfigError
 from d2ppo_core.finetune import checkpoint as finetuned
 from d2ppo_core.models.build import build_policy
 from d2ppo_core.models.diffusion import DiffusionPolicy
+from d2ppo_core.models.policy import ChunkPolicy
 from d2ppo_core.pretrain import checkpoint as pretrained
 
 WEIGHTS = ("ema", "raw", "best")
@@ -48,7 +49,7 @@ class Run:
         """The best evaluated ones, or the averaged ones where there was no evaluation."""
         return "best" if "best" in self.available_weights else "ema"
 
-    def policy(self, weights: str = "ema", *, num_denoising_steps: int | None = None) -> DiffusionPolicy:
+    def policy(self, weights: str = "ema", *, num_denoising_steps: int | None = None) -> ChunkPolicy:
         """The policy, frozen, with the deterministic sampler.
 
         Args:
@@ -63,7 +64,7 @@ class Run:
             config = replace(config, model=replace(config.model, num_denoising_steps=num_denoising_steps))
         policy = build_policy(config, self.origin.shapes)
         policy.load_state_dict(self._weights(weights), strict=True)
-        if self.finetune is not None:
+        if self.finetune is not None and isinstance(policy, DiffusionPolicy):
             chain = self.finetune.config.chain
             if chain.finetuned_steps < chain.num_denoising_steps:
                 base = copy.deepcopy(policy)

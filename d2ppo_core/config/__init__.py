@@ -13,6 +13,7 @@ from d2ppo_core.config.load import (
 from d2ppo_core.config.schema import (
     DataConfig,
     DeployConfig,
+    GaussianConfig,
     LossConfig,
     ModelConfig,
     OptimConfig,
@@ -23,6 +24,7 @@ __all__ = [
     "DataConfig",
     "DeployConfig",
     "FinetuneConfig",
+    "GaussianConfig",
     "LossConfig",
     "ModelConfig",
     "OptimConfig",

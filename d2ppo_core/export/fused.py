@@ -18,7 +18,9 @@ from torch.nn import functional as F
 
 from d2ppo_core.data.normalizer import Normalizer
 from d2ppo_core.models.diffusion import DiffusionPolicy
+from d2ppo_core.models.gaussian import GaussianPolicy, MeanNetwork
 from d2ppo_core.models.mlp import Denoiser
+from d2ppo_core.models.policy import ChunkPolicy
 from d2ppo_core.models.schedule import DdimStep
 from d2ppo_core.models.vit import Block, ImageEncoder, PlainStem, SpatialEmbedding, Vit, cut_patches
 
@@ -188,6 +190,34 @@ def _ddim(x: Tensor, eps: Tensor, alpha_bar: float, alpha_bar_next: float, direc
     return from_x0 * x0 if from_x == 0 else from_x0 * x0 + from_x * x
 
 
+class FusedMean(_Folded):
+    """Mean network of a Gaussian policy for one observation, with the rewrites of `FusedSampler`."""
+
+    first: Tensor
+    bias: Tensor
+    inner_weight: Tensor
+    inner_bias: Tensor
+    tail: Tensor
+
+    def __init__(self, net: MeanNetwork) -> None:
+        super().__init__()
+        self.hidden_dim = net.hidden_dim
+        weight, bias, out = _wide(net.input.weight), _wide(net.input.bias), _wide(net.output.weight)
+        skip = out @ (bias + _wide(net.residual_out.bias)) + _wide(net.output.bias)
+        self._fold("first", torch.cat([weight.T, weight.T @ out.T], dim=1))
+        self._fold("bias", torch.cat([bias, skip]))
+        self._fold("inner_weight", _wide(net.residual_in.weight).T)
+        self._fold("inner_bias", _wide(net.residual_in.bias))
+        self._fold("tail", (out @ _wide(net.residual_out.weight)).T)
+
+    def forward(self, condition: Tensor, x: Tensor) -> Tensor:
+        """(1, C) and noise (1, Tp*Da), which has no part in it -> mean chunk (1, Tp*Da)."""
+        mixed = torch.addmm(self.bias, condition, self.first)
+        early, skip = mixed[:, : self.hidden_dim], mixed[:, self.hidden_dim :]
+        inner = mish(torch.addmm(self.inner_bias, mish(early), self.inner_weight))
+        return torch.addmm(skip, inner, self.tail).tanh()
+
+
 class FusedPolicy(_Folded):
     """Raw observation and noise in, raw actions out: what the bundle's graph computes."""
 
@@ -196,14 +226,9 @@ class FusedPolicy(_Folded):
     action_center: Tensor
     action_half: Tensor
 
-    def __init__(self, policy: DiffusionPolicy, normalizer: Normalizer) -> None:
+    def __init__(self, policy: ChunkPolicy, normalizer: Normalizer) -> None:
         super().__init__()
-        if any(step.sigma for step in policy.steps):
-            raise ValueError("only samplers without added noise (eta = 0) can be fused")
-        self.stages = nn.ModuleList(
-            nn.ModuleList([_fused_encoder(network), FusedSampler(network.denoiser, steps)])
-            for network, steps in _stages(policy)
-        )
+        self.stages = nn.ModuleList(nn.ModuleList(stage) for stage in _fused_stages(policy))
         self.register_buffer("state_center", torch.from_numpy(normalizer.state.center))
         self.register_buffer("state_half", torch.from_numpy(normalizer.state.half))
         self.register_buffer("action_center", torch.from_numpy(normalizer.action.center))
@@ -219,6 +244,17 @@ class FusedPolicy(_Folded):
         return x.reshape(noise.shape) * self.action_half + self.action_center
 
 
+def _fused_stages(policy: ChunkPolicy) -> list[tuple[nn.Module, nn.Module]]:
+    """Encoders, each with what makes a chunk of its features and of the chunk before."""
+    if isinstance(policy, GaussianPolicy):
+        return [(_fused_encoder(policy), FusedMean(policy.mean))]
+    if not isinstance(policy, DiffusionPolicy):
+        raise ValueError(f"wanted a diffusion or a Gaussian policy, got {type(policy).__name__}")
+    if any(step.sigma for step in policy.steps):
+        raise ValueError("only samplers without added noise (eta = 0) can be fused")
+    return [(_fused_encoder(network), FusedSampler(network.denoiser, steps)) for network, steps in _stages(policy)]
+
+
 def _stages(policy: DiffusionPolicy) -> list[tuple[DiffusionPolicy, tuple[DdimStep, ...]]]:
     """Who denoises which steps: after fine-tuning the frozen origin the noisiest ones."""
     tuned = tuple(step for step in policy.steps if policy.base is None or step.t < policy.tuned_below)
@@ -228,5 +264,5 @@ def _stages(policy: DiffusionPolicy) -> list[tuple[DiffusionPolicy, tuple[DdimSt
     return stages
 
 
-def _fused_encoder(policy: DiffusionPolicy) -> nn.Module:
+def _fused_encoder(policy: ChunkPolicy) -> nn.Module:
     return FusedImageEncoder(policy.encoder) if isinstance(policy.encoder, ImageEncoder) else policy.encoder

@@ -20,8 +20,9 @@ from d2ppo_core.data.windows import load_windows
 from d2ppo_core.errors import ExportError
 from d2ppo_core.export.fused import FusedPolicy
 from d2ppo_core.export.parity import ParityReport, check_parity, dataset_inputs, open_session, random_inputs
+from d2ppo_core.models import diffusion, gaussian
 from d2ppo_core.models.build import build_policy
-from d2ppo_core.models.diffusion import SAMPLER, DiffusionPolicy
+from d2ppo_core.models.policy import ChunkPolicy
 from d2ppo_core.pretrain.checkpoint import Checkpoint, load_checkpoint
 from d2ppo_core.pretrain.provenance import git_commit
 
@@ -40,7 +41,7 @@ class Exported:
     size_bytes: int
 
 
-def averaged_policy(saved: Checkpoint) -> DiffusionPolicy:
+def averaged_policy(saved: Checkpoint) -> ChunkPolicy:
     """The policy of a checkpoint with its averaged weights, frozen."""
     policy = build_policy(saved.config, saved.shapes)
     policy.load_state_dict(saved.ema, strict=True)
@@ -127,6 +128,7 @@ def config_hash(config: PretrainConfig) -> str:
 def make_manifest(saved: Checkpoint, parity: ParityReport, extra: dict[str, Any]) -> Manifest:
     """The bundle's contract and where it comes from; `extra` joins the provenance."""
     config = saved.config
+    diffuses = config.model.kind == "diffusion"
     provenance = {
         "config": to_mapping(config),
         "config_sha256": config_hash(config),
@@ -160,8 +162,8 @@ def make_manifest(saved: Checkpoint, parity: ParityReport, extra: dict[str, Any]
         ),
         pred_horizon=config.data.pred_horizon,
         action_horizon=config.data.action_horizon,
-        num_denoising_steps=config.model.num_denoising_steps,
-        sampler=SAMPLER,
+        num_denoising_steps=config.model.num_denoising_steps if diffuses else 0,
+        sampler=diffusion.SAMPLER if diffuses else gaussian.SAMPLER,
         T_world_base=_translation(config.deploy.base_position_m),
         T_ee_site=_translation(config.deploy.ee_site_offset_m),
         provenance=provenance,

@@ -11,7 +11,7 @@ import torch
 from d2ppo_core.data.normalizer import Normalizer
 from d2ppo_core.data.windows import Windows
 from d2ppo_core.errors import ExportError
-from d2ppo_core.models.diffusion import DiffusionPolicy
+from d2ppo_core.models.policy import ChunkPolicy
 
 TOLERANCE = 5e-6
 """Largest allowed deviation, in normalised action units."""
@@ -41,7 +41,7 @@ def open_session(onnx: bytes) -> ort.InferenceSession:
 
 
 def random_inputs(
-    policy: DiffusionPolicy, normalizer: Normalizer, image_shape: tuple[int, ...] | None, count: int, seed: int
+    policy: ChunkPolicy, normalizer: Normalizer, image_shape: tuple[int, ...] | None, count: int, seed: int
 ) -> Iterator[Inputs]:
     """States uniform over the measured range, uniform pixels, Gaussian noise; image_shape (Ncam, H, W, 3) or None."""
     rng = np.random.default_rng(seed)
@@ -56,7 +56,7 @@ def random_inputs(
         yield inputs
 
 
-def dataset_inputs(policy: DiffusionPolicy, windows: Windows, count: int, seed: int) -> Iterator[Inputs]:
+def dataset_inputs(policy: ChunkPolicy, windows: Windows, count: int, seed: int) -> Iterator[Inputs]:
     """Observations drawn from a dataset, with Gaussian noise."""
     rng = np.random.default_rng(seed)
     for index in rng.integers(0, len(windows), count):
@@ -69,7 +69,7 @@ def dataset_inputs(policy: DiffusionPolicy, windows: Windows, count: int, seed: 
         yield inputs
 
 
-def reference_actions(policy: DiffusionPolicy, normalizer: Normalizer, inputs: Inputs) -> npt.NDArray[np.float32]:
+def reference_actions(policy: ChunkPolicy, normalizer: Normalizer, inputs: Inputs) -> npt.NDArray[np.float32]:
     """Normalised actions (1, Tp, Da) of the plain torch sampler in float32."""
     state = torch.from_numpy(normalizer.state.normalize(inputs["state"]))
     images = torch.from_numpy(inputs["images"]) if "images" in inputs else None
@@ -78,7 +78,7 @@ def reference_actions(policy: DiffusionPolicy, normalizer: Normalizer, inputs: I
 
 def check_parity(
     session: ort.InferenceSession,
-    policy: DiffusionPolicy,
+    policy: ChunkPolicy,
     normalizer: Normalizer,
     samples: Iterator[Inputs],
     tolerance: float = TOLERANCE,

@@ -58,7 +58,7 @@ def minibatches(num_obs: int, num_steps: int, config: PpoConfig, generator: torc
         config: Size and grouping.
         generator: Decides order and draws.
     """
-    per_obs = config.steps_per_observation or num_steps
+    per_obs = min(config.steps_per_observation or num_steps, num_steps)
     steps = torch.arange(num_steps).expand(num_obs, num_steps)
     weight = torch.ones(num_steps)
     if per_obs < num_steps:

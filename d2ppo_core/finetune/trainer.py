@@ -20,10 +20,9 @@ from d2ppo_core.finetune.checkpoint import FinetuneCheckpoint
 from d2ppo_core.finetune.observe import Observer
 from d2ppo_core.finetune.ppo import PpoUpdate
 from d2ppo_core.finetune.rollout import LocalCollector
-from d2ppo_core.models.build import build_policy
-from d2ppo_core.models.chain import DiffusionChain
+from d2ppo_core.models.build import build_chain, build_policy
 from d2ppo_core.models.critic import Critic
-from d2ppo_core.models.diffusion import DiffusionPolicy
+from d2ppo_core.models.policy import ChunkPolicy
 from d2ppo_core.pretrain.checkpoint import Checkpoint
 from d2ppo_core.pretrain.device import open_device
 from d2ppo_core.pretrain.provenance import describe_code
@@ -53,7 +52,7 @@ class Trainer:
         self.observer = observer_of(origin)
         policy = build_policy(origin.config, origin.shapes)
         policy.load_state_dict(origin.ema)
-        self.chain = DiffusionChain(policy, config.chain, action_horizon=data.action_horizon).to(self.device)
+        self.chain = build_chain(policy, config.chain, action_horizon=data.action_horizon).to(self.device)
         encoder = build_policy(origin.config, origin.shapes).encoder
         critic = Critic(encoder, hidden_dim=config.critic.hidden_dim, layers=config.critic.layers)
         self.critic = critic.to(self.device)
@@ -126,12 +125,10 @@ class Trainer:
         self.iteration, self.env_steps, self.elapsed_s = saved.iteration, saved.env_steps, saved.elapsed_s
         self.best, self.code = saved.best, saved.code
 
-    def _deployed(self, weights: dict[str, Tensor]) -> DiffusionPolicy:
+    def _deployed(self, weights: dict[str, Tensor]) -> ChunkPolicy:
         policy = build_policy(self.origin.config, self.origin.shapes)
         policy.load_state_dict(weights)
-        if self.chain.base is not None:
-            stride = policy.num_train_steps // self.chain.config.num_denoising_steps
-            policy.set_base(self.chain.base, tuned_below=stride * self.chain.num_steps)
+        self.chain.complete(policy)
         return policy.eval().requires_grad_(False)
 
 
@@ -139,7 +136,7 @@ class Actor:
     """A policy as `run_episodes` wants it: observations to actions, with noise from a generator of its own."""
 
     def __init__(
-        self, policy: DiffusionPolicy, observer: Observer, *, seed: int, device: torch.device | str = "cpu"
+        self, policy: ChunkPolicy, observer: Observer, *, seed: int, device: torch.device | str = "cpu"
     ) -> None:
         self.policy, self.observer, self.device = policy.to(device), observer, device
         self._generator = torch.Generator(device).manual_seed(seed)
@@ -166,6 +163,8 @@ def sampled_as_tuned(origin: Checkpoint, chain: ChainConfig) -> Checkpoint:
     Raises ConfigError when the chain's steps do not divide the training steps.
     """
     model, steps = origin.config.model, chain.num_denoising_steps
+    if model.kind != "diffusion":
+        return origin
     if model.num_train_steps % steps:
         raise ConfigError(
             f"chain.num_denoising_steps: wanted a divisor of the {model.num_train_steps} steps that the policy was "

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from d2ppo_core.config.finetune import ChainConfig
 from d2ppo_core.models.diffusion import DiffusionPolicy, ddim_mean
+from d2ppo_core.models.policy import ChunkPolicy
 from d2ppo_core.models.schedule import ddim_steps
 
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
@@ -55,7 +56,7 @@ def gaussian_log_prob(x: Tensor, mean: Tensor, std: Tensor, dims: int) -> Tensor
 class ChainPolicy(nn.Module, ABC):
     """A policy whose chunks come with the chain of Gaussian steps that made them."""
 
-    policy: nn.Module
+    policy: ChunkPolicy
     """What learns and is deployed."""
     num_steps: int
     """Steps with a likelihood, K'."""
@@ -74,6 +75,9 @@ class ChainPolicy(nn.Module, ABC):
 
         condition (P, C), x and x_next (P, D), step (P,) in 0 ... K'-1 (0 is the first) -> (P,).
         """
+
+    def complete(self, policy: ChunkPolicy) -> None:  # noqa: B027
+        """Give a copy of the policy what it needs besides its own weights; nothing, unless a subclass says so."""
 
 
 class DiffusionChain(ChainPolicy):
@@ -116,7 +120,8 @@ class DiffusionChain(ChainPolicy):
         """Draw chunks; each observation is encoded once by each network."""
         policy, config, count = self.policy, self.config, len(state)
         width = policy.pred_horizon * policy.action_dim
-        noise = torch.randn(len(self.steps) + 1, count, width, generator=generator, device=state.device)
+        noise = torch.randn(len(self.steps) + 1, count, width, generator=generator, device=generator.device)
+        noise = noise.to(state.device)
         x = noise[0]
         if self.base is not None:
             condition, denoise = self.base.encode(state, images), self.base.denoiser.collapse()
@@ -134,6 +139,14 @@ class DiffusionChain(ChainPolicy):
             log_probs.append(gaussian_log_prob(x, mean, self.table[k, 4:], self.likelihood_dims))
         actions = x.clamp(-1, 1).reshape(count, policy.pred_horizon, policy.action_dim)
         return ChainSample(actions=actions, chain=torch.stack(chain, 1), log_prob=torch.stack(log_probs, 1))
+
+    def complete(self, policy: ChunkPolicy) -> None:
+        """Let the frozen origin denoise the noisiest steps. Raises TypeError when `policy` is no diffusion policy."""
+        if not isinstance(policy, DiffusionPolicy):
+            raise TypeError(f"wanted a DiffusionPolicy, got {type(policy).__name__}")
+        if self.base is not None:
+            stride = policy.num_train_steps // self.config.num_denoising_steps
+            policy.set_base(self.base, tuned_below=stride * self.num_steps)
 
     def log_prob(self, condition: Tensor, x: Tensor, x_next: Tensor, step: Tensor) -> Tensor:
         """As `ChainPolicy.log_prob`; step 0 is the noisiest fine-tuned one."""

@@ -8,9 +8,10 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from d2ppo_core.models.mlp import Denoiser
+from d2ppo_core.models.policy import ChunkPolicy
 from d2ppo_core.models.schedule import DdimStep, cosine_alpha_bar, ddim_steps
 from d2ppo_core.models.vit import ImageEncoder, StateEncoder
 
@@ -32,8 +33,8 @@ def ddim_mean(x: Tensor, eps: Tensor, step: DdimStep) -> StepMean:
     return StepMean(math.sqrt(step.alpha_bar_next) * x0 + step.direction * eps_clipped, step.sigma)
 
 
-class DiffusionPolicy(nn.Module):
-    """Observation encoder and denoiser with their noise schedule; works on normalised states and actions."""
+class DiffusionPolicy(ChunkPolicy):
+    """Observation encoder and denoiser with their noise schedule."""
 
     alpha_bar: Tensor
 
@@ -47,9 +48,8 @@ class DiffusionPolicy(nn.Module):
         num_train_steps: int,
         num_denoising_steps: int,
     ) -> None:
-        super().__init__()
-        self.encoder, self.denoiser = encoder, denoiser
-        self.pred_horizon, self.action_dim = pred_horizon, action_dim
+        super().__init__(encoder=encoder, pred_horizon=pred_horizon, action_dim=action_dim)
+        self.denoiser = denoiser
         self.num_train_steps = num_train_steps
         self.steps = ddim_steps(num_train_steps, num_denoising_steps)
         self.base: DiffusionPolicy | None = None
@@ -57,10 +57,10 @@ class DiffusionPolicy(nn.Module):
         self.tuned_below = num_train_steps
         self.register_buffer("alpha_bar", torch.from_numpy(cosine_alpha_bar(num_train_steps)).float(), persistent=False)
 
-    def encode(self, state: Tensor, images: Tensor | None) -> Tensor:
-        """Observation (B, Ds), images (B, Ncam, H, W, 3) or None -> condition (B, C)."""
-        out: Tensor = self.encoder(state, images)
-        return out
+    @property
+    def trunk(self) -> Denoiser:
+        """The denoiser."""
+        return self.denoiser
 
     def add_noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """x_t = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps, for x0 and eps (B, Tp*Da), t (B,)."""

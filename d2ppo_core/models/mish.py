@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 _BLOCK = 1 << 16
 """Numbers worked on at a time, so that intermediate results stay in the cache."""
+_WORTHWHILE = 1 << 14
+"""Fewer numbers than this are left to torch, whose one call costs less than ours."""
 _SATURATED = 20.0
 """From here on the factor is 1 in float64 too, and e^x would overflow later."""
 
@@ -48,8 +50,9 @@ class _Mish(torch.autograd.Function):
 
 
 def mish(x: Tensor) -> Tensor:
-    """Mish of every element; same shape. Torch's own kernel on GPUs, in graphs and in half precision."""
-    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or torch.compiler.is_compiling():
+    """Mish of every element; same shape. Torch's own kernel for few, on GPUs, in graphs and in half precision."""
+    ours = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and x.numel() >= _WORTHWHILE
+    if not ours or torch.compiler.is_compiling():
         return F.mish(x)
     out: Tensor = _Mish.apply(x)  # type: ignore[no-untyped-call]
     return out
