@@ -36,11 +36,12 @@ class TestTransport(Batched):
     task = "transport"
 
 
+@pytest.mark.parametrize("arithmetic", ["fast", "exact"])
 @pytest.mark.parametrize("task", TRAINING_TASKS)
-def test_the_number_of_threads_changes_nothing(task):
+def test_the_number_of_threads_changes_nothing(task, arithmetic):
     results = []
     for threads in (1, 3):
-        with BatchedEnv(task, 5, num_threads=threads, horizon_steps=4) as env:
+        with BatchedEnv(task, 5, num_threads=threads, horizon_steps=4, arithmetic=arithmetic) as env:
             env.reset(seed=0)
             for t in range(5):
                 actions = np.random.default_rng(t).uniform(-1, 1, env.action_space.shape)
