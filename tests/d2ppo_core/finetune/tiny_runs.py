@@ -54,11 +54,11 @@ def make_origin(folder: Path, *, images: bool = False) -> Path:
     return folder / "run"
 
 
-def make_trainer(origin: Path, env: PointEnv | None = None, **sections: object) -> Trainer:
+def make_trainer(origin: Path, worlds: PointEnv | None = None, /, **sections: object) -> Trainer:
     """A trainer at its beginning; in worlds of its own unless given."""
     saved = load_run(origin).origin
     images = bool(saved.config.data.image_keys)
-    return Trainer(finetune_config(**sections), saved, PointEnv(8, images=images) if env is None else env)
+    return Trainer(finetune_config(**sections), saved, worlds or PointEnv(8, images=images))
 
 
 def tune(config: FinetuneConfig, origin: Path, out: Path, *, resume: bool = False) -> Outcome:
