@@ -16,6 +16,8 @@ from d2ppo_core.errors import ConfigError
 
 T = TypeVar("T")
 _BUILT_IN = Path(__file__).parent
+FINETUNE_SECTIONS = ("finetune", "published")
+"""Of a configuration file, for the second stage: recommended, and as in the paper."""
 
 
 def _convert(wanted: Any, value: Any, where: str) -> Any:
@@ -120,26 +122,32 @@ def _read(name_or_path: str | Path) -> dict[str, Any]:
 def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> PretrainConfig:
     """Read the first stage of a shipped configuration (by name) or a YAML file (by path).
 
-    `key.sub=value` overrides are applied on top; the section `finetune` belongs to the second stage.
+    `key.sub=value` overrides are applied on top; the sections `finetune` and `published` belong to the second stage.
     Raises ConfigError when the file is missing or no YAML, a key is unknown or a value not allowed.
     """
     mapping = _read(name_or_path)
-    mapping.pop("finetune", None)
+    for section in FINETUNE_SECTIONS:
+        mapping.pop(section, None)
     for override in overrides:
         _apply_override(mapping, override)
     return from_mapping(PretrainConfig, mapping)
 
 
-def load_finetune_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> FinetuneConfig:
-    """Read the second stage: the file's section `finetune`, with the file's `name` and `task`; as `load_config`."""
+def load_finetune_config(
+    name_or_path: str | Path, overrides: Sequence[str] = (), *, section: str = "finetune"
+) -> FinetuneConfig:
+    """Read the second stage from a section of the file, with the file's `name` and `task`; else as `load_config`.
+
+    The section `finetune` is the recommended recipe, `published` holds the paper's settings.
+    """
     whole = _read(name_or_path)
-    section = whole.get("finetune") or {}
-    if not isinstance(section, dict):
-        raise ConfigError(f"{name_or_path}: finetune: wanted a mapping, got {section!r}")
-    mapping: dict[str, Any] = {key: value for key, value in whole.items() if key in ("name", "task")} | section
+    settings = whole.get(section) or {}
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{name_or_path}: {section}: wanted a mapping, got {settings!r}")
+    mapping: dict[str, Any] = {key: value for key, value in whole.items() if key in ("name", "task")} | settings
     for override in overrides:
         _apply_override(mapping, override)
-    return from_mapping(FinetuneConfig, mapping, "finetune")
+    return from_mapping(FinetuneConfig, mapping, section)
 
 
 def save_config(config: PretrainConfig | FinetuneConfig, path: Path) -> None:

@@ -40,15 +40,23 @@ def worlds_of(config: FinetuneConfig, *, images: bool) -> MakeEnv:
 @click.option("--origin", type=click.Path(path_type=Path), help="Folder of the pre-training; default: runs/<config>.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; default: runs/<config>_tuned.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override, e.g. ppo.epochs=5.")
+@click.option("--published", is_flag=True, help="The paper's settings instead of the recommended ones.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out from its checkpoint, exactly.")
 def finetune(
-    task: str, name: str | None, origin: Path | None, out: Path | None, overrides: tuple[str, ...], resume: bool
+    task: str,
+    name: str | None,
+    origin: Path | None,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    published: bool,
+    resume: bool,
 ) -> None:
     """Fine-tune a policy for TASK by PPO over its denoising chain."""
     from d2ppo_core.finetune import run  # imports torch
     from d2ppo_core.runs import load_run
 
-    config = load_finetune_config(name or f"{task}_state", overrides)
+    section = "published" if published else "finetune"
+    config = load_finetune_config(name or f"{task}_state", overrides, section=section)
     if config.task != task:
         raise ConfigError(f"{config.name}: wanted a configuration for {task}, got one for {config.task}")
     origin = origin or Path("runs") / config.name
