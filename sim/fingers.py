@@ -24,6 +24,10 @@ class Fingers:
         self._signs = np.array([1.0, -1.0])
         self._kp = float(model.actuator_gainprm[self._servos[0], 0])
         self._dt_s = float(model.opt.timestep)
+        self.blocked = False
+        """Whether something from outside this world holds the fingers."""
+        self.speed_share = 1.0
+        """Of the commanded speed, that the drive reaches."""
         self.hold()
 
     @property
@@ -67,5 +71,7 @@ class Fingers:
         """Move the set-point by one time step."""
         if self._setpoint_m != self._target_m:
             gap = self._target_m - self._setpoint_m
-            self._setpoint_m += min(max(gap, -self._step_m), self._step_m)
-        self._data.ctrl[self._servos] = self._signs * self._setpoint_m / 2.0
+            step_m = self.speed_share * self._step_m
+            self._setpoint_m += min(max(gap, -step_m), step_m)
+        if not self.blocked:
+            self._data.ctrl[self._servos] = self._signs * self._setpoint_m / 2.0

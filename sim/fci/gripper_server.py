@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sim.fci import wire
 from sim.fci.connection import Connection, listen
+from sim.fci.kinematic_arm import KinematicArm
 from sim.fci.wire import GripperCommand, GripperStatus
 from sim.fingers import MAX_FORCE_N, MAX_SPEED_M_S, MAX_WIDTH_M
 from sim.world import World
@@ -37,8 +38,10 @@ class _Job:
 class GripperServer:
     """Serves the fingers of one world; `pump` is called by whoever advances that world."""
 
-    def __init__(self, world: World, address: str = "127.0.0.1") -> None:
+    def __init__(self, world: World | KinematicArm, address: str = "127.0.0.1") -> None:
         """Open the port; raises WorldError when it is taken."""
+        self.silent = False
+        """Whether the network is cut."""
         self._world, self._address = world, address
         self._listener = listen(address, wire.GRIPPER_PORT)
         self._connection: Connection | None = None
@@ -54,6 +57,8 @@ class GripperServer:
 
     def pump(self) -> None:
         """Accept, answer and report; call it every 10 ms or so."""
+        if self.silent:
+            return
         try:
             self._accept()
             connection = self._connection

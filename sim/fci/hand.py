@@ -48,6 +48,15 @@ def hand_load(model: mujoco.MjModel) -> Load:
     return Load(mass_kg=float(masses.sum()), com_m=com, inertia_kg_m2=inertia)
 
 
+def inertia_tensor(model: mujoco.MjModel, body: int) -> NDArray[np.float64]:
+    """(3, 3) of a body about its centre of mass, axes of the body's frame."""
+    rotation = np.empty(9)
+    mujoco.mju_quat2Mat(rotation, model.body_iquat[body])
+    axes = rotation.reshape(3, 3)
+    tensor: NDArray[np.float64] = axes @ np.diag(model.body_inertia[body]) @ axes.T
+    return tensor
+
+
 def _subtree(model: mujoco.MjModel, root: int) -> list[int]:
     bodies = [root]
     for body in range(root + 1, model.nbody):

@@ -8,7 +8,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.world import ARM_JOINTS
+from sim.fci.hand import FLANGE_M
+from sim.world import ARM_JOINTS, World
 
 _IDENTITY = np.eye(4)
 
@@ -65,3 +66,15 @@ def rotation_vector(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
         return axis
     angle = math.atan2(sine, 0.5 * (float(np.trace(rotation)) - 1.0))
     return axis * (angle / sine)
+
+
+def load_torque(world: World, mass_kg: float, com_m: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(7,) Nm that hold a load against gravity, its centre of mass (3,) given in the flange frame."""
+    model, data = world.model, world.data
+    link7 = model.body("robot0_link7").id
+    point = data.xpos[link7] + data.xmat[link7].reshape(3, 3) @ (com_m + (0.0, 0.0, FLANGE_M))
+    linear = np.zeros((3, model.nv))
+    mujoco.mj_jac(model, data, linear, None, point, link7)
+    first = int(model.joint(ARM_JOINTS[0]).dofadr[0])
+    torque: NDArray[np.float64] = -mass_kg * model.opt.gravity @ linear[:, first : first + 7]
+    return torque

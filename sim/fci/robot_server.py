@@ -8,44 +8,35 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any, TypeVar
 
 import numpy as np
 
 from d2ppo_core.errors import WorldError
-from sim.fci import wire
+from sim.fci import settings, wire
+from sim.fci.calls import CallQueue
 from sim.fci.connection import Connection, listen
+from sim.fci.faults import FaultInjector, Wire
 from sim.fci.gripper_server import GripperServer
+from sim.fci.kinematic_arm import KinematicArm
+from sim.fci.lockstep import Lockstep
+from sim.fci.model_library import is_served, model_library
 from sim.fci.robot import Robot
+from sim.fci.tally import Statistics
 from sim.fci.urdf import robot_urdf
+from sim.fci.wire import Reply, RobotMode
 from sim.pace import Pacer
 from sim.world import World
 
 CYCLE_S = 1e-3
 GRIPPER_CYCLES = 10
-RATE_CYCLES = 100
 KEEP_ALIVE_S = 0.05
 """Clients give up after a second of silence, so a paused robot repeats its state."""
-_OK, _REFUSED = b"\0", b"\1"
+_OK, _REFUSED = bytes((Reply.SUCCESS,)), bytes((Reply.NOT_POSSIBLE,))
 _BAD_CLIENT = (ConnectionError, struct.error, ValueError)
 """It went away, or sends what no client of this version would."""
 _Result = TypeVar("_Result")
-
-
-@dataclass
-class Statistics:
-    """How well the loop keeps up."""
-
-    real_time_factor: float = 1.0
-    """Simulated over wall time during the last second."""
-    commands_late: int = 0
-    """Cycles in which the world waited more than a millisecond for the client's command."""
-    commands_lost: int = 0
-    """Cycles that went on without one."""
 
 
 class RobotServer:
@@ -53,16 +44,17 @@ class RobotServer:
 
     In lock-step (the default) the world waits for the client's command up to `patience_s`, so a busy machine slows
     simulated time down instead of faking communication faults. With `real_time` it never runs faster than that.
+    Without lock-step a command that is not there when its millisecond ends is lost, as on a robot.
     """
 
     def __init__(
         self,
-        world: World,
+        world: World | KinematicArm,
         address: str = "127.0.0.1",
         *,
         version: int = 10,
         gripper: GripperServer | None = None,
-        on_step: tuple[Callable[[World], None], ...] = (),
+        on_step: tuple[Callable[[Any], None], ...] = (),
         lockstep: bool = True,
         real_time: bool = True,
         patience_s: float = 1.0,
@@ -70,7 +62,7 @@ class RobotServer:
         """Open the port.
 
         Raises:
-            WorldError: the port is taken or the protocol version is unknown.
+            WorldError: the port is taken, the protocol version is unknown, or a Panda's model library does not compile.
         """
         if version not in wire.PROTOCOLS:
             raise WorldError(f"robot server version must be one of {sorted(wire.PROTOCOLS)}, got {version}")
@@ -78,21 +70,21 @@ class RobotServer:
         self.statistics = Statistics()
         self._protocol = wire.PROTOCOLS[version]
         self._robot = Robot(world, self._protocol)
+        self._model = self._model_payload()
         self._gripper, self._on_step = gripper, on_step
-        self._lockstep, self._patience_s = lockstep, patience_s
-        self._command_bytes = bytearray(self._protocol.command.itemsize)
+        self._wire = Wire()
+        self.faults = FaultInjector(self._robot, self._wire, world.fingers, self._jump_clock, self._cut_gripper)
+        self._lockstep = Lockstep(patience_s, enabled=lockstep)
+        size = self._protocol.command.itemsize
+        self._arrived, self._command_bytes = bytearray(size), bytearray(size)
         self._command = wire.field_views(self._command_bytes, self._protocol.command)
         self._connection: Connection | None = None
         self._move_id: int | None = None
-        self._first_message = 0
-        self._streaming = False
-        """Whether the client has begun to answer every state with a command."""
-        self._patient = True
+        self._recovery_id: int | None = None
         self._cycles = 0
         self._paused_steps: int | None = None
-        self._calls: SimpleQueue[tuple[Callable[[], object], Future[Any]]] = SimpleQueue()
+        self._calls = CallQueue()
         self._pacer = Pacer(CYCLE_S if real_time else 0.0)
-        self._rate_from = (time.perf_counter(), world.time_ns)
         self._listener = listen(address, wire.ROBOT_PORT)
 
     def serve(self, stop: Event) -> None:
@@ -102,15 +94,17 @@ class RobotServer:
 
     def run_cycle(self) -> None:
         """One millisecond: send the state, wait until the millisecond is over and the answer is there, step."""
-        self._run_calls()
+        self._calls.run()
         if self._paused_steps == 0:
             self._stay_paused()
             return
         deadline = self._pacer.next()
-        self._send_state()
-        command = self._command if self._wait(deadline) else None
-        self.world.step(self._robot.torque(command, expected=self._streaming))
-        self._count(command is not None)
+        self.faults.tick()
+        sent = self._send_state()
+        answered = self._wait(deadline, sent)
+        command = self._command if self._wire.deliver(self._cycles, self._command_bytes, answered) else None
+        self.world.step(self._robot.torque(command, expected=self._lockstep.streaming))
+        self._count(answered, command is not None)
         if self._gripper is not None and self._cycles % GRIPPER_CYCLES == 0:
             self._gripper.pump()
         for hook in self._on_step:
@@ -118,13 +112,7 @@ class RobotServer:
 
     def call(self, function: Callable[[], _Result], timeout_s: float = 2.0) -> _Result:
         """Run `function` between two cycles, from any thread; returns what it returns, raises what it raises."""
-        future: Future[_Result] = Future()
-        self._calls.put((function, future))
-        try:
-            return future.result(timeout_s)
-        except TimeoutError:
-            future.cancel()  # what the caller was told has failed must not happen later
-            raise
+        return self._calls.call(function, timeout_s)
 
     def pause(self, paused: bool) -> None:
         """Stop or continue simulated time; clients stay connected."""
@@ -144,6 +132,10 @@ class RobotServer:
         """Press the operator's stop button or let it go; call it by `call`."""
         self._robot.press_user_stop(pressed)
 
+    def inject_fault(self, fault: str, duration_s: float = 0.0, amount: float = 0.0) -> str:
+        """Start a fault of sim.fci.faults, from any thread; returns what happens, raises WorldError."""
+        return self.call(lambda: self.faults.inject(fault, duration_s, amount))
+
     def place_arm(self, q_rad: np.ndarray, width_m: float) -> None:
         """Teleport the arm, at rest; a running motion is cut off."""
         self._robot.place_arm(q_rad, width_m)
@@ -157,17 +149,6 @@ class RobotServer:
 
     # --- one cycle -------------------------------------------------------------------------------------------------
 
-    def _run_calls(self) -> None:
-        with contextlib.suppress(Empty):
-            while True:
-                function, future = self._calls.get_nowait()
-                if not future.set_running_or_notify_cancel():
-                    continue
-                try:
-                    future.set_result(function())
-                except Exception as error:  # the caller's thread gets it
-                    future.set_exception(error)
-
     def _stay_paused(self) -> None:
         if self._connection is not None:
             with contextlib.suppress(ConnectionError):
@@ -176,32 +157,44 @@ class RobotServer:
             self._gripper.pump()
         self._serve_sockets(select.select(self._sockets(), (), (), KEEP_ALIVE_S)[0])
 
-    def _send_state(self) -> None:
-        state = self._robot.state(self._cycles + 1)
+    def _send_state(self) -> bool:
+        """Tell the client the present, and answer what had to wait for it; whether anything went out."""
+        self._lockstep.message_id += 1
+        state = self._wire.outgoing(self._robot.state(self._lockstep.message_id))
         connection = self._connection
-        if connection is None:
-            return
+        if connection is None or state is None:
+            return False
         try:
             connection.send_state(state)
             if self._robot.ended is not None:  # the idle state goes first, then the answer to the Move
                 self._answer_move(connection, self._robot.ended)
+            if self._recovery_id is not None and self._robot.mode is not RobotMode.RECOVERY:
+                self._answer_recovery(connection, self._recovery_id)
         except ConnectionError:
             self._drop_client()
+        return True
 
     def _answer_move(self, connection: Connection, how: str) -> None:
-        self._robot.ended, self._streaming = None, False
+        self._robot.ended = None
+        self._lockstep.end()
         if self._move_id is not None:
             status = bytes((self._protocol.move_status[how],))
             connection.reply(self._protocol.requests.index("Move"), self._move_id, status)
             self._move_id = None
 
-    def _wait(self, deadline: float) -> bool:
+    def _answer_recovery(self, connection: Connection, request_id: int) -> None:
+        self._recovery_id = None
+        how = {RobotMode.IDLE: "success", RobotMode.USER_STOPPED: "user_stop", RobotMode.REFLEX: "reflex"}
+        status = self._protocol.recovery_status[how.get(self._robot.mode, "aborted")]
+        connection.reply(self._protocol.requests.index("AutomaticErrorRecovery"), request_id, bytes((status,)))
+
+    def _wait(self, deadline: float, sent: bool) -> bool:
         """Serve the sockets until the deadline and, in lock-step, until the command; tells whether it came."""
         answered = False
         while True:
             now = time.perf_counter()
-            waits = self._lockstep and self._streaming and self._patient and not answered
-            until = deadline + self._patience_s if waits else deadline
+            waits = sent and not answered and self._robot.motion is not None
+            until = deadline + (self._lockstep.patience_s() if waits else 0.0)
             ready = select.select(self._sockets(), (), (), max(0.0, until - now))[0]
             if not ready:
                 return answered
@@ -209,25 +202,23 @@ class RobotServer:
                 answered = True
                 self.statistics.commands_late += time.perf_counter() > deadline + CYCLE_S
 
-    def _count(self, answered: bool) -> None:
-        """Keep the books of a cycle; patience is spent once per silence."""
+    def _count(self, answered: bool, delivered: bool) -> None:
+        """Keep the books of a cycle."""
         self._cycles += 1
-        if answered:
-            self._streaming = self._robot.motion is not None
-        elif self._streaming:
+        if self._robot.motion is None:
+            self._lockstep.end()
+        elif self._lockstep.streaming and not delivered:
             self.statistics.commands_lost += 1
-        self._patient = answered or not self._streaming
+        self._lockstep.count(answered=answered)
         if self._paused_steps:
             self._paused_steps -= 1
-        if self._cycles % RATE_CYCLES == 0:
-            now, (wall_s, simulated_ns) = time.perf_counter(), self._rate_from
-            if now - wall_s >= 1.0:
-                self.statistics.real_time_factor = (self.world.time_ns - simulated_ns) * 1e-9 / (now - wall_s)
-                self._rate_from = (now, self.world.time_ns)
+        self.statistics.count(self.world.time_ns)
 
     # --- sockets ---------------------------------------------------------------------------------------------------
 
     def _sockets(self) -> tuple[socket.socket, ...]:
+        if self._wire.cut:
+            return ()
         if self._connection is None:
             return (self._listener,)
         return (self._connection.udp, self._connection.tcp, self._listener)
@@ -237,12 +228,12 @@ class RobotServer:
         answered, connection = False, self._connection
         try:
             if connection is not None and connection.udp in ready:
-                if connection.receive_into(self._command_bytes):
-                    answered = self._is_answer(int(self._command["message_id"][0]))
+                answered = connection.receive_into(self._arrived) and self._take_command()
             if connection is not None and connection.tcp in ready:
                 for number, request_id, payload in connection.requests():
                     reply = self._handle(connection, self._protocol.request_name(number), request_id, payload)
-                    connection.reply(number, request_id, reply)
+                    if reply is not None:
+                        connection.reply(number, request_id, reply)
         except _BAD_CLIENT:
             self._drop_client()
             return False
@@ -250,16 +241,13 @@ class RobotServer:
             self._accept()
         return answered
 
-    def _is_answer(self, message_id: int) -> bool:
-        """Tell whether a command answers the state sent last; any command of this motion starts the lock-step.
-
-        An answer to an older state is no answer in lock-step: taken for one, the client would stay a state behind and
-        skip one as soon as it is late, which looks like a jump of the set-point.
-        """
-        if self._robot.motion is None or message_id < self._first_message:
+    def _take_command(self) -> bool:
+        """Keep what arrived if it is the command that the running motion waits for."""
+        message_id = int.from_bytes(self._arrived[:8], "little")
+        if self._robot.motion is None or not self._lockstep.is_answer(message_id):
             return False
-        self._streaming = True
-        return not self._lockstep or message_id == self._cycles + 1
+        self._command_bytes[:] = self._arrived
+        return True
 
     def _accept(self) -> None:
         client, (host, _) = self._listener.accept()
@@ -272,13 +260,13 @@ class RobotServer:
         """The arm stops and holds; the next client may come."""
         if self._connection is not None:
             self._connection.close()
-        self._connection, self._move_id, self._streaming = None, None, False
+        self._connection = self._move_id = self._recovery_id = None
+        self._lockstep.end()
         self._robot.stop()
         self._robot.ended = None
 
-    def _handle(self, connection: Connection, name: str | None, request_id: int, payload: bytes) -> bytes:
-        """Do what a request asks for; returns the payload of the answer."""
-        robot = self._robot
+    def _handle(self, connection: Connection, name: str | None, request_id: int, payload: bytes) -> bytes | None:
+        """Do what a request asks for; returns the payload of the answer, None when it comes later."""
         match name:
             case "Connect":
                 wanted, udp_port = wire.CONNECT_REQUEST.unpack(payload)
@@ -286,30 +274,41 @@ class RobotServer:
                     connection.greet(udp_port)
                 return wire.CONNECT_REPLY.pack(wanted != self._protocol.version, self._protocol.version)
             case "Move":
-                started = robot.start_motion(*wire.MOVE_REQUEST.unpack_from(payload))
-                if started:
-                    self._move_id, self._first_message, self._streaming = request_id, self._cycles + 1, False
-                return bytes((self._protocol.move_status["started" if started else "not_possible"],))
+                return bytes((self._protocol.move_status[self._start_motion(request_id, payload)],))
             case "StopMove":
-                robot.stop()
+                self._robot.stop()
+                return _OK
             case "AutomaticErrorRecovery":
-                robot.recover()
+                how = self._robot.recover()
+                if how == "pending":
+                    self._recovery_id = request_id
+                    return None
+                return bytes((self._protocol.recovery_status[how],))
             case "GetRobotModel":
-                return _OK + robot_urdf(self.world.model).encode()
-            case "SetCollisionBehavior":
-                thresholds = np.array(wire.COLLISION_REQUEST.unpack(payload))
-                robot.set_collision_thresholds(thresholds[21:28], thresholds[46:52])
-            case "SetNEToEE":
-                robot.set_tool(_transform(payload))
-            case "SetEEToK":
-                robot.set_stiffness_frame(_transform(payload))
-            case "SetLoad":
-                load = np.array(wire.LOAD_REQUEST.unpack(payload))
-                robot.set_load(load[0], load[1:4], load[4:])
-            case "LoadModelLibrary" | None:
+                return _OK + self._model
+            case "LoadModelLibrary":
+                return _OK + self._model if is_served(*wire.LIBRARY_REQUEST.unpack(payload)) else _REFUSED
+            case None:
                 return _REFUSED
-        return _OK
+        return settings.apply(self._robot, name, payload)
 
+    def _start_motion(self, request_id: int, payload: bytes) -> str:
+        request = settings.move_request(payload)
+        outcome = self._robot.start_motion(request)
+        if outcome == "started":
+            self._move_id = request_id
+            self._lockstep.begin(asynchronous=request.async_velocity_rad_s is not None)
+            self._wire.forget()
+        return outcome
 
-def _transform(payload: bytes) -> np.ndarray:
-    return np.array(wire.FRAME_REQUEST.unpack(payload)).reshape(4, 4).T
+    def _model_payload(self) -> bytes:
+        if self._protocol.version == 5:
+            return model_library(self.world.model).read_bytes()
+        return robot_urdf(self.world.model).encode()
+
+    def _jump_clock(self, ahead_s: float) -> None:
+        self._lockstep.jump(round(1e3 * ahead_s))
+
+    def _cut_gripper(self, cut: bool) -> None:
+        if self._gripper is not None:
+            self._gripper.silent = cut

@@ -6,11 +6,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.fci import limits
-from sim.fci.hand import FLANGE_M
-
-_VELOCITY_OFFSET, _DECELERATION_LIMIT = 0.3, 6.0
-"""Slopes of the position-based velocity limits near the end of a joint's travel."""
+from sim.fci.hand import FLANGE_M, inertia_tensor
+from sim.fci.limits import FR3
 
 
 def robot_urdf(model: mujoco.MjModel) -> str:
@@ -26,22 +23,21 @@ def robot_urdf(model: mujoco.MjModel) -> str:
 
 
 def _joint(model: mujoco.MjModel, body: int, index: int) -> str:
-    i = index - 1
+    i, limits = index - 1, FR3
     return (
         f'<joint name="joint{index}" type="revolute">'
         f'<parent link="link{i}"/><child link="link{index}"/>'
         f'<origin xyz="{_numbers(model.body_pos[body])}" rpy="{_numbers(_rpy(model.body_quat[body]))}"/>'
         '<axis xyz="0 0 1"/>'
-        f'<limit lower="{limits.Q_MIN_RAD[i]}" upper="{limits.Q_MAX_RAD[i]}" '
-        f'velocity="{limits.DQ_MAX_RAD_S[i]}" effort="{limits.TAU_MAX_NM[i]}"/>'
-        f'<position_based_velocity_limits velocity_offset="{_VELOCITY_OFFSET}" '
-        f'deceleration_limit="{_DECELERATION_LIMIT}"/></joint>'
+        f'<limit lower="{limits.q_min_rad[i]}" upper="{limits.q_max_rad[i]}" '
+        f'velocity="{limits.dq_rad_s[i]}" effort="{limits.tau_nm[i]}"/>'
+        f'<position_based_velocity_limits velocity_offset="{limits.velocity_offset_rad_s[i]}" '
+        f'deceleration_limit="{limits.deceleration_rad_s2[i]}"/></joint>'
     )
 
 
 def _inertial(model: mujoco.MjModel, body: int) -> str:
-    axes = _matrix(model.body_iquat[body])
-    inertia = axes @ np.diag(model.body_inertia[body]) @ axes.T
+    inertia = inertia_tensor(model, body)
     entries = {"ixx": (0, 0), "ixy": (0, 1), "ixz": (0, 2), "iyy": (1, 1), "iyz": (1, 2), "izz": (2, 2)}
     tensor = " ".join(f'{name}="{inertia[at]:.9g}"' for name, at in entries.items())
     return (

@@ -52,24 +52,57 @@ class Controller(IntEnum):
 
 
 class Error(IntEnum):
-    """Index into the error flags of the robot state."""
+    """Index into the error flags of the robot state; the names, in lower case, are those that libfranka prints."""
 
-    JOINT_POSITION_LIMITS = 0
-    JOINT_VELOCITY = 3
+    JOINT_POSITION_LIMITS_VIOLATION = 0
+    CARTESIAN_POSITION_LIMITS_VIOLATION = 1
+    SELF_COLLISION_AVOIDANCE_VIOLATION = 2
+    JOINT_VELOCITY_VIOLATION = 3
+    CARTESIAN_VELOCITY_VIOLATION = 4
+    FORCE_CONTROL_SAFETY_VIOLATION = 5
     JOINT_REFLEX = 6
     CARTESIAN_REFLEX = 7
-    GENERATOR_POSITION_LIMITS = 12
-    GENERATOR_VELOCITY_LIMITS = 13
-    GENERATOR_VELOCITY_DISCONTINUITY = 14
-    GENERATOR_ACCELERATION_DISCONTINUITY = 15
-    CARTESIAN_VELOCITY_LIMITS = 18
-    CARTESIAN_VELOCITY_DISCONTINUITY = 19
-    COMMUNICATION = 25
-    CARTESIAN_JOINT_POSITION_LIMITS = 27
-    CARTESIAN_JOINT_VELOCITY_LIMITS = 28
-    CARTESIAN_JOINT_VELOCITY_DISCONTINUITY = 29
-    TORQUE_DISCONTINUITY = 32
-    TORQUE_RANGE = 34
+    MAX_GOAL_POSE_DEVIATION_VIOLATION = 8
+    MAX_PATH_POSE_DEVIATION_VIOLATION = 9
+    CARTESIAN_VELOCITY_PROFILE_SAFETY_VIOLATION = 10
+    JOINT_POSITION_MOTION_GENERATOR_START_POSE_INVALID = 11
+    JOINT_MOTION_GENERATOR_POSITION_LIMITS_VIOLATION = 12
+    JOINT_MOTION_GENERATOR_VELOCITY_LIMITS_VIOLATION = 13
+    JOINT_MOTION_GENERATOR_VELOCITY_DISCONTINUITY = 14
+    JOINT_MOTION_GENERATOR_ACCELERATION_DISCONTINUITY = 15
+    CARTESIAN_POSITION_MOTION_GENERATOR_START_POSE_INVALID = 16
+    CARTESIAN_MOTION_GENERATOR_ELBOW_LIMIT_VIOLATION = 17
+    CARTESIAN_MOTION_GENERATOR_VELOCITY_LIMITS_VIOLATION = 18
+    CARTESIAN_MOTION_GENERATOR_VELOCITY_DISCONTINUITY = 19
+    CARTESIAN_MOTION_GENERATOR_ACCELERATION_DISCONTINUITY = 20
+    CARTESIAN_MOTION_GENERATOR_ELBOW_SIGN_INCONSISTENT = 21
+    CARTESIAN_MOTION_GENERATOR_START_ELBOW_INVALID = 22
+    FORCE_CONTROLLER_DESIRED_FORCE_TOLERANCE_VIOLATION = 23
+    START_ELBOW_SIGN_INCONSISTENT = 24
+    COMMUNICATION_CONSTRAINTS_VIOLATION = 25
+    POWER_LIMIT_VIOLATION = 26
+    CARTESIAN_MOTION_GENERATOR_JOINT_POSITION_LIMITS_VIOLATION = 27
+    CARTESIAN_MOTION_GENERATOR_JOINT_VELOCITY_LIMITS_VIOLATION = 28
+    CARTESIAN_MOTION_GENERATOR_JOINT_VELOCITY_DISCONTINUITY = 29
+    CARTESIAN_MOTION_GENERATOR_JOINT_ACCELERATION_DISCONTINUITY = 30
+    CARTESIAN_POSITION_MOTION_GENERATOR_INVALID_FRAME_FLAG = 31
+    CONTROLLER_TORQUE_DISCONTINUITY = 32
+    JOINT_P2P_INSUFFICIENT_TORQUE_FOR_PLANNING = 33
+    TAU_J_RANGE_VIOLATION = 34
+    INSTABILITY_DETECTED = 35
+    JOINT_MOVE_IN_WRONG_DIRECTION = 36
+    CARTESIAN_SPLINE_MOTION_GENERATOR_VIOLATION = 37
+    JOINT_VIA_MOTION_GENERATOR_PLANNING_JOINT_LIMIT_VIOLATION = 38
+    BASE_ACCELERATION_INITIALIZATION_TIMEOUT = 39
+    BASE_ACCELERATION_INVALID_READING = 40
+
+
+class Reply(IntEnum):
+    """Status of a reply to a request that sets or asks something."""
+
+    SUCCESS = 0
+    NOT_POSSIBLE = 1
+    INVALID_ARGUMENT = 2
 
 
 class GripperCommand(IntEnum):
@@ -97,14 +130,27 @@ CONNECT_REQUEST = struct.Struct("<HH")
 """Wanted version, the client's UDP port."""
 CONNECT_REPLY = struct.Struct("<BH")
 """Status, the server's version."""
-MOVE_REQUEST = struct.Struct("<II")
-"""Controller, generator; deviations and (version 10) options follow and are not used."""
+MOVE_REQUEST = struct.Struct("<II6d")
+"""Controller, generator, largest deviation (m, rad, rad of the elbow) from the path, and from the goal."""
+MOVE_OPTIONS = struct.Struct("<?7d")
+"""Follows in version 10: whether set-points come at any rate, and then the joint velocities to go there with."""
 COLLISION_REQUEST = struct.Struct("<52d")
 """Torque thresholds 4 x 7 (lower and upper, accelerating and nominal), force thresholds 4 x 6."""
 LOAD_REQUEST = struct.Struct("<13d")
 """Mass, centre of mass, inertia."""
 FRAME_REQUEST = struct.Struct("<16d")
 """A transform."""
+JOINT_IMPEDANCE_REQUEST = struct.Struct("<7d")
+CARTESIAN_IMPEDANCE_REQUEST = struct.Struct("<6d")
+GUIDING_REQUEST = struct.Struct("<7?")
+"""Which of x, y, z, R, P, Y, elbow a hand may move."""
+FILTERS_REQUEST = struct.Struct("<5d")
+"""Cut-off frequencies, Hz: joint position and velocity, Cartesian position and velocity, torque."""
+WALL_REQUEST = struct.Struct("<i")
+WALL_REPLY = struct.Struct("<B3d16d?")
+"""Status, size of a virtual wall, its pose, whether it is active."""
+LIBRARY_REQUEST = struct.Struct("<BB")
+"""Processor (0 x64, 1 x86, 2 ARM, 3 ARM64) and system (0 Linux, 1 Windows) of the client."""
 
 GRIPPER_HEADER = struct.Struct("<HII")
 GRIPPER_CONNECT_REPLY = struct.Struct("<HH")
@@ -129,7 +175,9 @@ class Protocol:
     requests: tuple[str, ...]
     """Names of the TCP requests; the index is the number on the wire."""
     move_status: dict[str, int]
-    """Values of a Move reply; every other request answers 0 for success."""
+    """Values of a Move reply."""
+    recovery_status: dict[str, int]
+    """Values of the reply to AutomaticErrorRecovery; every other request answers a Reply."""
 
     def request_name(self, number: int) -> str | None:
         """Name of a request, or None for a number that this version does not know."""
@@ -173,8 +221,15 @@ def _command_dtype(with_torque_finished: bool) -> np.dtype:
     return np.dtype(fields + ([("torque_finished", "?")] if with_torque_finished else []))
 
 
+def _numbered(names: tuple[str, ...]) -> dict[str, int]:
+    return {name: number for number, name in enumerate(names)}
+
+
 _SETTERS = ("SetCollisionBehavior", "SetJointImpedance", "SetCartesianImpedance", "SetGuidingMode")
 _FRAMES = ("SetEEToK", "SetNEToEE", "SetLoad")
+
+_MOVE_ENDS = ("reflex", "user_stop", "input_error", "aborted")
+_MOVE_REFUSALS = ("not_possible", "singular", "invalid")
 
 PROTOCOLS = {
     5: Protocol(
@@ -183,14 +238,20 @@ PROTOCOLS = {
         command=_command_dtype(with_torque_finished=False),
         requests=("Connect", "Move", "StopMove", "GetCartesianLimit", *_SETTERS, *_FRAMES)
         + ("SetFilters", "AutomaticErrorRecovery", "LoadModelLibrary"),
-        move_status={"success": 0, "started": 1, "preempted": 2, "not_possible": 3, "reflex": 6, "user_stop": 7},
+        move_status=_numbered(("success", "started", "preempted", *_MOVE_REFUSALS, *_MOVE_ENDS)),
+        recovery_status=_numbered(("success", "not_possible", "manual", "reflex", "user_stop", "aborted")),
     ),
     10: Protocol(
         version=10,
         state=_state_dtype("<f4", with_accelerometers=True),
         command=_command_dtype(with_torque_finished=True),
         requests=("Connect", "Move", "StopMove", *_SETTERS, *_FRAMES) + ("AutomaticErrorRecovery", "GetRobotModel"),
-        move_status={"success": 0, "started": 1, "preempted": 2, "not_possible": 5, "reflex": 8, "user_stop": 9},
+        move_status=_numbered(
+            ("success", "started", "preempted", "safety_preempted", "safety_refused", *_MOVE_REFUSALS, *_MOVE_ENDS)
+        ),
+        recovery_status=_numbered(
+            ("success", "not_possible", "safety_refused", "manual", "reflex", "user_stop", "aborted")
+        ),
     ),
 }
 """Known robot-server versions."""

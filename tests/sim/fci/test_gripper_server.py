@@ -35,7 +35,7 @@ def test_stop_aborts_the_running_command(robot):
 
 def test_cube_is_grasped_and_lifted_and_the_predicate_says_so(robot):
     arm = franky.Robot(robot.address, realtime_config=franky.RealtimeConfig.Ignore)
-    arm.relative_dynamics_factor = franky.RelativeDynamicsFactor(0.4, 0.08, 0.08)
+    arm.relative_dynamics_factor = franky.RelativeDynamicsFactor(0.4, 0.04, 0.04)
     arm.set_collision_behavior(40.0, 40.0)
     hand = franky.Gripper(robot.address)
     world = robot.world()

@@ -1,0 +1,140 @@
+"""`d2ppo fci-server`: simulated Franka robots for anybody's libfranka program, no ROS needed."""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from d2ppo_core.errors import ConfigError, WorldError
+
+if TYPE_CHECKING:
+    from sim.fci.robot_server import RobotServer
+
+FRAME_PERIOD_NS = 50_000_000
+
+
+@click.command()
+@click.option("--address", default="127.0.0.1", show_default=True, help="Of ports 1337 (arm) and 1338 (hand).")
+@click.option("--robot-version", type=int, default=10, show_default=True, help="Server version: 5 Panda, 10 FR3.")
+@click.option(
+    "--backend",
+    type=click.Choice(["mujoco", "kinematic"]),
+    default="mujoco",
+    show_default=True,
+    help="A world with physics, or an ideal arm that is always where it is told to be.",
+)
+@click.option("--task", default="lift", show_default=True, help="Which world.")
+@click.option("--seed", default=0, show_default=True, help="Of the objects' start.")
+@click.option("--paced", is_flag=True, help="Wait for no command: late is lost, as on a robot. Default: lock-step.")
+@click.option("--no-real-time", is_flag=True, help="As fast as the client answers.")
+@click.option("--robots", default=1, show_default=True, help="That many, on successive addresses.")
+@click.option("--faults", is_flag=True, help="Read faults from standard input: NAME [SECONDS [AMOUNT]], or 'help'.")
+def fci_server(
+    address: str,
+    robot_version: int,
+    backend: str,
+    task: str,
+    seed: int,
+    paced: bool,
+    no_real_time: bool,
+    robots: int,
+    faults: bool,
+) -> None:
+    """Serve a simulated robot and its hand until Ctrl-C."""
+    if robots < 1:
+        raise ConfigError(f"--robots takes 1 or more, got {robots}")
+    if robots > 1:
+        if faults:
+            raise ConfigError("--faults goes with one robot; start the others by themselves")
+        options = ["--robot-version", str(robot_version), "--backend", backend, "--task", task, "--seed", str(seed)]
+        options += ["--paced"] * paced + ["--no-real-time"] * no_real_time
+        sys.exit(_serve_many(address, robots, options))
+    _serve(address, robot_version, backend, task, seed, paced, no_real_time, faults)
+
+
+def _serve(
+    address: str, version: int, backend: str, task: str, seed: int, paced: bool, no_real_time: bool, faults: bool
+) -> None:
+    import gc
+
+    from sim.fci.gripper_server import GripperServer
+    from sim.fci.kinematic_arm import KinematicArm
+    from sim.fci.robot_server import RobotServer
+    from sim.snapshots import SnapshotPublisher
+    from sim.tasks import task_named
+    from sim.world import World
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    world: World | KinematicArm = World(task_named(task), seed) if backend == "mujoco" else KinematicArm(task)
+    snapshots = SnapshotPublisher(address) if isinstance(world, World) else None
+
+    def publish_frame(world: Any) -> None:
+        if snapshots is not None and world.time_ns % FRAME_PERIOD_NS == 0:
+            snapshots.publish(world.snapshot())
+
+    server = RobotServer(
+        world,
+        address,
+        version=version,
+        gripper=GripperServer(world, address),
+        on_step=(publish_frame,) if snapshots is not None else (),
+        lockstep=not paced,
+        real_time=not no_real_time,
+    )
+    click.echo(f"task {task}: robot version {version} on {address}:1337, gripper on {address}:1338")
+    if faults:
+        threading.Thread(target=_read_faults, args=(server,), daemon=True).start()
+    gc.collect()
+    gc.freeze()
+    server.serve(stop)
+    server.close()
+    statistics = server.statistics
+    click.echo(
+        f"served {world.time_ns * 1e-9:.1f} s at {statistics.real_time_factor:.3f} of real time, "
+        f"{statistics.commands_late} commands late, {statistics.commands_lost} lost"
+    )
+
+
+def _read_faults(server: RobotServer) -> None:
+    """Each line a fault; answers with one line each."""
+    from sim.fci.faults import CLEAR, FAULTS
+
+    for line in sys.stdin:
+        name, *numbers = line.split() or ("help",)
+        if name == "help":
+            for fault, (what, unit, default) in FAULTS.items():
+                click.echo(f"{fault}: {what}" + (f" ({unit}, default {default:g})" if unit else ""))
+            click.echo(f"{CLEAR}: all faults end")
+            continue
+        try:
+            click.echo(server.inject_fault(name, *map(float, numbers[:2])))
+        except (WorldError, ValueError, TimeoutError) as error:
+            click.echo(f"Error: {error or 'the world does not answer'}", err=True)
+        sys.stdout.flush()
+
+
+def _serve_many(address: str, robots: int, options: list[str]) -> int:
+    """One process per robot; ends them all when asked to or when one fails, and returns the worst exit code."""
+    try:
+        first = ipaddress.IPv4Address(address)
+    except ValueError as error:
+        raise ConfigError(f"--robots counts on from a numeric --address, got {address!r}") from error
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    command = [sys.executable, "-m", "sim.fci", *options]
+    servers = [subprocess.Popen([*command, "--address", str(first + i)]) for i in range(robots)]
+    while not stop.wait(0.1) and all(server.poll() is None for server in servers):
+        pass
+    for server in servers:
+        if server.poll() is None:
+            server.send_signal(signal.SIGINT)
+    return max(abs(server.wait()) for server in servers)
