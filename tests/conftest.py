@@ -92,6 +92,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         tuned: bool = False,
         evaluated: bool = True,
         data: dict[str, Any] | None = None,
+        model: dict[str, Any] | None = None,
         env: dict[str, Any] | None = None,
     ) -> Path:
         import torch
@@ -103,7 +104,11 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         from d2ppo_core.pretrain import checkpoint as pretrained
 
         folder, shapes = tmp_path / name, Shapes(state_dim=19, action_dim=7)
-        first = {"model": {"hidden_dim": 16, "time_dim": 8}, "loss": {"dispersive_tap": "early"}, "data": data or {}}
+        first = {
+            "model": {"hidden_dim": 16, "time_dim": 8} | (model or {}),
+            "loss": {"dispersive_tap": "early"},
+            "data": data or {},
+        }
         second = {"chain": {"num_denoising_steps": 10, "finetuned_steps": 5}, "env": env or {}}
         config = from_mapping(PretrainConfig, {"name": name, "task": task, **first})
         torch.manual_seed(0)

@@ -35,11 +35,11 @@ def explore(
 ) -> Tensor:
     """Normalised actions (N, Tp, Da) in [-1, 1] from noise (N, K + 1, Tp, Da), the first of it the chain's start.
 
-    A Gaussian policy takes the last noise only.
+    A Gaussian policy has no denoising steps, K = 0, and draws once around its mean.
     """
     x, *draws = noise.flatten(2).unbind(1)
     if isinstance(policy, GaussianPolicy):
-        x = _around_the_mean(policy, state, images, draws[-1], exploration)
+        x = _around_the_mean(policy, state, images, x, exploration)
     else:
         assert isinstance(policy, DiffusionPolicy)
         x = _along_the_chain(policy, state, images, x, draws, exploration)

@@ -8,12 +8,12 @@ from typing import Any
 
 from d2ppo_core.bundle import find_bundle, load_bundle
 from d2ppo_core.errors import BundleError, ConfigError
+from d2ppo_core.evaluation.run_sampler import RunSampler
 from d2ppo_core.evaluation.samplers import (
     DETERMINISTIC,
     SAMPLINGS,
     STOCHASTIC,
     BundleSampler,
-    RunSampler,
     Sampler,
     Variant,
 )
@@ -92,7 +92,8 @@ class RunFolder(PolicyFolder):
 
     def ladder(self, weights: Sequence[str] = ()) -> tuple[Variant, ...]:
         """As `PolicyFolder.ladder`."""
-        steps = [k for k in LADDER if self._run.config.model.num_train_steps % k == 0]
+        model = self._run.config.model
+        steps = [k for k in LADDER if model.num_train_steps % k == 0] if model.kind == "diffusion" else [0]
         return tuple(
             variant
             for name in weights or self._run.available_weights
@@ -112,19 +113,26 @@ class RunFolder(PolicyFolder):
 
     def _usual_steps(self, sampling: str) -> int:
         model, tuned = self._run.config.model, self._run.finetune
+        if model.kind != "diffusion":
+            return 0
         if sampling != STOCHASTIC:
             return model.num_denoising_steps
         return model.num_train_steps if tuned is None else tuned.config.chain.num_denoising_steps
 
     def _check(self, variant: Variant) -> None:
-        held, total = self._run.available_weights, self._run.config.model.num_train_steps
+        held, model, steps = self._run.available_weights, self._run.config.model, variant.num_denoising_steps
         if variant.weights not in held:
             raise ConfigError(f"weights: wanted one of {', '.join(held)} ({self.folder}), got {variant.weights!r}")
         if variant.sampling not in SAMPLINGS:
             raise ConfigError(f"sampling: wanted one of {', '.join(SAMPLINGS)}, got {variant.sampling!r}")
-        if variant.num_denoising_steps < 1 or total % variant.num_denoising_steps:
+        if model.kind != "diffusion":
+            if steps:
+                raise ConfigError(
+                    f"denoising steps: {self.folder} holds a {model.kind} policy without any, got {steps}"
+                )
+        elif steps < 1 or model.num_train_steps % steps:
             raise ConfigError(
-                f"denoising steps: wanted K that divides T = {total} ({self.folder}), got {variant.num_denoising_steps}"
+                f"denoising steps: wanted K that divides T = {model.num_train_steps} ({self.folder}), got {steps}"
             )
 
 
@@ -161,8 +169,10 @@ class BundleFolder(PolicyFolder):
         raise ConfigError(f"{self.folder} is a bundle, which holds one policy; take its run folder for the ladder")
 
     def sampler(self, variant: Variant) -> Sampler:
-        """As `PolicyFolder.sampler`."""
-        return BundleSampler(self._bundle)
+        """As `PolicyFolder.sampler`. Raises BundleError when the graph does not reproduce its golden example."""
+        from d2ppo_core.runtime.policy import Policy  # needs ONNX Runtime
+
+        return BundleSampler(Policy(self._bundle))
 
     def record(self) -> dict[str, Any]:
         """Name and hash."""

@@ -1,18 +1,19 @@
-"""A policy as a function of observations and noise, whatever it was loaded from."""
+"""A policy as a function of observations and noise, whatever it was loaded from; here without torch: a bundle."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from d2ppo_core.bundle import Bundle
 from d2ppo_core.data.windows import state_vector
 from d2ppo_core.envs.protocol import Observation
-from d2ppo_core.evaluation.explore import Exploration, explore
-from d2ppo_core.finetune.observe import Observer
-from d2ppo_core.runs import Run
+from d2ppo_core.errors import BundleError
+
+if TYPE_CHECKING:
+    from d2ppo_core.runtime.policy import Policy
 
 DETERMINISTIC, STOCHASTIC = "deterministic", "stochastic"
 SAMPLINGS = (DETERMINISTIC, STOCHASTIC)
@@ -27,7 +28,7 @@ class Variant:
     sampling: str
     """`deterministic`: a function of the first noise, as exported; `stochastic`: noise in every denoising step."""
     num_denoising_steps: int
-    """K."""
+    """K; 0 for a Gaussian policy."""
 
 
 class Sampler(Protocol):
@@ -43,46 +44,22 @@ class Sampler(Protocol):
         ...
 
 
-class RunSampler:
-    """A run's policy in torch."""
-
-    def __init__(self, run: Run, variant: Variant) -> None:
-        """Load the weights; raises as `Run.policy`."""
-        data = run.config.data
-        self._policy = run.policy(variant.weights, num_denoising_steps=variant.num_denoising_steps)
-        self._observer = Observer(
-            normalizer=run.origin.normalizer, low_dim_keys=data.low_dim_keys, image_keys=data.image_keys
-        )
-        self._exploration = None
-        if variant.sampling == STOCHASTIC:
-            self._exploration = Exploration.of_chain(run.finetune.config.chain) if run.finetune else Exploration()
-        draws = 1 if self._exploration is None else variant.num_denoising_steps + 1
-        self.noise_shape: tuple[int, ...] = (draws, self._policy.pred_horizon, self._policy.action_dim)
-
-    def __call__(self, obs: Observation, noise: NDArray[np.float32]) -> NDArray[np.float32]:
-        """As `Sampler`."""
-        state, images = self._observer.inputs(obs).tensors()
-        drawn = torch.from_numpy(noise)
-        if self._exploration is None:
-            return self._observer.actions(self._policy.sample(state, images, drawn[:, 0]))
-        return self._observer.actions(explore(self._policy, state, images, drawn, self._exploration))
-
-
 class BundleSampler:
-    """A bundle's graph in ONNX Runtime, one observation at a time as on a robot."""
+    """A bundle's graph, asked for one observation at a time as on a robot."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        """Load the graph. Raises BundleError when it does not reproduce its golden example."""
-        from d2ppo_core.runtime.policy import Policy  # needs ONNX Runtime
-
-        manifest = bundle.manifest
-        self._policy = Policy(bundle)
+    def __init__(self, policy: Policy) -> None:
+        """Take over a loaded bundle."""
+        manifest = policy.manifest
+        self._policy = policy
         self._low_dim_keys = tuple(spec.key for spec in manifest.state_observations)
         self._image_keys = tuple(spec.key for spec in manifest.image_observations)
         self.noise_shape: tuple[int, ...] = manifest.input_shapes["noise"]
 
     def __call__(self, obs: Observation, noise: NDArray[np.float32]) -> NDArray[np.float32]:
-        """As `Sampler`."""
+        """As `Sampler`. Raises BundleError when the bundle reads what `obs` lacks."""
+        missing = [key for key in (*self._low_dim_keys, *self._image_keys) if key not in obs]
+        if missing:
+            raise BundleError(f"bundle {self._policy.manifest.name} reads {', '.join(missing)}; got {', '.join(obs)}")
         inputs = {"state": state_vector(obs, self._low_dim_keys), "noise": noise[:, 0]}
         if self._image_keys:
             inputs["images"] = np.stack([obs[key] for key in self._image_keys], axis=1)

@@ -96,8 +96,9 @@ def _sources(
             yield f"expert, seed {number}", expert_episode(env, task, number, skill)
         return
     from d2ppo_core.bundle import load_bundle
+    from d2ppo_core.evaluation.samplers import BundleSampler
     from d2ppo_core.runtime.policy import Policy
-    from sim.evaluation import BundlePolicy
+    from sim.evaluation import seeded_policy
 
     policy = Policy(load_bundle(bundle))
     manifest = policy.manifest
@@ -110,7 +111,7 @@ def _sources(
             f"{manifest.name}, seed {number}",
             policy_episode(
                 env,
-                BundlePolicy(policy, number),
+                seeded_policy(BundleSampler(policy), number),
                 number,
                 action_horizon=manifest.action_horizon,
                 images=bool(cameras),

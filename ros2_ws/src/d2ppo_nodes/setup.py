@@ -1,4 +1,4 @@
-"""ROS 2 package of the nodes; the verbs it adds to the ``d2ppo`` command line are entry points."""
+"""ROS 2 package of the nodes; what it adds to the ``d2ppo`` command line is an entry point."""
 
 from setuptools import find_packages, setup
 
@@ -22,6 +22,6 @@ setup(
             "policy_node = d2ppo_nodes.policy_node:main",
             "arm_node = d2ppo_nodes.arm_node:main",
         ],
-        "d2ppo.commands": ["evaluate = d2ppo_nodes.cli.evaluate:evaluate"],
+        "d2ppo.evaluators": ["live = d2ppo_nodes.cli.evaluate:evaluate"],
     },
 )

@@ -9,6 +9,8 @@ import torch
 from d2ppo_core.config.finetune import ChainConfig
 from d2ppo_core.evaluation.explore import Exploration, explore
 from d2ppo_core.models.chain import DiffusionChain
+from d2ppo_core.models.diffusion import DiffusionPolicy
+from d2ppo_core.models.gaussian import GaussianChain, GaussianPolicy
 from d2ppo_core.runs import load_run
 
 STATE = torch.linspace(-1, 1, 38).reshape(2, 19)
@@ -21,6 +23,7 @@ def test_it_samples_what_the_chain_samples_from_the_same_noise(
     config = ChainConfig(num_denoising_steps=10, finetuned_steps=finetuned_steps)
     run = load_run(make_run())
     policy = run.policy("ema", num_denoising_steps=10)
+    assert isinstance(policy, DiffusionPolicy)
     chain = DiffusionChain(policy, config, action_horizon=4)
     if chain.base is not None:
         chain.policy.load_state_dict(run.origin.model)
@@ -46,3 +49,13 @@ def test_a_floor_keeps_the_last_step_noisy(make_run: Callable[..., Path]) -> Non
     assert torch.equal(*(explore(policy, STATE, None, n, Exploration()) for n in (noise, other)))
     moved = [explore(policy, STATE, None, n, Exploration(min_std=0.1)) for n in (noise, other)]
     assert (moved[1] - moved[0]).max() == pytest.approx(0.1, abs=1e-5)
+
+
+def test_a_gaussian_policy_draws_around_its_mean_as_fine_tuning_does(make_run: Callable[..., Path]) -> None:
+    config = ChainConfig(min_sampling_std=0.2)
+    policy = load_run(make_run(model={"kind": "gaussian"})).policy("ema")
+    assert isinstance(policy, GaussianPolicy)
+    wanted = GaussianChain(policy, config, action_horizon=4).sample(STATE, None, torch.Generator().manual_seed(3))
+    noise = torch.randn(2, 28, generator=torch.Generator().manual_seed(3)).reshape(2, 1, 4, 7)
+    found = explore(policy, STATE, None, noise, Exploration.of_chain(config))
+    torch.testing.assert_close(found, wanted.actions, rtol=0, atol=1e-6)

@@ -67,6 +67,19 @@ def test_each_kind_of_weights_sampling_and_steps_answers_otherwise(make_run: Mak
         assert np.abs(answer(run, **{"num_denoising_steps": 10, **change}) - usual).max() > 1e-3, change
 
 
+def test_a_gaussian_policy_has_no_denoising_steps(make_run: MakeRun) -> None:
+    folder = make_run(model={"kind": "gaussian"})
+    policies = open_policies(folder)
+    assert policies.variants() == (Variant(weights="ema", sampling="deterministic", num_denoising_steps=0),)
+    assert [(v.weights, v.sampling) for v in policies.ladder()] == [
+        (weights, sampling) for weights in ("ema", "raw") for sampling in ("deterministic", "stochastic")
+    ]
+    with pytest.raises(ConfigError, match="holds a gaussian policy without any, got 10"):
+        policies.variants(steps=[10])
+    mean, drawn = (answer(folder, sampling=s, num_denoising_steps=0) for s in ("deterministic", "stochastic"))
+    assert mean.shape == (3, 4, 7) and 0.01 < np.abs(drawn - mean).max() < 1
+
+
 @pytest.mark.parametrize(
     ("wish", "message"),
     [

@@ -1,4 +1,4 @@
-"""``d2ppo evaluate``: runs episodes in a live stack and writes a report."""
+"""``d2ppo evaluate --stack …``: runs episodes in a live stack and writes a report."""
 
 import json
 import os
