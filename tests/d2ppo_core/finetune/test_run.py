@@ -20,7 +20,7 @@ from d2ppo_core.finetune.trainer import Trainer
 from d2ppo_core.pretrain.checkpoint import FILE_NAME as PRETRAINED
 
 from .tiny_runs import finetune_config, tune
-from .tiny_task import PointEnv, make_env
+from .tiny_task import PointEnv, worlds
 
 
 def tensors(state: object, name: str = "") -> dict[str, torch.Tensor]:
@@ -101,7 +101,7 @@ def test_more_iterations_continue_a_finished_run(origin: Path, tmp_path: Path) -
 def test_resuming_needs_the_checkpoint_only(origin: Path, tmp_path: Path) -> None:
     tune(finetune_config(iterations=1), origin, tmp_path / "run")
     config = finetune_config(iterations=2)
-    outcome = finetune(config, tmp_path / "gone", make_env, tmp_path / "run", resume=True, progress=False)
+    outcome = finetune(config, tmp_path / "gone", worlds(), tmp_path / "run", resume=True, progress=False)
     assert outcome.iteration == 2
 
 
@@ -193,7 +193,7 @@ def test_a_fine_tuned_policy_is_no_origin(origin: Path, tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused_before_anything_is_written(origin: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(TrainingError, match=f"no {PRETRAINED}"):
-        finetune(finetune_config(), tmp_path / "nothing", make_env, out, progress=False)
+        finetune(finetune_config(), tmp_path / "nothing", worlds(), out, progress=False)
     with pytest.raises(ConfigError, match="wanted a policy for lift, got one for point"):
         tune(replace(finetune_config(), task="lift"), origin, out)
     with pytest.raises(TrainingError, match=f"no {FILE_NAME}; start a run there"):

@@ -64,5 +64,5 @@ def make_trainer(origin: Path, worlds: PointEnv | None = None, /, **sections: ob
 def tune(config: FinetuneConfig, origin: Path, out: Path, *, resume: bool = False) -> Outcome:
     """Fine-tune in worlds of the tiny task."""
     images = bool(load_run(origin).config.data.image_keys)
-    worlds = tiny_task.make_image_env if images else tiny_task.make_env
+    worlds = tiny_task.worlds(config.env.num_envs, images=images)
     return finetune(config, origin, worlds, out, resume=resume, progress=False)

@@ -67,14 +67,14 @@ class PointEnv(BatchEnv):
         return picture
 
 
-def make_env(mode):
-    """Worlds for training and, ending an episode when it is solved, for evaluation."""
-    return PointEnv(autoreset_mode=mode, terminate_on_success=mode is AutoresetMode.DISABLED)
+def worlds(num_envs=8, *, images=False):
+    """How to build worlds for training and, ending an episode when it is solved, for evaluation."""
 
+    def make(mode):
+        ends = mode is AutoresetMode.DISABLED
+        return PointEnv(num_envs, autoreset_mode=mode, terminate_on_success=ends, images=images)
 
-def make_image_env(mode):
-    """The same with pictures."""
-    return PointEnv(autoreset_mode=mode, terminate_on_success=mode is AutoresetMode.DISABLED, images=True)
+    return make
 
 
 def demonstrate(path: Path, *, episodes: int, seed: int, miss: float = 0.1, images: bool = False) -> float:

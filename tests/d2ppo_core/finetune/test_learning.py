@@ -1,0 +1,58 @@
+"""Both stages, end to end: a policy cloned from careless demonstrations learns to do better than they did."""
+
+from pathlib import Path
+
+import pytest
+from scipy.stats import fisher_exact
+
+from d2ppo_core.envs import AutoresetMode
+from d2ppo_core.envs.episodes import run_episodes
+from d2ppo_core.finetune.trainer import Actor, observer_of
+from d2ppo_core.pretrain.run import pretrain
+from d2ppo_core.runs import load_run
+
+from .tiny_runs import finetune_config, pretrain_config, tune
+from .tiny_task import demonstrate, worlds
+
+EPISODES = 300
+
+
+def solved(run_folder: Path, weights: str) -> int:
+    """Solved ones of EPISODES that neither training nor the choice of the best weights has seen."""
+    run = load_run(run_folder)
+    act = Actor(run.policy(weights), observer_of(run.origin), seed=0)
+    seeds = range(5_000_000, 5_000_000 + EPISODES)
+    env = worlds(100)(AutoresetMode.DISABLED)
+    return int(run_episodes(env, act, action_horizon=4, seeds=seeds).success.sum())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_fine_tuning_raises_the_success_of_a_cloned_policy(tmp_path: Path) -> None:
+    shown = demonstrate(tmp_path / "demos.hdf5", episodes=100, seed=0, miss=0.13)
+    assert 0.4 < shown < 0.6
+    cloning = pretrain_config(
+        model={"hidden_dim": 64},
+        optim={"steps": 400, "batch_size": 128, "lr": 2e-3, "warmup_steps": 50, "ema_start_step": 300},
+    )
+    pretrain(cloning, tmp_path / "demos.hdf5", tmp_path / "cloned", progress=False)
+    tuning = finetune_config(
+        iterations=25,
+        env={"num_envs": 40},
+        ppo={
+            "epochs": 10,
+            "minibatch_pairs": 320,
+            "critic_warmup_iterations": 2,
+            "actor_lr": 1e-3,
+            "clip_low": 0.02,
+            "clip_high": 0.2,
+            "gamma_env": 0.99,
+        },
+        critic={"hidden_dim": 64},
+        success={"episodes": 100, "every_iterations": 5},
+    )
+    tune(tuning, tmp_path / "cloned", tmp_path / "tuned")
+    before, after = solved(tmp_path / "cloned", "ema"), solved(tmp_path / "tuned", "best")
+    table = [[after, EPISODES - after], [before, EPISODES - before]]
+    assert fisher_exact(table, alternative="greater").pvalue < 1e-3, (before, after)
+    assert after > 0.85 * EPISODES, (before, after)
