@@ -202,13 +202,14 @@ class OptimConfig:
     ema_every: int = 10
     ema_start_step: int = 200
     precision: str = "float32"
-    """Of the observation encoder; losses and denoiser stay in float32."""
+    """Of the products in image encoder and residual block while training; weights, sums, losses stay in float32."""
     device: str = "cpu"
     """`cuda` takes the GPU of this process: number LOCAL_RANK under torchrun, else the first."""
     compile: bool = False
     """Compile the training step with torch.compile; on CUDA as CUDA graphs. The first steps take minutes."""
     threads: int = 1
-    log_every: int = 20
+    log_every: int = 50
+    """A logged step takes a few times as long as another: it looks at all taps."""
     validate_every: int = 500
     checkpoint_every_s: float = 180.0
 

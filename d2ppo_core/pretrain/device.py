@@ -3,11 +3,16 @@
 import ctypes
 import os
 import platform
+import shutil
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 
 from d2ppo_core.config import OptimConfig
 from d2ppo_core.errors import ConfigError
+
+T = TypeVar("T")
 
 
 def open_device(name: str) -> torch.device:
@@ -31,9 +36,19 @@ def open_device(name: str) -> torch.device:
     return device
 
 
-def compile_mode(optim: OptimConfig) -> str:
-    """Mode of torch.compile: CUDA graphs take the launches of many small kernels off a GPU step."""
-    return "reduce-overhead" if optim.device == "cuda" else "default"
+def compiled(function: Callable[..., T], optim: OptimConfig) -> Callable[..., T]:
+    """The function as torch.compile makes it, or as it is where the configuration does not ask for that.
+
+    On a GPU the kernels become CUDA graphs, which takes the launches of many small ones off a step. Raises ConfigError
+    without a C++ compiler, which torch.compile runs.
+    """
+    if not optim.compile:
+        return function
+    names = [os.environ.get("CXX", "g++"), "clang++"]
+    if not any(shutil.which(name) for name in names):
+        raise ConfigError(f"optim.compile: wanted a C++ compiler on the PATH ({' or '.join(names)}), got none")
+    mode = "reduce-overhead" if optim.device == "cuda" else "default"
+    return torch.compile(function, mode=mode)
 
 
 def keep_freed_memory() -> None:

@@ -39,12 +39,7 @@ class Processes:
 
     def gather(self, z: Tensor) -> Tensor:
         """Features (B / world, D) of all processes as (B, D); gradients reach this process's own."""
-        if self.world == 1:
-            return z
-        parts = [torch.empty_like(z) for _ in range(self.world)]
-        dist.all_gather(parts, z.detach().contiguous())
-        parts[self.rank] = z
-        return torch.cat(parts)
+        return z if self.world == 1 else _gather(z, self.rank, self.world)
 
     def whole_batch(self, term: Tensor) -> Tensor:
         """A term of `gather`ed features with `world` times the gradient.
@@ -76,6 +71,14 @@ class Processes:
         votes = torch.tensor(float(flag), device=device)
         dist.all_reduce(votes)
         return bool(votes > 0)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _gather(z: Tensor, rank: int, world: int) -> Tensor:
+    parts = [torch.empty_like(z) for _ in range(world)]
+    dist.all_gather(parts, z.detach().contiguous())
+    parts[rank] = z
+    return torch.cat(parts)
 
 
 ALONE = Processes()

@@ -13,9 +13,10 @@ from d2ppo_core.data.normalizer import Normalizer, Range
 from d2ppo_core.data.windows import Windows
 from d2ppo_core.errors import TrainingError
 from d2ppo_core.models.build import Shapes, build_policy
+from d2ppo_core.models.diffusion import DiffusionPolicy
 from d2ppo_core.pretrain.batches import Tensors, draw_batch
 from d2ppo_core.pretrain.checkpoint import Checkpoint
-from d2ppo_core.pretrain.device import compile_mode, open_device
+from d2ppo_core.pretrain.device import compiled, open_device
 from d2ppo_core.pretrain.diagnostics import dispersion_scalars, relative_ranks
 from d2ppo_core.pretrain.dispersal import OFF, Dispersal
 from d2ppo_core.pretrain.distributed import ALONE, Processes
@@ -56,7 +57,7 @@ class Trainer:
             processes: Among which every batch is shared.
 
         Raises:
-            ConfigError: the device is not there, or the batch cannot be shared equally.
+            ConfigError: device or compiler are not there, or the batch cannot be shared equally.
         """
         processes.check_batch(min(config.optim.batch_size, len(windows)))
         device = open_device(config.optim.device)
@@ -79,11 +80,13 @@ class Trainer:
         self.validation = None if validation is None else Tensors.from_windows(validation, self.normalizer, device)
         self.policy = build_policy(config, self.shapes).to(device)
         self.averaged = build_policy(config, self.shapes).to(device)
+        if isinstance(self.policy, DiffusionPolicy):
+            self.policy.denoiser.half_products = config.optim.precision == "bfloat16"
         self._parameters = list(self.policy.parameters())
         optim = config.optim
         self.ema = Ema(self.policy, decay=optim.ema_decay, every=optim.ema_every, start_step=optim.ema_start_step)
         self.optimizer = torch.optim.AdamW(self._parameters, lr=optim.lr, weight_decay=optim.weight_decay, fused=True)
-        self._objective = torch.compile(objective, mode=compile_mode(optim)) if optim.compile else objective
+        self._objective = compiled(objective, optim)
         self.dispersal = Dispersal(config.loss)
         self.step = 0
         self.elapsed_s = 0.0
@@ -101,7 +104,8 @@ class Trainer:
         result = self._objective(self.policy, batch, config, tap=tap, weight=weight, processes=self.processes)
         squares = self._backward(result, weight)
         means = self.processes.average(self._parameters, torch.stack([result.denoising, result.dispersive, *squares]))
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, config.optim.grad_clip_norm or math.inf)
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        norm = torch.stack(torch._foreach_norm(gradients)).norm()
         denoising, dispersive, *squared, gradient_norm = torch.cat([means.detach(), norm[None]]).tolist()
         total = denoising + weight * dispersive
         if not math.isfinite(total):
@@ -112,6 +116,8 @@ class Trainer:
         if squared:
             dispersal.observe(*squared)
             details["dispersion/share"] = weight * math.sqrt(squared[1] / squared[0]) if squared[0] else math.inf
+        if 0 < config.optim.grad_clip_norm < gradient_norm:  # a pass over all gradients, seldom needed
+            torch._foreach_mul_(gradients, config.optim.grad_clip_norm / gradient_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()

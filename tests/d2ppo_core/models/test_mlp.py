@@ -61,3 +61,14 @@ def test_the_collapsed_denoiser_taps_the_same_early_and_mid_features(denoiser: D
     assert set(got) == {"early", "mid"}
     for tap, features in got.items():
         torch.testing.assert_close(features, wanted[tap])
+
+
+def test_half_products_change_little_and_leave_everything_in_float32(denoiser: Denoiser) -> None:
+    x, t, condition = torch.randn(6, 28), torch.arange(6), torch.randn(6, 9)
+    exact, collapsed = denoiser(x, t, condition)[0], denoiser.collapse()(x, t, condition)
+    denoiser.half_products = True
+    half, taps = denoiser(x, t, condition)
+    half_collapsed = denoiser.collapse()(x, t, condition)
+    assert {half.dtype, half_collapsed.dtype, *(z.dtype for z in taps.values())} == {torch.float32}
+    for got, wanted in ((half, exact), (half_collapsed, collapsed)):
+        assert 0 < (got - wanted).norm() < 0.01 * wanted.norm()

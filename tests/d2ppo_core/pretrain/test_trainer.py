@@ -1,4 +1,6 @@
 import dataclasses
+import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,11 +122,25 @@ def test_cuda_is_refused_where_torch_sees_none(
         make_trainer(tiny_config(optim={"device": "cuda"}), dataset)
 
 
+def test_half_precision_is_for_training_only(dataset: Path, tiny_config: Build) -> None:
+    trainer = make_trainer(tiny_config(optim={"precision": "bfloat16"}), dataset)
+    assert trainer.policy.denoiser.half_products and not trainer.averaged.denoiser.half_products
+    assert math.isfinite(trainer.train_step(detailed=True)["losses/total"])
+    assert {p.dtype for p in trainer.policy.parameters()} == {torch.float32}
+
+
+def test_compiling_needs_a_compiler(dataset: Path, tiny_config: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(ConfigError, match="optim.compile: wanted a C\\+\\+ compiler"):
+        make_trainer(tiny_config(optim={"compile": True}), dataset)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 def test_a_compiled_step_descends_as_the_plain_one(dataset: Path, tiny_config: Build) -> None:
-    plain = trained_weights(make_trainer(tiny_config(images=True), dataset), 2)
-    compiled = trained_weights(make_trainer(tiny_config(images=True, optim={"compile": True}), dataset), 2)
+    plain = trained_weights(make_trainer(tiny_config(), dataset), 2)
+    compiled = trained_weights(make_trainer(tiny_config(optim={"compile": True}), dataset), 2)
     for a, b in zip(compiled, plain, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=2e-4)
 
