@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,13 @@ if TYPE_CHECKING:
     from d2ppo_core.finetune.run import MakeEnv
 
 
-def worlds_of(config: FinetuneConfig, *, images: bool) -> MakeEnv:
-    """How to build the worlds of a run; those for evaluation end an episode when it is solved."""
+def worlds_of(config: FinetuneConfig, *, image_size_px: int) -> MakeEnv:
+    """How to build the worlds of a run; those for evaluation end an episode when it is solved.
+
+    Args:
+        config: The run.
+        image_size_px: Width and height of the pictures that the policy was trained with; 0 for none.
+    """
     from d2ppo_core.envs import AutoresetMode, VecEnv
     from sim.batch.env import BatchedEnv
 
@@ -28,7 +34,8 @@ def worlds_of(config: FinetuneConfig, *, images: bool) -> MakeEnv:
             horizon_steps=env.horizon_steps,
             autoreset_mode=mode,
             terminate_on_success=env.terminate_on_success if training else True,
-            images=images,
+            images=image_size_px > 0,
+            **({"image_size_px": image_size_px} if image_size_px else {}),
         )
 
     return make
@@ -61,8 +68,8 @@ def finetune(
         raise ConfigError(f"{config.name}: wanted a configuration for {task}, got one for {config.task}")
     origin = origin or Path("runs") / config.name
     out = out or Path("runs") / f"{config.name}_tuned"
-    images = bool(load_run(out if resume else origin).config.data.image_keys)
-    outcome = run.finetune(config, origin, worlds_of(config, images=images), out, resume=resume)
+    image_size_px = load_run(out if resume else origin).origin.shapes.image_hw[0]
+    outcome = run.finetune(config, origin, worlds_of(config, image_size_px=image_size_px), out, resume=resume)
     state = f"{outcome.iteration} iterations, {outcome.env_steps} control steps, {outcome.elapsed_s:.0f} s"
     if outcome.finished:
         click.echo(f"{out}: finished after {state}, success {outcome.success:.1%}; next: d2ppo evaluate {task} {out}")
