@@ -1,6 +1,6 @@
 """What a fine-tuning run consists of. Every value has a default; YAML files hold only what differs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from d2ppo_core.config.checks import one_of, require
 from d2ppo_core.config.schema import DEVICES
@@ -8,6 +8,31 @@ from d2ppo_core.config.schema import DEVICES
 ALGORITHMS = ("ppo", "drwr", "dawr")
 GROUPINGS = ("pairs", "observations")
 CRITIC_BATCHES = ("own", "shared")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomisationConfig:
+    """How much the worlds of fine-tuning differ from episode to episode; 0 is off.
+
+    The switches are those of the batched worlds, which say what each means and how far it may go. A factor of 0.2
+    means: drawn from 0.8 to 1.2.
+    """
+
+    mass: float = 0.0
+    friction: float = 0.0
+    damping: float = 0.0
+    gain: float = 0.0
+    action_latency_s: float = 0.0
+    observation_latency_s: float = 0.0
+    camera_position_m: float = 0.0
+    camera_rotation_rad: float = 0.0
+    light: float = 0.0
+    colour: float = 0.0
+
+    def __post_init__(self) -> None:
+        for switch in fields(self):
+            value = getattr(self, switch.name)
+            require(value >= 0, f"env.randomisation.{switch.name}: wanted >= 0, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +47,8 @@ class EnvConfig:
     terminate_on_success: bool = False
     """End an episode when it is solved; robosuite goes on and rewards every solved step."""
     threads: int = 2
+    randomisation: RandomisationConfig = field(default_factory=RandomisationConfig)
+    """Of the worlds to train in; evaluations stay in robosuite's own, so that their figures compare."""
 
     def __post_init__(self) -> None:
         for name in ("num_envs", "chunks_per_iteration", "horizon_steps", "threads"):
@@ -122,6 +149,29 @@ class PpoConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightedConfig:
+    """The update of `drwr` and `dawr`; learning rates, discounts, averaging and warm-up are those of `ppo`."""
+
+    beta: float = 10.0
+    """A chunk weighs exp(beta * score), its score being the normalised return-to-go (drwr) or advantage (dawr)."""
+    max_weight: float = 100.0
+    replay_iterations: int = 10
+    """`dawr` learns from this many rollouts, the newest included; `drwr` from the newest alone."""
+    batch_size: int = 1000
+    """Chunks per optimiser step."""
+    updates: int = 240
+    """Optimiser steps of the actor per iteration."""
+    critic_updates: int = 240
+    """Optimiser steps of the critic per iteration (`dawr`)."""
+
+    def __post_init__(self) -> None:
+        for name in ("beta", "max_weight"):
+            require(getattr(self, name) > 0, f"weighted.{name}: wanted > 0, got {getattr(self, name)}")
+        for name in ("replay_iterations", "batch_size", "updates", "critic_updates"):
+            require(getattr(self, name) >= 1, f"weighted.{name}: wanted >= 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class CriticConfig:
     """V(observation)."""
 
@@ -165,6 +215,7 @@ class FinetuneConfig:
     env: EnvConfig = field(default_factory=EnvConfig)
     chain: ChainConfig = field(default_factory=ChainConfig)
     ppo: PpoConfig = field(default_factory=PpoConfig)
+    weighted: WeightedConfig = field(default_factory=WeightedConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
     success: SuccessConfig = field(default_factory=SuccessConfig)
 

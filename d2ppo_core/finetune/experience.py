@@ -1,5 +1,6 @@
 """From a rollout to what the update reads: advantages, targets and tensors."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,6 @@ from torch import Tensor
 from d2ppo_core.config.finetune import PpoConfig
 from d2ppo_core.finetune.gae import RewardScale, gae
 from d2ppo_core.finetune.rollout import Rollout
-from d2ppo_core.models.critic import Critic
 
 _VALUE_ROWS = 2048
 """Observations that are valued at once."""
@@ -43,9 +43,13 @@ class Experience:
         return None if self.images is None else self.images[obs]
 
 
+Values = Callable[[Tensor, Tensor | None], Tensor]
+"""A critic: states (N, Ds) and images or None -> (N,)."""
+
+
 @torch.no_grad()
 def make_experience(
-    rollout: Rollout, critic: Critic, reward_scale: RewardScale, config: PpoConfig, device: torch.device | str = "cpu"
+    rollout: Rollout, critic: Values, reward_scale: RewardScale, config: PpoConfig, device: torch.device | str = "cpu"
 ) -> Experience:
     """Value every observation once and turn rewards into advantages."""
     state = torch.from_numpy(rollout.state).flatten(0, 1).to(device)
@@ -76,7 +80,7 @@ def make_experience(
 
 
 def _next_values(
-    rollout: Rollout, values: NDArray[np.float32], critic: Critic, *, published: bool, device: torch.device | str
+    rollout: Rollout, values: NDArray[np.float32], critic: Values, *, published: bool, device: torch.device | str
 ) -> NDArray[np.float32]:
     """(C, N) value of what each chunk led to; `published` takes the next episode's first observation at an end."""
     following = np.concatenate([values[1:], np.zeros_like(values[:1])])
@@ -88,7 +92,7 @@ def _next_values(
     return following
 
 
-def _values(critic: Critic, state: Tensor, images: Tensor | None) -> NDArray[np.float32]:
+def _values(critic: Values, state: Tensor, images: Tensor | None) -> NDArray[np.float32]:
     """(N,) critic's values, in blocks that fit into memory."""
     blocks = [
         critic(state[low : low + _VALUE_ROWS], None if images is None else images[low : low + _VALUE_ROWS])

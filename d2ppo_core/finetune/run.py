@@ -38,6 +38,8 @@ METRICS = (
     "ppo/clip_fraction",
     "ppo/ratio",
     "ppo/minibatches",
+    "weighted/mean",
+    "weighted/limited",
     "critic/explained_variance",
     "optim/actor_gradient_norm",
     "speed/collect_s",

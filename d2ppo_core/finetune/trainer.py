@@ -17,9 +17,11 @@ from d2ppo_core.envs.episodes import Episodes, run_episodes
 from d2ppo_core.envs.protocol import Observation, VecEnv
 from d2ppo_core.errors import ConfigError, TrainingError
 from d2ppo_core.finetune.checkpoint import FinetuneCheckpoint
+from d2ppo_core.finetune.learner import Learner
 from d2ppo_core.finetune.observe import Observer
 from d2ppo_core.finetune.ppo import PpoUpdate
 from d2ppo_core.finetune.rollout import LocalCollector
+from d2ppo_core.finetune.weighted import WeightedUpdate
 from d2ppo_core.models.build import build_chain, build_policy
 from d2ppo_core.models.critic import Critic
 from d2ppo_core.models.policy import ChunkPolicy
@@ -56,7 +58,7 @@ class Trainer:
         encoder = build_policy(origin.config, origin.shapes).encoder
         critic = Critic(encoder, hidden_dim=config.critic.hidden_dim, layers=config.critic.layers)
         self.critic = critic.to(self.device)
-        self.update = PpoUpdate(self.chain, self.critic, config.ppo)
+        self.update = self._learner()
         chunk_env = ChunkEnv(env, pred_horizon=data.pred_horizon, action_horizon=data.action_horizon)
         self.collector = LocalCollector(chunk_env, self.observer, self.device)
         self.iteration, self.env_steps, self.elapsed_s = 0, 0, 0.0
@@ -124,6 +126,11 @@ class Trainer:
         self.update.load_state_dict(saved.learner)
         self.iteration, self.env_steps, self.elapsed_s = saved.iteration, saved.env_steps, saved.elapsed_s
         self.best, self.code = saved.best, saved.code
+
+    def _learner(self) -> Learner:
+        if self.config.algorithm == "ppo":
+            return PpoUpdate(self.chain, self.critic, self.config.ppo)
+        return WeightedUpdate(self.chain, self.critic, self.config)
 
     def _deployed(self, weights: dict[str, Tensor]) -> ChunkPolicy:
         policy = build_policy(self.origin.config, self.origin.shapes)

@@ -76,6 +76,10 @@ class ChainPolicy(nn.Module, ABC):
         condition (P, C), x and x_next (P, D), step (P,) in 0 ... K'-1 (0 is the first) -> (P,).
         """
 
+    @abstractmethod
+    def cloning_errors(self, condition: Tensor, chunks: Tensor, generator: torch.Generator) -> Tensor:
+        """Errors of cloning normalised chunks, executed actions only: condition (P, C), chunks (P, D) -> (P,)."""
+
     def complete(self, policy: ChunkPolicy) -> None:  # noqa: B027
         """Give a copy of the policy what it needs besides its own weights; nothing, unless a subclass says so."""
 
@@ -156,3 +160,12 @@ class DiffusionChain(ChainPolicy):
         eps = (x - coefficients.signal * x0) / coefficients.noise
         mean = coefficients.signal_next * x0 + coefficients.direction * eps
         return gaussian_log_prob(x_next, mean, coefficients.std, self.likelihood_dims)
+
+    def cloning_errors(self, condition: Tensor, chunks: Tensor, generator: torch.Generator) -> Tensor:
+        """As `ChainPolicy.cloning_errors`: of predicting the noise at a drawn time that is fine-tuned."""
+        policy, device = self.policy, generator.device
+        last = policy.num_train_steps // len(self.steps) * self.num_steps
+        t = torch.randint(last, (len(chunks),), generator=generator, device=device).to(chunks.device)
+        eps = torch.randn(chunks.shape, generator=generator, device=device).to(chunks.device)
+        predicted = policy.denoiser.collapse()(policy.add_noise(chunks, eps, t), t, condition)
+        return (predicted - eps)[:, : self.likelihood_dims].square().mean(-1)

@@ -125,6 +125,11 @@ class GaussianChain(ChainPolicy):
         """As `ChainPolicy.log_prob`; x and step have no part in it."""
         return self._log_prob(self.policy.mean(condition)[0], x_next)
 
+    def cloning_errors(self, condition: Tensor, chunks: Tensor, generator: torch.Generator) -> Tensor:
+        """As `ChainPolicy.cloning_errors`; nothing is random."""
+        errors = self.policy.errors(self.policy.mean(condition)[0], chunks)
+        return errors[:, : self.likelihood_dims].mean(-1)
+
     def _log_prob(self, mean: Tensor, x: Tensor) -> Tensor:
         dims = self.likelihood_dims
         return gaussian_log_prob(x, mean, self.policy.std[:dims].clamp_min(self.config.min_log_prob_std), dims)
