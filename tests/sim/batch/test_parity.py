@@ -5,7 +5,7 @@
 Three statements, from strict to loose. With exact arithmetic and without shortcuts the kernel in Python and the
 compiled one repeat robosuite bit by bit, whole episodes long: hence model, start, controller, stepping order, reward
 and observation are the same. Shortcuts leave out what cannot matter, and with it change the order of the solver's
-sums. The fast arithmetic orders the controller's sums otherwise: worth 1e-16 rad in one control step, 1e-7 at most
+sums. The fast arithmetic orders the controller's sums otherwise: worth 1e-16 rad in one control step, 1e-6 at most
 where a contact begins or ends, and over whole episodes as much as contacts amplify that: in Transport, where two hands
 hold one hammer, as much as they amplify a nudge in the last digit in robosuite itself.
 """
@@ -33,7 +33,7 @@ WHOLE_EPISODES = [
     *(("fast", shortcuts, task) for shortcuts in (False, True) for task in ("lift", "can", "square")),
 ]
 """Arithmetic, shortcuts, task; exact without shortcuts is held to equal bits."""
-ONE_STEP_RAD = 1e-7
+ONE_STEP_RAD, ONE_STEP_MEDIAN_RAD = 1e-6, 1e-14
 OBSERVATION_TOLERANCE = 1e-4
 SHORT_STEPS = {"lift": 70, "can": 60, "square": 60, "transport": 30}
 STATE = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -164,6 +164,7 @@ def test_one_control_step_with_fast_arithmetic_agrees_from_every_state_of_whole_
         differences = one_step_differences(task, seed, actions)
         print(f"{task} seed {seed}: one step, median {np.median(differences):.1e} rad, max {differences.max():.1e} rad")
         assert differences.max() <= ONE_STEP_RAD
+        assert np.median(differences) <= ONE_STEP_MEDIAN_RAD
 
 
 @pytest.mark.parametrize("task", TRAINING_TASKS)
