@@ -12,29 +12,36 @@ from d2ppo_core.config import FinetuneConfig, load_finetune_config
 from d2ppo_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from d2ppo_core.finetune.run import MakeEnv
+    from d2ppo_core.finetune.collector import MakeEnv
 
 
 def worlds_of(config: FinetuneConfig, *, image_size_px: int) -> MakeEnv:
-    """How to build the worlds of a run; those for evaluation end an episode when it is solved.
+    """How to build the worlds of a run; those for evaluation are robosuite's own and end an episode when it is solved.
 
     Args:
         config: The run.
         image_size_px: Width and height of the pictures that the policy was trained with; 0 for none.
+
+    Raises:
+        ConfigError: the worlds cannot differ as much as the configuration asks for.
     """
     from d2ppo_core.envs import AutoresetMode, VecEnv
     from sim.batch.env import BatchedEnv
+    from sim.batch.randomise import Randomisation
 
-    def make(mode: AutoresetMode) -> VecEnv:
+    randomisation = Randomisation(**asdict(config.env.randomisation))
+
+    def make(mode: AutoresetMode, /, *, num_envs: int = config.env.num_envs) -> VecEnv:
         training, env = mode is AutoresetMode.SAME_STEP, config.env
         return BatchedEnv(
             config.task,
-            env.num_envs if training else min(env.num_envs, config.success.episodes),
+            num_envs if training else min(num_envs, config.success.episodes),
             num_threads=env.threads,
             horizon_steps=env.horizon_steps,
             autoreset_mode=mode,
             terminate_on_success=env.terminate_on_success if training else True,
             images=image_size_px > 0,
+            randomisation=randomisation if training else None,
             **({"image_size_px": image_size_px} if image_size_px else {}),
         )
 

@@ -23,7 +23,7 @@ def test_the_configuration_has_the_switches_of_the_worlds():
 
 
 def test_training_worlds_differ_as_configured_and_evaluation_keeps_to_robosuites():
-    make = worlds_of(config(mass=0.2, gain=0.1), images=False)
+    make = worlds_of(config(mass=0.2, gain=0.1), image_size_px=0)
     with make(AutoresetMode.SAME_STEP) as training, make(AutoresetMode.DISABLED) as evaluation:
         assert training.metadata["randomisation"] == {"mass": 0.2, "gain": 0.1}
         assert evaluation.metadata["randomisation"] == {}
@@ -42,4 +42,4 @@ def test_training_worlds_differ_as_configured_and_evaluation_keeps_to_robosuites
 )
 def test_worlds_that_cannot_be_are_refused(switches, message):
     with pytest.raises(ConfigError, match=message):
-        worlds_of(config(**switches), images=False)
+        worlds_of(config(**switches), image_size_px=0)

@@ -81,6 +81,23 @@ def test_progress_is_told_up_to_the_last_episode() -> None:
     assert told == sorted(told) and told[-1] == 10
 
 
+def test_a_world_that_gets_free_takes_the_next_seed() -> None:
+    """Failures take the whole time; the other world passes on to the next episode meanwhile."""
+    told: list[tuple[int, int]] = []
+    run_episodes(
+        worlds(2),
+        towards_the_goal,
+        action_horizon=4,
+        seeds=range(100, 110),
+        begin=lambda worlds, seeds: told.extend(zip(worlds, seeds, strict=True)),
+    )
+    assert [seed for _, seed in told] == list(range(100, 110)) and told[:2] == [(0, 100), (1, 101)]
+    solved = run(10, 10).success
+    assert 0 < solved.sum() < 10
+    places = [world for world, _ in told]
+    assert any(before == after for before, after in zip(places, places[1:], strict=False)), "they went in blocks"
+
+
 def test_no_seeds_and_worlds_that_restart_by_themselves_are_refused() -> None:
     with pytest.raises(ConfigError, match="wanted at least one seed"):
         run_episodes(worlds(2), towards_the_goal, action_horizon=4, seeds=[])
