@@ -23,7 +23,7 @@ ARM_FAULTS = {
     "state_frozen": ("robot states repeat the same values, only their clock goes on", "", math.nan),
     "clock_jump": ("the robot's clock is suddenly ahead", "s", 1.0),
     "network_cut": ("nothing passes in either direction, to arm and hand", "", math.nan),
-    "reflex": ("the robot stops itself", "number of the error (0 ... 40)", float(Error.CARTESIAN_REFLEX)),
+    "reflex": ("the robot stops itself with a cartesian_reflex; any other of its 41 errors by its name", "", math.nan),
     "user_stop": ("the operator's stop button is pressed", "", math.nan),
     "guiding": ("somebody takes the arm by the hand", "", math.nan),
 }
@@ -124,7 +124,7 @@ class FaultInjector:
         """Start a fault; returns what happens.
 
         Args:
-            fault: A key of FAULTS, or "clear" to end all.
+            fault: A key of FAULTS, the name of an error (sim.fci.wire.Error), or "clear" to end all.
             duration_s: Simulated seconds; 0 means until "clear".
             amount: How much, as FAULTS says; 0 means its default.
 
@@ -136,6 +136,10 @@ class FaultInjector:
             for name in ended:
                 self._running.pop(name).stop()
             return f"ended {', '.join(ended)}" if ended else "no fault was running"
+        error = Error.__members__.get(fault.upper())
+        if error is not None:
+            self._robot.reflex(error)
+            return f"the robot stops itself: {fault}"
         if fault not in FAULTS:
             raise WorldError(f"no fault {fault!r}; known: {', '.join(FAULTS)}, {CLEAR}")
         if not (duration_s >= 0.0 and math.isfinite(amount)):
@@ -190,9 +194,7 @@ class FaultInjector:
             case "clock_jump":
                 self._jump_clock(amount)
             case "reflex":
-                if amount not in set(Error):
-                    raise WorldError(f"errors are numbered 0 to {max(Error)}, got {amount:g}")
-                robot.reflex(Error(int(amount)))
+                robot.reflex(Error.CARTESIAN_REFLEX)
         return None
 
 

@@ -126,7 +126,7 @@ class GripperServer:
         if now_ns - job.still_since_ns < STILL_NS or not fingers.pressing:
             return
         if job.command is GripperCommand.HOMING and job.width_m == 0.0:
-            job.width_m = MAX_WIDTH_M
+            job.width_m, job.accepted_m = MAX_WIDTH_M, (MAX_WIDTH_M - ARRIVED_M, math.inf)
             self._start(job)
             return
         low, high = job.accepted_m

@@ -1,9 +1,14 @@
 """A served robot in a process of its own: a client in this process may hold Python's lock while it waits."""
 
+import contextlib
+import importlib.util
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +17,9 @@ from sim.snapshots import SnapshotSubscriber
 from sim.tasks import task_named
 from sim.world import World
 
+CLIENTS = Path(__file__).parent / "clients"
+CLIENT_MODULES = {"panda_client": "panda_py", "panda_py_client": "panda_py", "pylibfranka_client": "pylibfranka"}
+CLIENT_TIMEOUT_S = 60.0
 HOME_Q_RAD = np.array(task_named("lift").home_q_rad)
 
 
@@ -31,11 +39,62 @@ class ServedRobot:
 
 
 def start_robot(address: str, *options: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sim.fci", "--address", address, *options], stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-m", "sim.fci", "--address", address, *options]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and "1337" in process.stdout.readline()
     return process
+
+
+class ClientBench:
+    """A served robot, faults for it, and programs that drive it."""
+
+    def __init__(self, address: str, script: str, *options: str) -> None:
+        self.address, self._script = address, script
+        self._server = start_robot(address, "--faults", *options)
+
+    def run(self, case: str) -> dict[str, Any]:
+        """Let the client do one case; what it reports."""
+        with self.start(case) as client:
+            output, _ = client.communicate(timeout=CLIENT_TIMEOUT_S)
+        assert client.returncode == 0, f"{self._script} {case} failed; its traceback is above"
+        return json.loads(output.splitlines()[-1])
+
+    def start(self, case: str) -> subprocess.Popen[str]:
+        """The client as a process with pipes."""
+        command = [sys.executable, str(CLIENTS / f"{self._script}.py"), self.address, case]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def inject(self, fault: str) -> str:
+        """Start a fault, as a line of `d2ppo fci-server --faults`; its answer."""
+        self._server.stdin.write(f"{fault}\n")
+        self._server.stdin.flush()
+        return self._server.stdout.readline()
+
+    def ended_by(self, fault: str, case: str = "hold") -> str:
+        """What the client is told when this fault ends its motion."""
+        with self.start(case) as client:
+            assert client.stdout.readline() == "holding\n"
+            self.inject(fault)
+            output, _ = client.communicate(timeout=CLIENT_TIMEOUT_S)
+        self.inject("clear")
+        return json.loads(output.splitlines()[-1])["error"]
+
+    def close(self) -> None:
+        self._server.terminate()
+        assert self._server.wait(timeout=10.0) == 0
+
+
+@pytest.fixture(scope="session")
+def client_bench() -> Callable[..., contextlib.AbstractContextManager[ClientBench]]:
+    """Makes a bench for a client script; skips where the client is not installed."""
+
+    def make(address: str, script: str, *options: str) -> contextlib.AbstractContextManager[ClientBench]:
+        module = CLIENT_MODULES[script]
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"needs {module} (extra dev)")
+        return contextlib.closing(ClientBench(address, script, *options))
+
+    return make
 
 
 @pytest.fixture
