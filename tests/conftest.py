@@ -5,6 +5,8 @@ import itertools
 import os
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,3 +90,70 @@ def is_free(address: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Path]:
+    """Fill run folders with small policies for Lift that were never trained; each kind of weights differs."""
+
+    def make(
+        name: str = "run",
+        *,
+        task: str = "lift",
+        tuned: bool = False,
+        evaluated: bool = True,
+        data: dict[str, Any] | None = None,
+        model: dict[str, Any] | None = None,
+        env: dict[str, Any] | None = None,
+    ) -> Path:
+        import torch
+
+        from d2ppo_core.config import FinetuneConfig, PretrainConfig, from_mapping
+        from d2ppo_core.data.normalizer import Normalizer
+        from d2ppo_core.finetune import checkpoint as finetuned
+        from d2ppo_core.models.build import Shapes, build_policy
+        from d2ppo_core.pretrain import checkpoint as pretrained
+
+        folder, shapes = tmp_path / name, Shapes(state_dim=19, action_dim=7)
+        first = {
+            "model": {"hidden_dim": 16, "time_dim": 8} | (model or {}),
+            "loss": {"dispersive_tap": "early"},
+            "data": data or {},
+        }
+        second = {"chain": {"num_denoising_steps": 10, "finetuned_steps": 5}, "env": env or {}}
+        config = from_mapping(PretrainConfig, {"name": name, "task": task, **first})
+        torch.manual_seed(0)
+        weights = [build_policy(config, shapes).state_dict() for _ in range(5)]
+        ranges = {"state_center": [0.0] * 19, "state_half": [1.0] * 19, "action_center": [0.0] * 7}
+        origin = pretrained.Checkpoint(
+            config=config,
+            normalizer=Normalizer.from_mapping({**ranges, "action_half": [1.0] * 7}),
+            shapes=shapes,
+            low_dim_sizes=(3, 4, 2, 10),
+            dataset={"file": "lift.hdf5", "sha256": "0" * 64, "num_windows": 1, "num_episodes": 1},
+            code={"commit": "c0ffee"},
+            step=30,
+            elapsed_s=1.0,
+            model=weights[0],
+            ema=weights[1],
+            optimizer={},
+            rng_state=torch.get_rng_state(),
+        )
+        folder.mkdir()
+        if not tuned:
+            pretrained.save_checkpoint(origin, folder)
+            return folder
+        after = finetuned.FinetuneCheckpoint(
+            config=from_mapping(FinetuneConfig, {"name": name, "task": task, **second}),
+            origin=origin,
+            code={"commit": "decaf"},
+            iteration=4,
+            env_steps=1000,
+            elapsed_s=2.0,
+            learner={"actor": weights[2], "ema": weights[3]},
+            best={"success": 0.9, "iteration": 3, "weights": weights[4]} if evaluated else {},
+        )
+        finetuned.save_checkpoint(after, folder)
+        return folder
+
+    return make
