@@ -11,7 +11,7 @@ from d2ppo_core.analysis.runs import LoggedRun
 
 _HINTS = {
     "losses": "The noise-prediction losses should fall and flatten; a validation loss that rises again while the "
-    "training loss falls is over-fitting.",
+    "training loss falls is over-fitting. In fine-tuning the value loss should fall; the policy loss stays about 0.",
     "dispersion": "Distance and rank of the features as they developed: a rank that falls to a few is collapse.",
     "optim": "Gradient norms should stay within one or two orders of magnitude; spikes point to a learning rate that "
     "is too high.",
@@ -19,8 +19,8 @@ _HINTS = {
     "success": "The figure that counts, measured without exploration; a rise followed by a fall calls for smaller "
     "steps.",
     "rollout": "Success and reward while exploring: below the evaluation, and rising with it.",
-    "ppo": "How far each update moved the policy (`approx_kl`) and how much of it was cut off (`clip_fraction`): both "
-    "should stay small and steady.",
+    "ppo": "How far each update moved the policy (KL divergence) and how much of it was clipped: both should stay "
+    "small and steady.",
     "critic": "The share of the returns' variance that the critic explains should rise towards 1.",
 }
 """What to look at in a group of columns."""
@@ -54,13 +54,13 @@ def curve_groups(runs: Sequence[LoggedRun]) -> list[CurveGroup]:
 
 
 def _constant(runs: Sequence[LoggedRun], name: str) -> str:
-    """The value of a column that several rows of each run agree on, by run where these differ; empty if it moves."""
+    """The value of a column that all rows of each run agree on, by run where these differ; empty if it moves."""
     values: dict[str, float] = {}
     for run in runs:
         if run.curves and name in run.curves.columns:
             found = run.curves.columns[name]
             different = np.unique(found[np.isfinite(found)])
-            if len(different) > 1 or np.isfinite(found).sum() < 2:
+            if len(different) > 1:
                 return ""
             values[run.label] = float(different[0])
     if len(set(values.values())) == 1:

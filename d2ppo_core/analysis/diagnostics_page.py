@@ -20,6 +20,7 @@ from d2ppo_core.analysis.figures import (
 from d2ppo_core.analysis.pages import png_uri, svg_uri, write_page
 from d2ppo_core.analysis.pairs import CONTRAST, Estimate
 from d2ppo_core.analysis.runs import LoggedRun
+from d2ppo_core.config import LossConfig
 from d2ppo_core.config.schema import TAPS
 from d2ppo_core.data.windows import ACTIONS_PER_ARM
 
@@ -57,6 +58,7 @@ def write_diagnostics(
         diagnoses=diagnoses,
         settings=settings,
         taps=TAPS,
+        default_tap=LossConfig().dispersive_tap,
         weights=WEIGHTS,
         groups=("different", CONTRAST),
         conditions=CONDITIONS,
@@ -86,17 +88,23 @@ def _overview(run: LoggedRun, diagnoses: Sequence[Diagnosis]) -> tuple[str, ...]
 
     def last(name: str) -> str:
         value = run.curves.last(name) if run.curves else math.nan
-        return f"{value:.4g}" if math.isfinite(value) else "–"
+        return f"{value:.3g}" if math.isfinite(value) else "–"
 
+    losses = (last("losses/denoising"), last("losses/validation"))
     found = next((d for d in diagnoses if d.run is run), None)
     if found is None:
-        return (run.label, run.stage, *"––––––", last("losses/denoising"), last("losses/validation"))
+        step = f"{run.curves.step_name} {run.curves.steps[-1]:g}" if run.curves and len(run.curves.steps) else "–"
+        return (run.label, run.stage, "–", step, "–", *losses, "–", "–")
     config, term = found.checkpoint.config, found.term
-    tap = term.tap if config.loss.dispersive_tap == term.tap else f"{config.loss.dispersive_tap} → {term.tap}"
-    shown = (config.loss.dispersive, tap, f"{term.weight:.3g}") if term.trained else ("none", "–", "–")
-    step = str(found.checkpoint.step)
-    losses = (last("losses/denoising"), last("losses/validation"))
-    return (run.label, "pre-training", config.task, str(config.seed), step, *shown, *losses)
+    chosen = " (chosen)" if config.loss.dispersive_tap == "auto" else ""
+    shown = f"{term.loss.dispersive} at {term.tap}{chosen}, λ {term.weight:.3g}" if term.trained else "none"
+    rank = change = "–"
+    if term.tap in TAPS:
+        before, after = (found.dispersion[w]["observation"][term.tap].rank for w in ("initial", "averaged"))
+        rank = f"{before:.1f} → {after:.1f}"
+        if found.pairs:
+            change = _show(found.pairs.change["different"]["averaged"][term.tap])
+    return (run.label, run.stage, config.task, str(found.checkpoint.step), shown, *losses, rank, change)
 
 
 def _together(diagnoses: Sequence[Diagnosis], text_of: Callable[[Diagnosis], str]) -> list[tuple[str, str]]:
@@ -124,7 +132,8 @@ def _source(diagnosis: Diagnosis) -> str:
     commit, torch_version = str(code.get("commit", "unknown"))[:12], code.get("torch", "unknown")
     return (
         f"{len(diagnosis.sample)} of {diagnosis.sample.available} training windows of {diagnosis.dataset}, "
-        f"{len(diagnosis.pictured)} of them in the pictures; trained by code {commit}, torch {torch_version}."
+        f"{len(diagnosis.pictured)} of them in the pictures; trained from seed {diagnosis.checkpoint.config.seed} "
+        f"by code {commit}, torch {torch_version}."
     )
 
 

@@ -61,8 +61,9 @@ def plot_curves(runs: Sequence[LoggedRun], names: Sequence[str]) -> Figure:
         handles = [
             Line2D([], [], color=_RUN_COLOURS[index % len(_RUN_COLOURS)], label=run.label)
             for index, run in enumerate(runs)
+            if run.curves is not None and not run.curves.columns.keys().isdisjoint(names)
         ]
-        figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(runs)), frameon=False)
+        figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)), frameon=False)
     return figure
 
 
@@ -196,6 +197,7 @@ def plot_gradients(diagnoses: Sequence[Diagnosis]) -> Figure:
             _gradient_bars(axis, diagnosis.gradients[weights])
             axis.set_title(f"{diagnosis.run.label}: {WEIGHT_NAMES[weights]}", fontsize=10)
         grid[row, 0].invert_yaxis()
+    grid[0, 0].set_xlim(right=6 * grid[0, 0].get_xlim()[1])  # room for the cosines
     for axis in grid[-1]:
         axis.set_xlabel("gradient norm (right: cosine between both)")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
@@ -207,6 +209,7 @@ def _gradient_bars(axis: Any, found: Sequence[LayerGradient]) -> None:
     axis.barh(places - 0.2, [g.denoising for g in found], 0.38, color="#3b6ea5", label="noise prediction")
     axis.barh(places + 0.2, [g.dispersive for g in found], 0.38, color="#c2703d", label="λ · dispersive")
     axis.set_yticks(places, [g.layer for g in found], fontsize=8)
+    axis.set_ylim(-0.6, len(found) - 0.4)
     axis.set_xscale("log")
     axis.grid(axis="x", alpha=0.25)
     for place, gradient in zip(places, found, strict=True):
@@ -219,5 +222,4 @@ def _gradient_bars(axis: Any, found: Sequence[LayerGradient]) -> None:
                 va="center",
                 fontsize=8,
                 color="#222",
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8},
             )

@@ -33,6 +33,7 @@ def test_runs_of_both_stages_stand_side_by_side_on_one_page_that_fetches_nothing
         assert html.count(heading) == 1
     assert ("(t-SNE)" in html) == can_tsne()
     assert "Trained without a dispersive term" in html and "no checkpoint" in html
+    assert "infonce_l2 at mid, λ 0.5" in html
     for group in ("losses", "dispersion", "success", "wind"):
         assert f"<h3>{group}</h3>" in html
     assert 'src="http' not in html and "<script" not in html and "href=" not in html
@@ -43,7 +44,7 @@ def test_a_fine_tuning_run_alone_gets_its_curves(tmp_path: Path) -> None:
     (tmp_path / "finetune.pt").touch()
     (tmp_path / "metrics.csv").write_text("iteration,success/ema,ppo/approx_kl\n1,0.5,0.01\n2,0.6,0.02\n")
     html = make_page(tmp_path, tmp_path / "none.hdf5", tmp_path)
-    assert "fine-tuning" in html and html.count("data:image/svg+xml") == 2
+    assert "fine-tuning" in html and "iteration 2" in html and html.count("data:image/svg+xml") == 2
     assert "Look-alikes" not in html and "What this is about" not in html
 
 
@@ -60,7 +61,7 @@ def test_columns_that_never_move_are_told_instead_of_drawn(tmp_path: Path) -> No
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.csv").write_text(f"step,a/weight,a/tap,b/x\n1,{weight},2,1\n2,{weight},2,3\n")
     html = make_page(tmp_path, tmp_path / "none.hdf5", tmp_path / "one", tmp_path / "two")
-    assert "The same all the time: weight 0 (one) · 0.5 (two); tap 2." in html
+    assert "Without change: weight 0 (one) · 0.5 (two); tap 2." in html
     assert html.count("data:image/svg+xml") == 1
 
 

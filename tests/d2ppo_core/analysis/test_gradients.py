@@ -79,6 +79,16 @@ def test_tap_and_weight_are_those_that_the_run_found_for_itself(saved: Checkpoin
     assert (term.tap, term.trained) == ("late", True) and term.weight == pytest.approx(0.2)
 
 
+def test_the_published_variant_is_measured_as_it_trains(
+    dataset: Path, tiny_config: Callable[..., PretrainConfig], tmp_path: Path
+) -> None:
+    loss = {"official": True, "dispersive_tap": "late", "noise_samples_per_obs": 1}
+    pretrain(tiny_config(images=True, optim={"steps": 1}, loss=loss), dataset, tmp_path, progress=False)
+    saved = load_checkpoint(tmp_path)
+    layers = by_layer(saved, draw_sample(dataset, saved, size=12, seed=0))
+    assert layers["denoiser.output"].dispersive > 0  # its `late` is the predicted noise
+
+
 def test_the_encoder_of_an_image_policy_is_reached(
     dataset: Path, tiny_config: Callable[..., PretrainConfig], tmp_path: Path
 ) -> None:
