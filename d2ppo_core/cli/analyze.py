@@ -17,7 +17,9 @@ import click
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the page  [default: RUN; reports/<time> of several]."
 )
-@click.option("--windows", default=2000, show_default=True, type=click.IntRange(8, 5000), help="Observations to look at.")
+@click.option(
+    "--windows", default=2000, show_default=True, type=click.IntRange(8, 5000), help="Observations to look at."
+)
 @click.option(
     "--closest",
     default=0.1,
