@@ -30,8 +30,10 @@ def pretrain(
     torchrun --nproc-per-node 2 -m d2ppo_core.cli.main pretrain lift
     """
     resolved = resolve(task, config, overrides)
-    from d2ppo_core.pretrain import run  # imports torch
+    from d2ppo_core.pretrain import device, run  # imports torch
 
+    if hint := device.advice(resolved.optim):
+        click.echo(f"d2ppo: {hint}", err=True)
     data, out = data or Path(f"data/{task}.hdf5"), out or Path("runs") / resolved.name
     outcome = run.pretrain(resolved, data, out, resume=resume)
     if not outcome.leads:

@@ -51,6 +51,16 @@ def compiled(function: Callable[..., T], optim: OptimConfig) -> Callable[..., T]
     return torch.compile(function, mode=mode)
 
 
+def advice(optim: OptimConfig) -> str:
+    """One line where the configuration is slow on this machine; empty where it is not."""
+    if optim.device != "cpu" or optim.precision != "bfloat16":
+        return ""
+    found = torch.cpu.get_capabilities()
+    if found.get("architecture") != "x86_64" or found.get("avx512_bf16") or found.get("amx_bf16"):
+        return ""
+    return "this CPU has no instructions for bfloat16: optim.precision=float32 is faster here"
+
+
 def keep_freed_memory() -> None:
     """Ask glibc to reuse large blocks instead of returning them: a fifth of an image step is page faults else."""
     if platform.libc_ver()[0] != "glibc":
