@@ -14,7 +14,7 @@ from rosgraph_msgs.msg import Clock  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 
 from d2ppo_interfaces.msg import WorldState  # noqa: E402
-from d2ppo_interfaces.srv import ResetWorld, StepWorld  # noqa: E402
+from d2ppo_interfaces.srv import InjectFault, ResetWorld, StepWorld  # noqa: E402
 
 NAMESPACE = "/test_sim"
 
@@ -142,6 +142,21 @@ def test_client_stays_connected_while_the_world_is_paused(node, observer, robot_
     observer.spin(lambda: robot.state.time.to_msec() > at_ms + 200)
     assert tracker.is_running
     tracker.stop()
+
+
+def test_faults_are_injected_by_service_and_unknown_ones_are_refused(node, observer, robot_address):
+    franky = pytest.importorskip("franky", reason="needs franky-control (extra franka)")
+    robot = franky.Robot(robot_address, realtime_config=franky.RealtimeConfig.Ignore)
+    answer = observer.call(InjectFault, "sim/inject_fault", fault="user_stop", duration_s=0.4)
+    assert answer.success and "for 0.4 s" in answer.message
+    observer.spin(lambda: robot.state.robot_mode == franky.RobotMode.UserStopped)
+    observer.spin(lambda: robot.state.robot_mode == franky.RobotMode.Idle)
+    assert observer.call(InjectFault, "sim/inject_fault", fault="self_collision_avoidance_violation").success
+    observer.spin(lambda: robot.state.robot_mode == franky.RobotMode.Reflex)
+    assert "self_collision_avoidance_violation" in str(robot.state.current_errors)
+    assert robot.recover_from_errors()
+    refused = observer.call(InjectFault, "sim/inject_fault", fault="earthquake")
+    assert not refused.success and "known: lost_commands" in refused.message
 
 
 def test_occupied_port_ends_the_node_with_one_clear_line(node, robot_address):

@@ -10,7 +10,7 @@ from std_srvs.srv import SetBool
 
 from d2ppo_core.errors import WorldError
 from d2ppo_interfaces.msg import WorldState
-from d2ppo_interfaces.srv import ResetWorld, StepWorld
+from d2ppo_interfaces.srv import InjectFault, ResetWorld, StepWorld
 from d2ppo_nodes.convert import time_msg
 from d2ppo_nodes.lifecycle import NEWEST, StackNode, run
 from sim.fci.gripper_server import GripperServer
@@ -58,6 +58,7 @@ class SimNode(StackNode):
         self.create_service(ResetWorld, "sim/reset_world", self._on_reset)
         self.create_service(SetBool, "sim/set_pause", self._on_pause)
         self.create_service(StepWorld, "sim/step", self._on_step)
+        self.create_service(InjectFault, "sim/inject_fault", self._on_inject_fault)
         self.get_logger().info(f"world {task.name!r} serves robot version {version} on {address}")
 
     def activate(self) -> None:
@@ -149,6 +150,15 @@ class SimNode(StackNode):
                 time.sleep(1e-3)
             response.success = world.time_ns >= until_ns
             response.message = f"at {world.time_ns * 1e-9:.3f} s"
+        except (TimeoutError, WorldError) as error:
+            response.success, response.message = False, str(error) or "the world does not answer"
+        return response
+
+    def _on_inject_fault(self, request: InjectFault.Request, response: InjectFault.Response) -> InjectFault.Response:
+        try:
+            response.message = self._server.inject_fault(request.fault, request.duration_s, request.amount)
+            response.success = True
+            self.get_logger().warning(f"fault {request.fault!r}: {response.message}")
         except (TimeoutError, WorldError) as error:
             response.success, response.message = False, str(error) or "the world does not answer"
         return response
