@@ -9,19 +9,33 @@ from d2ppo_core.errors import ConfigError
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("task_and_run", nargs=-1, required=True, metavar="[TASK] RUN")
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the bundle; replaced if it exists."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the bundle; replaced if it exists.  [default: bundles/<run>]",
 )
+@click.option("--weights", help="ema, raw or best.  [default: best where fine-tuning was evaluated, else ema]")
 @click.option(
     "--data", type=click.Path(path_type=Path), help="Dataset for the golden example and half of the parity samples."
 )
 @click.option("--samples", type=click.IntRange(min=1), default=200, show_default=True, help="Parity samples.")
 @click.option("--note", type=click.Path(path_type=Path), help="YAML mapping that joins the manifest's provenance.")
-def export(run: Path, out: Path, data: Path | None, samples: int, note: Path | None) -> None:
-    """Export the averaged policy of RUN; refuses when the graph deviates from the torch sampler."""
-    from d2ppo_core.export.onnx import export_run  # imports torch
+def export(
+    task_and_run: tuple[str, ...],
+    out: Path | None,
+    weights: str | None,
+    data: Path | None,
+    samples: int,
+    note: Path | None,
+) -> None:
+    """Export the policy of RUN, of either stage; refuses when the graph deviates from the torch sampler.
 
+    With TASK it also refuses a policy for another task.
+    """
+    if len(task_and_run) > 2:
+        raise ConfigError(f"wanted [TASK] RUN, got {' '.join(task_and_run)}")
+    task, run = task_and_run[0] if len(task_and_run) == 2 else None, Path(task_and_run[-1])
     extra = None
     if note is not None:
         if not note.is_file():
@@ -29,10 +43,13 @@ def export(run: Path, out: Path, data: Path | None, samples: int, note: Path | N
         extra = yaml.safe_load(note.read_text())
         if not isinstance(extra, dict):
             raise ConfigError(f"{note}: wanted a mapping, got {extra!r}")
-    done = export_run(run, out, data=data, samples=samples, extra=extra)
+    from d2ppo_core.export.onnx import export_run  # imports torch
+
+    out = out or Path("bundles") / run.resolve().name
+    done = export_run(run, out, task=task, weights=weights, data=data, samples=samples, extra=extra)
     click.echo(
-        f"{done.folder}: bundle {done.bundle_hash}, graph {done.size_bytes / 2**20:.1f} MiB, parity "
-        f"{done.parity.max_deviation:.1e} over {done.parity.samples} samples"
+        f"{done.folder}: bundle {done.bundle_hash} of weights {done.weights}, graph {done.size_bytes / 2**20:.1f} MiB, "
+        f"parity {done.parity.max_deviation:.1e} over {done.parity.samples} samples"
     )
 
 

@@ -3,7 +3,6 @@
 import logging
 import warnings
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -11,20 +10,18 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 from d2ppo_core.bundle import ActionSpec, Golden, Manifest, ObservationSpec, write_bundle
-from d2ppo_core.config import PretrainConfig, to_mapping
+from d2ppo_core.config import config_hash, to_mapping
 from d2ppo_core.data.tasks import env_name_of
 from d2ppo_core.data.windows import load_windows
-from d2ppo_core.errors import ExportError
+from d2ppo_core.errors import ConfigError, ExportError
 from d2ppo_core.export.fused import FusedPolicy
 from d2ppo_core.export.parity import ParityReport, check_parity, dataset_inputs, open_session, random_inputs
 from d2ppo_core.models import diffusion, gaussian
-from d2ppo_core.models.build import build_policy
-from d2ppo_core.models.policy import ChunkPolicy
-from d2ppo_core.pretrain.checkpoint import Checkpoint, load_checkpoint
+from d2ppo_core.pretrain.checkpoint import Checkpoint
 from d2ppo_core.pretrain.provenance import git_commit
+from d2ppo_core.runs import Run, load_run
 
 OPSET = 20
 _GOLDEN_SEED = 2_024
@@ -37,15 +34,9 @@ class Exported:
 
     folder: Path
     bundle_hash: str
+    weights: str
     parity: ParityReport
     size_bytes: int
-
-
-def averaged_policy(saved: Checkpoint) -> ChunkPolicy:
-    """The policy of a checkpoint with its averaged weights, frozen."""
-    policy = build_policy(saved.config, saved.shapes)
-    policy.load_state_dict(saved.ema, strict=True)
-    return policy.eval().requires_grad_(False)
 
 
 def to_onnx(fused: FusedPolicy, saved: Checkpoint) -> bytes:
@@ -120,14 +111,9 @@ def _translation(offset_m: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(float(v) for v in transform.ravel())
 
 
-def config_hash(config: PretrainConfig) -> str:
-    """SHA-256 over the resolved configuration."""
-    return sha256(yaml.safe_dump(to_mapping(config)).encode()).hexdigest()
-
-
-def make_manifest(saved: Checkpoint, parity: ParityReport, extra: dict[str, Any]) -> Manifest:
-    """The bundle's contract and where it comes from; `extra` joins the provenance."""
-    config = saved.config
+def make_manifest(run: Run, weights: str, parity: ParityReport, extra: dict[str, Any]) -> Manifest:
+    """The bundle's contract and where it comes from, both stages; `extra` joins the provenance."""
+    saved, config = run.origin, run.config
     diffuses = config.model.kind == "diffusion"
     provenance = {
         "config": to_mapping(config),
@@ -140,7 +126,9 @@ def make_manifest(saved: Checkpoint, parity: ParityReport, extra: dict[str, Any]
             "threads": config.optim.threads,
             **saved.code,
         },
+        **run.provenance(),
         "export": {
+            "weights": weights,
             "commit": git_commit(),
             "torch": version("torch"),
             "onnx": version("onnx"),
@@ -152,7 +140,7 @@ def make_manifest(saved: Checkpoint, parity: ParityReport, extra: dict[str, Any]
         **extra,
     }
     return Manifest(
-        name=config.name,
+        name=run.name,
         task=config.task,
         observations=_observations(saved),
         action=ActionSpec(
@@ -171,28 +159,42 @@ def make_manifest(saved: Checkpoint, parity: ParityReport, extra: dict[str, Any]
 
 
 def export_run(
-    run: Path, out: Path, *, data: Path | None = None, samples: int = 200, extra: dict[str, Any] | None = None
+    folder: Path,
+    out: Path,
+    *,
+    task: str | None = None,
+    weights: str | None = None,
+    data: Path | None = None,
+    samples: int = 200,
+    extra: dict[str, Any] | None = None,
 ) -> Exported:
-    """Export the averaged policy of a run as a bundle.
+    """Export a policy of a run as a bundle.
 
     Args:
-        run: folder with `checkpoint.pt`.
-        out: folder of the bundle; replaced when it exists.
-        data: dataset from which half of the parity samples and the golden example come; None takes random ones.
-        samples: number of parity samples.
-        extra: joins the manifest's provenance (measured success, say).
+        folder: Of a run of either stage.
+        out: Folder of the bundle; replaced when it exists.
+        task: What the policy must be for; None accepts any.
+        weights: `ema`, `raw` or `best`; None takes the best evaluated ones, or the averaged ones without an evaluation.
+        data: Dataset from which half of the parity samples and the golden example come; None takes random ones.
+        samples: Number of parity samples.
+        extra: Joins the manifest's provenance (measured success, say).
 
     Raises:
         ExportError: the graph deviates from the torch sampler.
         TrainingError: there is no checkpoint.
+        ConfigError: the policy is for another task, or the run has no such weights.
         DataError: the dataset does not fit.
+        BundleError: a bundle cannot describe such a policy, one of two arms say.
     """
-    saved = load_checkpoint(run)
+    run = load_run(folder)
+    saved, shapes = run.origin, run.origin.shapes
+    if task is not None and task != run.config.task:
+        raise ConfigError(f"wanted a policy for {task}, got {folder} for {run.config.task}")
+    weights = weights or run.preferred_weights
+    policy = run.policy(weights)
     torch.set_num_threads(1)
-    policy = averaged_policy(saved)
     onnx = to_onnx(FusedPolicy(policy, saved.normalizer), saved)
     session = open_session(onnx)
-    shapes = saved.shapes
     image_shape = (shapes.num_cameras, *shapes.image_hw, 3) if shapes.num_cameras else None
     drawn = random_inputs(policy, saved.normalizer, image_shape, samples, _PARITY_SEED)
     example = next(random_inputs(policy, saved.normalizer, image_shape, 1, _GOLDEN_SEED))
@@ -206,6 +208,6 @@ def export_run(
         example = next(dataset_inputs(policy, windows, 1, _GOLDEN_SEED))
     parity = check_parity(session, policy, saved.normalizer, drawn)
     actions = session.run(["actions"], example)[0]
-    manifest = make_manifest(saved, parity, extra or {})
+    manifest = make_manifest(run, weights, parity, extra or {})
     bundle_hash = write_bundle(out, onnx=onnx, manifest=manifest, golden=Golden(inputs=example, actions=actions))
-    return Exported(folder=out, bundle_hash=bundle_hash, parity=parity, size_bytes=len(onnx))
+    return Exported(folder=out, bundle_hash=bundle_hash, weights=weights, parity=parity, size_bytes=len(onnx))

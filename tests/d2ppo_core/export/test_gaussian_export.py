@@ -6,10 +6,11 @@ import pytest
 
 from d2ppo_core.bundle import load_bundle
 from d2ppo_core.config import PretrainConfig
-from d2ppo_core.export.onnx import averaged_policy, export_run
+from d2ppo_core.export.onnx import export_run
 from d2ppo_core.export.parity import TOLERANCE, open_session, random_inputs, reference_actions
 from d2ppo_core.pretrain.checkpoint import load_checkpoint
 from d2ppo_core.pretrain.run import pretrain
+from d2ppo_core.runs import load_run
 from d2ppo_core.runtime.policy import Policy
 
 
@@ -39,7 +40,7 @@ def test_another_observation_gets_another_answer(
     pretrain(tiny_config(model={"kind": "gaussian"}), dataset, tmp_path / "run", progress=False)
     export_run(tmp_path / "run", tmp_path / "bundle", samples=2)
     saved = load_checkpoint(tmp_path / "run")
-    policy = averaged_policy(saved)
+    policy = load_run(tmp_path / "run").policy("ema")
     session = open_session((tmp_path / "bundle" / "policy.onnx").read_bytes())
     one, other = random_inputs(policy, saved.normalizer, None, 2, seed=5)
     answers = [session.run(["actions"], inputs)[0] for inputs in (one, other)]

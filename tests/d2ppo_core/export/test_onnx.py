@@ -8,12 +8,14 @@ import torch
 
 from d2ppo_core.bundle import load_bundle
 from d2ppo_core.config import PretrainConfig
-from d2ppo_core.errors import ExportError, TrainingError
+from d2ppo_core.errors import ConfigError, ExportError, TrainingError
 from d2ppo_core.export.fused import FusedPolicy, mish
-from d2ppo_core.export.onnx import averaged_policy, export_run, to_onnx
+from d2ppo_core.export.onnx import export_run, to_onnx
 from d2ppo_core.export.parity import TOLERANCE, check_parity, open_session, random_inputs, reference_actions
+from d2ppo_core.models.policy import ChunkPolicy
 from d2ppo_core.pretrain.checkpoint import Checkpoint, load_checkpoint
 from d2ppo_core.pretrain.run import pretrain
+from d2ppo_core.runs import load_run
 from d2ppo_core.runtime.policy import Policy
 
 VARIANTS = {
@@ -51,6 +53,10 @@ def state_run(dataset: Path, tiny_config: Callable[..., PretrainConfig], tmp_pat
     return tmp_path / "run"
 
 
+def averaged(folder: Path) -> ChunkPolicy:
+    return load_run(folder).policy("ema")
+
+
 def image_shape(saved: Checkpoint) -> tuple[int, ...] | None:
     shapes = saved.shapes
     return (shapes.num_cameras, *shapes.image_hw, 3) if shapes.num_cameras else None
@@ -63,7 +69,7 @@ def test_mish_by_one_exponential_is_mish_and_survives_overflow() -> None:
 
 def test_the_exported_graph_equals_the_torch_sampler(run: Path) -> None:
     saved = load_checkpoint(run)
-    policy = averaged_policy(saved)
+    policy = averaged(run)
     session = open_session(to_onnx(FusedPolicy(policy, saved.normalizer), saved))
     for inputs in random_inputs(policy, saved.normalizer, image_shape(saved), 20, seed=0):
         raw = session.run(["actions"], inputs)[0]
@@ -89,21 +95,21 @@ def test_a_bundle_loads_in_the_runtime_and_describes_itself(run: Path, dataset: 
 
 def test_averaged_weights_are_the_ones_exported(run: Path) -> None:
     saved = load_checkpoint(run)
-    exported = dict(averaged_policy(saved).named_parameters())
+    exported = dict(averaged(run).named_parameters())
     assert all(torch.equal(exported[name], value) for name, value in saved.ema.items())
     assert any(not torch.equal(exported[name], saved.model[name]) for name in exported)
 
 
 def test_the_graph_names_no_place_of_this_machine(state_run: Path) -> None:
     saved = load_checkpoint(state_run)
-    raw = to_onnx(FusedPolicy(averaged_policy(saved), saved.normalizer), saved)
+    raw = to_onnx(FusedPolicy(averaged(state_run), saved.normalizer), saved)
     assert str(Path.cwd()).encode() not in raw
     onnx.checker.check_model(onnx.load_from_string(raw))
 
 
 def test_a_graph_that_deviates_is_refused(state_run: Path) -> None:
     saved = load_checkpoint(state_run)
-    policy = averaged_policy(saved)
+    policy = averaged(state_run)
     session = open_session(to_onnx(FusedPolicy(policy, saved.normalizer), saved))
     with torch.no_grad():
         policy.denoiser.output.bias.add_(1e-3)
@@ -114,7 +120,7 @@ def test_a_graph_that_deviates_is_refused(state_run: Path) -> None:
 
 def test_a_gate_without_samples_is_no_gate(state_run: Path) -> None:
     saved = load_checkpoint(state_run)
-    policy = averaged_policy(saved)
+    policy = averaged(state_run)
     session = open_session(to_onnx(FusedPolicy(policy, saved.normalizer), saved))
     with pytest.raises(ExportError, match="at least one sample"):
         check_parity(session, policy, saved.normalizer, iter(()))
@@ -123,4 +129,45 @@ def test_a_gate_without_samples_is_no_gate(state_run: Path) -> None:
 def test_exporting_nothing_says_how_to_train(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="d2ppo pretrain"):
         export_run(tmp_path, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize("weights", ["best", "ema", "raw"])
+def test_a_tuned_policy_is_exported_with_the_provenance_of_both_stages(
+    make_run: Callable[..., Path], tmp_path: Path, weights: str
+) -> None:
+    run = make_run(tuned=True)
+    done = export_run(run, tmp_path / "bundle", weights=None if weights == "best" else weights, samples=4)
+    bundle = load_bundle(tmp_path / "bundle")
+    inputs = {name: np.asarray(value) for name, value in bundle.golden.inputs.items()}
+    saved = load_run(run).origin
+    wanted = reference_actions(load_run(run).policy(weights), saved.normalizer, inputs)
+    np.testing.assert_allclose(Policy(bundle).infer(inputs), wanted[0], atol=TOLERANCE)
+    found = bundle.manifest.provenance
+    assert done.weights == found["export"]["weights"] == weights
+    assert found["training"]["commit"] == "c0ffee" and found["finetune"]["commit"] == "decaf"
+    assert found["finetune"]["best"] == {"success": 0.9, "iteration": 3}
+    hashes = {found["config_sha256"], found["finetune"]["config_sha256"]}
+    assert len(hashes) == 2 and all(len(value) == 64 for value in hashes)
+
+
+def test_what_differed_between_the_worlds_of_fine_tuning_stands_in_the_manifest(
+    make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = make_run(tuned=True, env={"randomisation": {"mass": 0.2, "action_latency_s": 0.01}})
+    export_run(run, tmp_path / "bundle", samples=1)
+    config = load_bundle(tmp_path / "bundle").manifest.provenance["finetune"]["config"]
+    assert (config["env"]["randomisation"]["mass"], config["env"]["randomisation"]["friction"]) == (0.2, 0.0)
+    assert config["env"]["randomisation"]["action_latency_s"] == 0.01
+
+
+def test_a_run_without_evaluation_gives_its_averaged_weights(make_run: Callable[..., Path], tmp_path: Path) -> None:
+    assert export_run(make_run(), tmp_path / "bundle", samples=1).weights == "ema"
+    with pytest.raises(ConfigError, match="wanted one of ema, raw, got 'best'"):
+        export_run(tmp_path / "run", tmp_path / "bundle", weights="best")
+
+
+def test_a_policy_for_another_task_is_refused(make_run: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="wanted a policy for can, got .*run for lift"):
+        export_run(make_run(), tmp_path / "bundle", task="can")
     assert not (tmp_path / "bundle").exists()
