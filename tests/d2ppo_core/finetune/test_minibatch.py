@@ -77,7 +77,7 @@ def test_later_steps_are_drawn_more_often_in_proportion_to_their_discount() -> N
 
 @pytest.mark.parametrize("grouping", ["pairs", "observations"])
 def test_drawn_steps_estimate_the_mean_over_all_steps_without_bias(grouping: str) -> None:
-    value = torch.randn(40, 6, generator=torch.Generator().manual_seed(9))
+    value = torch.randn(40, 6, generator=torch.Generator().manual_seed(9)) + torch.arange(6)
     options = {"grouping": grouping, "steps_per_observation": 2, "gamma_denoising": 0.7, "minibatch_pairs": 24}
     estimates, weights = [], []
     for seed in range(1500):
@@ -89,7 +89,7 @@ def test_drawn_steps_estimate_the_mean_over_all_steps_without_bias(grouping: str
         weights.append(float(weight.mean()))
     error = torch.tensor(estimates).std() / 1500**0.5
     assert abs(torch.tensor(estimates).mean() - value.mean()) < 4 * error
-    assert error < 0.005
+    assert error < 0.01
     assert sum(weights) / 1500 == pytest.approx(1, abs=0.01)
 
 

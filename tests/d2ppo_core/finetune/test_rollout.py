@@ -68,6 +68,9 @@ def test_an_episode_that_ends_within_a_chunk_is_kept_at_that_chunk(origin: Path)
     assert rollout.terminated[:, :3].all() and not rollout.terminated[0, 3:].any()
     assert rollout.successes == rollout.episodes == 9
     assert set(range(3)) | {8, 9, 10} <= set(rollout.next_index.tolist())
+    for index, state in zip(rollout.next_index, rollout.next_state, strict=True):  # also where the rollout ends too
+        np.testing.assert_array_equal(state[2:], rollout.state[index // 8, index % 8, 2:])
+    assert not np.array_equal(rollout.state[0, :3, 2:], rollout.state[1, :3, 2:])
     np.testing.assert_array_equal(rollout.reward[:, :3], 1.0)
     assert rollout.env_steps == 9 + 3 * 5 * 4
 
