@@ -1,0 +1,1 @@
+"""Experiments that anybody can repeat: their runs, and the tables and pictures made of the run folders."""

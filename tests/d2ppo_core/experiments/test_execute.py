@@ -1,0 +1,117 @@
+"""Skipping, continuing and stopping, with stages that train nothing."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from d2ppo_core.errors import ConfigError
+from d2ppo_core.experiments.catalogue import find_plan
+from d2ppo_core.experiments.execute import Progress, execute, is_finished
+from d2ppo_core.experiments.plan import PlannedRun
+from d2ppo_core.experiments.records import load_record
+from d2ppo_core.experiments.settings import Settings, load_settings
+
+from .stub_stages import StubStages
+
+CLONES, TUNED = "dispersive_vs_none", "sample_efficiency"
+
+
+def settings(out: Path, experiment: str = CLONES, **values: object) -> Settings:
+    return Settings(experiment=experiment, out=str(out), **{"episodes": 4, **values})  # type: ignore[arg-type]
+
+
+def runs(experiment: str = CLONES, *, seeds: tuple[int, ...] = (0,), cells: tuple[str, ...] = ()) -> list[PlannedRun]:
+    return list(find_plan(experiment).runs(["lift"], seeds, cells))
+
+
+def test_every_run_is_trained_and_measured_in_fixed_episodes(tmp_path):
+    stages = StubStages({"none": 1, "dispersive": 3})
+    assert execute(runs(seeds=(0, 1)), settings(tmp_path), stages) == Progress(4, stopped=False)
+    assert [call[:2] for call in stages.calls] == [
+        (stage, f"{cell}/seed{seed}")
+        for seed in (0, 1)
+        for cell in ("none", "dispersive")
+        for stage in ("pretrain", "evaluate")
+    ]
+    record = load_record(tmp_path / "lift/dispersive/seed1")
+    assert record is not None and record["evaluation"]["seeds"] == [1000, 1001, 1002, 1003]
+    assert (record["commit"], record["dataset"]["file"], record["pretrain_s"]) == ("c0ffee0123456789", "lift.hdf5", 10)
+    assert record["command"].startswith(f"d2ppo experiment {CLONES} --tasks lift --cells dispersive --seeds 1 --out ")
+
+
+def test_a_finished_run_is_skipped(tmp_path):
+    execute(runs(), settings(tmp_path), StubStages())
+    again = StubStages()
+    assert execute(runs(), settings(tmp_path), again) == Progress(2, stopped=False)
+    assert again.calls == []
+
+
+def test_other_episodes_measure_again_without_training(tmp_path):
+    execute(runs(), settings(tmp_path), StubStages())
+    again = StubStages()
+    execute(runs(), settings(tmp_path, episodes=6), again)
+    assert [call[0] for call in again.calls] == ["evaluate", "evaluate"]
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_a_stopped_stage_ends_the_work_and_is_continued(tmp_path, stage):
+    planned = runs(TUNED, cells=("plain",))
+    assert execute(planned, settings(tmp_path, TUNED), StubStages(stop_in=stage)) == Progress(0, stopped=True)
+    assert not is_finished(planned[0], settings(tmp_path, TUNED))
+    again = StubStages()
+    assert execute(planned, settings(tmp_path, TUNED), again) == Progress(1, stopped=False)
+    left = ["pretrain", "finetune", "evaluate"][["pretrain", "finetune"].index(stage) :]
+    assert again.calls == [(name, "plain/seed0", name == stage) for name in left]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_a_policy_is_measured_stops_and_leaves_no_record(tmp_path, number):
+    class Struck(StubStages):
+        def evaluate(self, folder, seeds):
+            os.kill(os.getpid(), number)
+            return super().evaluate(folder, seeds)
+
+    before = signal.getsignal(number)
+    assert execute(runs(), settings(tmp_path), Struck()) == Progress(0, stopped=True)
+    assert signal.getsignal(number) is before
+    assert load_record(tmp_path / "lift/none/seed0") is None
+    again = StubStages()
+    execute(runs(), settings(tmp_path), again)
+    assert [call[:2] for call in again.calls][0] == ("evaluate", "none/seed0")
+
+
+def test_clones_are_shared(tmp_path):
+    stages = StubStages()
+    execute(runs(TUNED), settings(tmp_path, TUNED), stages)
+    trained = [where for stage, where, _ in stages.calls if stage == "pretrain"]
+    assert trained == ["plain/seed0", "dispersive/seed0", "gaussian/seed0"]
+    assert [where for stage, where, _ in stages.calls if stage == "finetune"] == [
+        f"{cell}/seed0" for cell in ("plain", "dispersive", "gaussian", "drwr", "dawr")
+    ]
+    record = load_record(tmp_path / "lift/drwr/seed0")
+    assert record is not None and record["env_steps"] == 60_000 and record["finetune_s"] == 20
+
+
+@pytest.mark.parametrize("stop_in", ["", "pretrain"])
+def test_a_folder_with_runs_of_another_configuration_is_refused(tmp_path, stop_in):
+    execute(runs(), settings(tmp_path), StubStages(stop_in=stop_in))
+    with pytest.raises(ConfigError, match="trained with another configuration.*take another --out"):
+        execute(runs(), settings(tmp_path, overrides=("optim.steps=9",)), StubStages())
+
+
+def test_threads_and_device_may_change(tmp_path):
+    execute(runs(), settings(tmp_path), StubStages())
+    assert is_finished(runs()[0], settings(tmp_path, overrides=("optim.threads=3", "optim.log_every=7")))
+
+
+def test_settings_are_kept_with_the_runs(tmp_path):
+    kept = settings(tmp_path, data="demos/{task}.hdf5", overrides=("optim.steps=9",))
+    kept.save()
+    assert load_settings(tmp_path, CLONES) == kept and kept.dataset("can") == Path("demos/can.hdf5")
+    kept.save()
+    with pytest.raises(ConfigError, match="other settings .data=demos/{task}.hdf5.; take another --out"):
+        settings(tmp_path, overrides=("optim.steps=9",)).save()
+    with pytest.raises(ConfigError, match=f"wanted runs of {TUNED}, got those of {CLONES}"):
+        load_settings(tmp_path, TUNED)
