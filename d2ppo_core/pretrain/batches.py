@@ -113,7 +113,7 @@ def draw_batch(data: Tensors, config: PretrainConfig, step: int, processes: Proc
 
     whole = batch_indices(len(data), config.optim.batch_size, config.seed, step)
     indices, pairs = mine(whole), (len(whole), loss.noise_samples_per_obs)
-    state = data.state[indices]
+    state = data.state.index_select(0, indices)
     if config.data.state_noise_std:
         noise = torch.randn(len(whole), state.shape[1], generator=generator)
         state = state + config.data.state_noise_std * mine(noise)
@@ -125,7 +125,7 @@ def draw_batch(data: Tensors, config: PretrainConfig, step: int, processes: Proc
         if loss.official and loss.active:
             shifts = draw_shifts(len(whole), cameras, limit_px, generator)
             images_again = shifted_images(data.images, indices, None if shifts is None else mine(shifts))
-    chunks = data.chunks[indices]
+    chunks = data.chunks.index_select(0, indices)
     return Batch(
         state=state,
         images=images,

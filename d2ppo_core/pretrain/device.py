@@ -15,21 +15,21 @@ from d2ppo_core.errors import ConfigError
 T = TypeVar("T")
 
 
-def open_device(name: str) -> torch.device:
+def open_device(name: str, *, key: str = "optim.device") -> torch.device:
     """The device of this process; on CUDA number LOCAL_RANK, which torchrun sets, and with repeatable convolutions.
 
-    Raises ConfigError when torch sees no such device.
+    Raises ConfigError, naming the configuration's `key`, when torch sees no such device.
     """
     if name == "cpu":
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise ConfigError(
-            f"optim.device: wanted cuda, but torch {torch.__version__} sees no CUDA device; set optim.device=cpu, or "
-            "install a torch build for CUDA"
+            f"{key}: wanted cuda, but torch {torch.__version__} sees no CUDA device; set {key}=cpu, or install a torch "
+            "build for CUDA"
         )
     index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if index >= count:
-        raise ConfigError(f"optim.device: wanted one GPU per process, got {count} for process {index + 1}")
+        raise ConfigError(f"{key}: wanted one GPU per process, got {count} for process {index + 1}")
     torch.backends.cudnn.deterministic = True
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
@@ -44,11 +44,16 @@ def compiled(function: Callable[..., T], optim: OptimConfig) -> Callable[..., T]
     """
     if not optim.compile:
         return function
-    names = [os.environ.get("CXX", "g++"), "clang++"]
-    if not any(shutil.which(name) for name in names):
-        raise ConfigError(f"optim.compile: wanted a C++ compiler on the PATH ({' or '.join(names)}), got none")
+    check_compiler("optim.compile")
     mode = "reduce-overhead" if optim.device == "cuda" else "default"
     return torch.compile(function, mode=mode)
+
+
+def check_compiler(key: str) -> None:
+    """Raise ConfigError, naming the configuration's `key`, without the C++ compiler that torch.compile runs."""
+    names = [os.environ.get("CXX", "g++"), "clang++"]
+    if not any(shutil.which(name) for name in names):
+        raise ConfigError(f"{key}: wanted a C++ compiler on the PATH ({' or '.join(names)}), got none")
 
 
 def advice(optim: OptimConfig) -> str:

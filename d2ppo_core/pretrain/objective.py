@@ -64,8 +64,10 @@ def denoise(policy: ChunkPolicy, batch: Batch, condition: Tensor, *, tap: str) -
     samples = len(batch.t) // len(condition)
     repeated = condition if samples == 1 else condition.repeat_interleave(samples, dim=0)
     noisy = policy.add_noise(batch.chunks, batch.eps, batch.t)
-    network = policy.denoiser.collapse().with_taps if tap in _BEFORE_THE_BLOCK else policy.denoiser
-    eps, taps = network(noisy, batch.t, repeated)
+    if tap in _BEFORE_THE_BLOCK:
+        eps, taps = policy.denoiser.collapse(policy.num_train_steps).with_taps(noisy, batch.t, repeated)
+    else:
+        eps, taps = policy.denoiser(noisy, batch.t, repeated)
     return eps, {"encoder": condition, **taps}
 
 

@@ -72,3 +72,13 @@ def test_half_products_change_little_and_leave_everything_in_float32(denoiser: D
     assert {half.dtype, half_collapsed.dtype, *(z.dtype for z in taps.values())} == {torch.float32}
     for got, wanted in ((half, exact), (half_collapsed, collapsed)):
         assert 0 < (got - wanted).norm() < 0.01 * wanted.norm()
+
+
+def test_time_steps_embedded_beforehand_change_nothing(denoiser: Denoiser) -> None:
+    x, t, condition = torch.randn(6, 28), torch.tensor([0, 3, 19, 3, 7, 0]), torch.randn(6, 9)
+    plain, prepared = denoiser.collapse()(x, t, condition), denoiser.collapse(20)(x, t, condition)
+    torch.testing.assert_close(prepared, plain)
+    wanted = torch.autograd.grad(plain.square().sum(), list(denoiser.parameters()))
+    got = torch.autograd.grad(prepared.square().sum(), list(denoiser.parameters()))
+    for one, other in zip(got, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
