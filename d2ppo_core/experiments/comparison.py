@@ -69,6 +69,11 @@ class Row:
         """Mean over the seeds of `pretrain_s`, `finetune_s`, `env_steps` or `steps`."""
         return float(np.mean([record[name] for record in self._measured]))
 
+    def total_s(self) -> tuple[float, float]:
+        """Wall time of training and of measuring, all seeds together."""
+        training = sum(record["pretrain_s"] + record["finetune_s"] for record in self._measured)
+        return training, sum(record["evaluation"]["wall_s"] for record in self._measured)
+
     def distinct(self, name: str) -> tuple[str, ...]:
         """The commits (`commit`) or hashes of the dataset (`dataset`) behind the runs."""
         found = {str(record[name]["sha256"] if name == "dataset" else record[name]) for record in self._measured}
@@ -119,12 +124,15 @@ def difference(row: Row, reference: Row) -> Difference:
 
 
 def read_rows(plan: Plan, settings: Settings, tasks: Sequence[str], seeds: Sequence[int]) -> tuple[Row, ...]:
-    """Every cell of the plan on every task, measured or not. Raises DataError when a record cannot be read."""
+    """Every cell of the plan on every task, measured or not. Raises DataError when a record cannot be read.
+
+    Runs that were measured in another number of episodes count as not measured.
+    """
     found: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
     for run in plan.runs(tasks, seeds):
         record = load_record(run.folder(Path(settings.out)))
         held = found.setdefault((run.task, run.cell.name), {})
-        if record is not None:
+        if record is not None and len(record["evaluation"]["seeds"]) == settings.episodes:
             held[run.seed] = record
     return tuple(Row(task, cell.name, tuple(seeds), found[task, cell.name]) for task in tasks for cell in plan.cells)
 

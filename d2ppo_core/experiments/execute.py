@@ -58,13 +58,13 @@ class Progress:
 
 def is_finished(run: PlannedRun, settings: Settings) -> bool:
     """Whether the run was measured in as many episodes as wanted. Raises ConfigError when it was trained otherwise."""
-    record = load_record(run.folder(Path(settings.out)))
+    out = Path(settings.out)
+    record = load_record(run.folder(out))
     if record is None:
         return False
-    if record["config_sha256"] != hashes(run, settings):
-        raise ConfigError(
-            f"{run.folder(Path(settings.out))} was trained with another configuration; take another --out"
-        )
+    _check_same(run.clone(out), run.pretrain_config(settings.overrides))
+    if run.plan.tunes:
+        _check_same(run.folder(out) / "tuned", run.finetune_config(settings.overrides))
     return len(record["evaluation"]["seeds"]) == settings.episodes
 
 
@@ -124,18 +124,28 @@ def _make(run: PlannedRun, settings: Settings, stages: Stages, bar: Any) -> bool
 
 def _is_whole(folder: Path, config: PretrainConfig | FinetuneConfig) -> bool:
     """Whether the folder holds this run to its end. Raises ConfigError when it was begun with another configuration."""
-    second = isinstance(config, FinetuneConfig)
-    if not (folder / ("finetune.pt" if second else "checkpoint.pt")).is_file():
+    if not (folder / ("finetune.pt" if isinstance(config, FinetuneConfig) else "checkpoint.pt")).is_file():
         return False
     from d2ppo_core.runs import load_run  # imports torch
 
-    held = load_finetune_config(folder / "config.yaml") if second else load_config(folder / "config.yaml")
-    if differing := differences(_core(held), _core(config)):
-        raise ConfigError(f"{folder} was trained with another configuration ({differing}); take another --out")
+    _check_same(folder, config)
     run = load_run(folder)
     if isinstance(config, PretrainConfig):
         return run.origin.step >= config.optim.steps
     return run.finetune is not None and run.finetune.iteration >= config.iterations
+
+
+def _check_same(folder: Path, config: PretrainConfig | FinetuneConfig) -> None:
+    """Raise ConfigError where a run was begun with another configuration.
+
+    Compared is the file, not its hash, so that a later version with one more setting goes on with old runs.
+    """
+    path = folder / "config.yaml"
+    if not path.is_file():
+        return
+    held = load_finetune_config(path) if isinstance(config, FinetuneConfig) else load_config(path)
+    if differing := differences(_core(held), _core(config)):
+        raise ConfigError(f"{folder} was trained with another configuration ({differing}); take another --out")
 
 
 def _core(config: Any) -> Any:

@@ -24,7 +24,7 @@ def load_record(folder: Path) -> dict[str, Any] | None:
         record: dict[str, Any] = json.loads(path.read_text())
     except ValueError as error:
         raise DataError(f"{path}: not readable as JSON: {error}") from error
-    if missing := [key for key in ("task", "cell", "seed", "evaluation", "config_sha256") if key not in record]:
+    if missing := [key for key in ("task", "cell", "seed", "evaluation", "commit", "dataset") if key not in record]:
         raise DataError(f"{path}: wanted a record of an experiment, got one without {', '.join(missing)}")
     return record
 

@@ -49,15 +49,17 @@ class Settings:
         return shlex.join(words)
 
     def save(self) -> None:
-        """Keep them in the folder. Raises ConfigError when it holds others, or cannot be written."""
-        path = Path(self.out) / FILE_NAME
-        held = load_settings(Path(self.out), self.experiment)
-        if held is None:
-            return write_record(path, self.to_json())
-        if held.to_json() != self.to_json():
-            differing = [key for key, value in held.to_json().items() if value != self.to_json()[key]]
-            wanted = ", ".join(f"{key}={held.to_json()[key]}" for key in differing)
-            raise ConfigError(f"{self.out} holds runs with other settings ({wanted}); take another --out")
+        """Keep them in the folder, which may be begun with fewer or more episodes: these are measured anew.
+
+        Raises ConfigError when the folder holds other settings, or cannot be written.
+        """
+        held, now = load_settings(Path(self.out), self.experiment), self.to_json()
+        if held is not None:
+            differing = {key: value for key, value in held.to_json().items() if value != now[key] and key != "episodes"}
+            if differing:
+                wanted = ", ".join(f"{key}={value}" for key, value in differing.items())
+                raise ConfigError(f"{self.out} holds runs with other settings ({wanted}); take another --out")
+        write_record(Path(self.out) / FILE_NAME, now)
 
     def to_json(self) -> dict[str, Any]:
         """For the file; where the folder lies is not part of it."""

@@ -41,6 +41,9 @@ def markdown(plan: Plan, settings: Settings, rows: Sequence[Row]) -> str:
         "policies' episodes. How much another training seed changes is what the spread over seeds shows. Seconds are",
         "wall time of training on the machine that ran it, as loaded as it was.",
     ]
+    if tasks:
+        training_s, measuring_s = (sum(times) for times in zip(*(row.total_s() for row in rows), strict=True))
+        lines += [f"Everything together: {training_s:.0f} s of training, {measuring_s:.0f} s of measuring."]
     if commands := missing_commands(settings, rows):
         lines += ["", f"{NOT_RUN.capitalize()} yet, and the commands that do it:", ""]
         lines += [f"- {task}: `{text}`" for task, text in commands]

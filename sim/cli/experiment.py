@@ -66,7 +66,7 @@ class RunStages:
             evaluator.close()
         wall_s = time.monotonic() - began_s
         row = Result(task=policies.task, where=evaluator.where, variant=variant, episodes=episodes, wall_s=wall_s)
-        return row.to_json() | {"commit": git_commit((".", "../sim"))}
+        return row.to_json() | {"commit": git_commit((".", "../sim"))}  # that of training stands beside it
 
 
 class _Lists(click.Command):

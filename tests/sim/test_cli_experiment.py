@@ -1,16 +1,67 @@
 """`d2ppo experiment` as a user calls it."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from d2ppo_core.data.episodes import Episode, EpisodeWriter
 from d2ppo_core.errors import ConfigError
 from sim.cli.experiment import experiment
+from sim.evaluators import BatchedEvaluator
 
 
 def call(*arguments: object) -> Result:
     return CliRunner().invoke(experiment, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def demonstrations(tmp_path: Path) -> Path:
+    """Three short episodes of noise in the layout of Lift."""
+    path, rng = tmp_path / "demos.hdf5", np.random.default_rng(0)
+    sizes = {"robot0_eef_pos": 3, "robot0_eef_quat": 4, "robot0_gripper_qpos": 2, "object": 10}
+    with EpisodeWriter(path, env_args={"env_name": "Lift"}) as writer:
+        for _ in range(3):
+            writer.append(
+                Episode(
+                    actions=rng.uniform(-1, 1, (12, 7)),
+                    rewards=np.zeros(12),
+                    dones=np.zeros(12, np.int64),
+                    states=np.zeros((12, 2)),
+                    observations={key: rng.uniform(-1, 1, (12, size)) for key, size in sizes.items()},
+                )
+            )
+    return path
+
+
+def test_both_stages_run_are_measured_and_skipped_afterwards(tmp_path, demonstrations, monkeypatch):
+    plain = BatchedEvaluator.__init__
+    monkeypatch.setattr(BatchedEvaluator, "__init__", lambda self, *a, **k: plain(self, *a, **k, horizon_steps=4))
+    tiny = [
+        "model.hidden_dim=16", "optim.batch_size=8", "optim.steps=4", "finetune.iterations=3", "finetune.threads=1",
+        "finetune.env.num_envs=2", "finetune.env.chunks_per_iteration=2", "finetune.env.horizon_steps=4",
+        "finetune.env.threads=1", "finetune.ppo.minibatch_pairs=20", "finetune.success.episodes=2",
+        "finetune.weighted.updates=2",
+    ]  # fmt: skip
+    out = tmp_path / "out"
+    begin = ["sample_efficiency", "--tasks", "lift", "--cells", "plain", "drwr", "--seeds", 3, "--out", out]
+    sets = [word for text in tiny for word in ("--set", text)]
+    first = call(*begin, "--data", demonstrations, "--episodes", 3, *sets)
+    assert first.exit_code == 0, first.exception
+    assert f"{out}: 2 of 2 runs finished, done" in first.stdout
+    record = json.loads((out / "lift/drwr/seed3/evaluation.json").read_text())
+    assert record["env_steps"] == 3 * 2 * 2 * 4 and record["steps"] == 4
+    assert record["evaluation"]["seeds"] == [1000, 1001, 1002] and record["evaluation"]["weights"] == "ema"
+    assert record["evaluation"]["steps"] == [4, 4, 4] and record["dataset"]["file"] == "demos.hdf5"
+    assert not (out / "lift/drwr/seed3/pretrain").exists()
+    before = (out / "lift/drwr/seed3/evaluation.json").stat().st_mtime_ns
+    again = call(*begin)  # the folder knows the settings
+    assert again.exit_code == 0, again.exception
+    assert (out / "lift/drwr/seed3/evaluation.json").stat().st_mtime_ns == before
+    page = (out / "results.md").read_text()
+    assert "| lift | drwr | 1 | 0/3 |" in page and "| lift | dawr | 0 of 1 | not run |" in page
 
 
 @pytest.fixture

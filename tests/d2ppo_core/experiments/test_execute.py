@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.experiments.catalogue import find_plan
@@ -12,6 +13,9 @@ from d2ppo_core.experiments.execute import Progress, execute, is_finished
 from d2ppo_core.experiments.plan import PlannedRun
 from d2ppo_core.experiments.records import load_record
 from d2ppo_core.experiments.settings import Settings, load_settings
+from d2ppo_core.pretrain.checkpoint import load_checkpoint
+from d2ppo_core.pretrain.metrics import MetricsWriter
+from d2ppo_core.pretrain.run import pretrain
 
 from .stub_stages import StubStages
 
@@ -106,11 +110,48 @@ def test_threads_and_device_may_change(tmp_path):
     assert is_finished(runs()[0], settings(tmp_path, overrides=("optim.threads=3", "optim.log_every=7")))
 
 
+def test_a_setting_that_is_newer_than_the_runs_does_not_matter(tmp_path):
+    execute(runs(), settings(tmp_path), StubStages())
+    path = tmp_path / "lift/none/seed0/pretrain/config.yaml"
+    text = path.read_text()
+    assert "  margin: 1.0\n" in text
+    path.write_text(text.replace("  margin: 1.0\n", ""))
+    assert is_finished(runs()[0], settings(tmp_path))
+
+
+def test_an_interrupted_pretraining_goes_on_to_the_same_weights(tmp_path, dataset, monkeypatch):
+    class Real(StubStages):
+        def pretrain(self, config, data, out, *, resume):
+            return pretrain(config, data, out, resume=resume, progress=False).finished
+
+    tiny = ("model.hidden_dim=16", "optim.batch_size=8", "optim.log_every=2", "optim.steps=6", "optim.threads=1")
+    planned = runs(cells=("dispersive",))
+    whole, broken = (settings(tmp_path / name, data=str(dataset), overrides=tiny) for name in ("whole", "broken"))
+    assert execute(planned, whole, Real()) == Progress(1, stopped=False)
+    write = MetricsWriter.write
+
+    def write_and_stop(self, step, scalars):
+        write(self, step, scalars)
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MetricsWriter, "write", write_and_stop)
+        assert execute(planned, broken, Real()) == Progress(0, stopped=True)
+    folders = [planned[0].clone(tmp_path / name) for name in ("whole", "broken")]
+    assert load_checkpoint(folders[1]).step == 4
+    assert execute(planned, broken, Real()) == Progress(1, stopped=False)
+    first, second = (load_checkpoint(folder) for folder in folders)
+    assert second.step == 6 and all(torch.equal(first.ema[name], second.ema[name]) for name in first.ema)
+
+
 def test_settings_are_kept_with_the_runs(tmp_path):
     kept = settings(tmp_path, data="demos/{task}.hdf5", overrides=("optim.steps=9",))
     kept.save()
     assert load_settings(tmp_path, CLONES) == kept and kept.dataset("can") == Path("demos/can.hdf5")
-    kept.save()
+    settings(tmp_path, data="demos/{task}.hdf5", overrides=("optim.steps=9",), episodes=9).save()
+    held = load_settings(tmp_path, CLONES)
+    assert held is not None and held.episodes == 9
     with pytest.raises(ConfigError, match="other settings .data=demos/{task}.hdf5.; take another --out"):
         settings(tmp_path, overrides=("optim.steps=9",)).save()
     with pytest.raises(ConfigError, match=f"wanted runs of {TUNED}, got those of {CLONES}"):

@@ -23,7 +23,7 @@ PLAN = find_plan("dispersive_vs_none")
 def row(cell: str, *successes: int, episodes: int = 100, seeds: tuple[int, ...] = (0, 1, 2)) -> Row:
     records = {
         seed: {
-            "evaluation": {"successes": solved, "seeds": list(range(episodes))},
+            "evaluation": {"successes": solved, "seeds": list(range(episodes)), "wall_s": 2.0},
             "commit": "c0ffee0123456789+changes",
             "dataset": {"sha256": "abcdef0123456789"},
             "steps": 1500,
@@ -71,6 +71,7 @@ def test_the_page_holds_the_figures_and_where_they_come_from():
     # 0.1 - sqrt((0.7 - 0.6459)² + (0.6538 - 0.6)²) and 0.1 + sqrt((0.7491 - 0.7)² + (0.6 - 0.5436)²)
     assert "| 210/300 | 70.0 % (64.6 … 74.9) | 70.0 ± 10.0 % (60.0 … 80.0) | +10.0 (+2.4 … +17.5) |" in page
     assert "Command: `d2ppo experiment dispersive_vs_none --tasks lift --seeds 0 1 2`" in page
+    assert "Everything together: 66 s of training, 12 s of measuring." in page
     assert "not run" not in page.lower()
 
 
@@ -103,6 +104,11 @@ def test_results_are_made_from_run_folders_alone(tmp_path):
     assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG") and (tmp_path / "results.csv").is_file()
     again = write_results(PLAN, kept, [0, 1]).read_text()
     assert again == page
+
+
+def test_runs_measured_in_another_number_of_episodes_are_not_mixed_in(tmp_path):
+    execute(PLAN.runs(["lift"], [0]), settings(tmp_path, episodes=4), StubStages())
+    assert all(not found.records for found in read_rows(PLAN, settings(tmp_path, episodes=6), ["lift"], [0]))
 
 
 def test_fine_tuning_is_drawn_against_control_steps(tmp_path):
