@@ -112,9 +112,9 @@ def evaluate(
 ) -> None:
     """Measure how often POLICY solves TASK, with 95 % intervals.
 
-    POLICY is the folder of a run of either stage, of a bundle, or a shipped bundle's name. Options that name several
-    things are repeated or take a list: --steps 1,2,5. Episodes end when solved or at the task's horizon; the episode of
-    a seed is the same in batched worlds and in robosuite.
+    POLICY is the folder of a run of either stage or of a bundle, or a shipped bundle's name. What may be asked for
+    several times also takes a list: --steps 1,2,5. An episode ends when solved or at the task's horizon; that of a seed
+    is the same in batched worlds and in robosuite.
     """
     if ladder and (sampling or steps):
         raise ConfigError("wanted --ladder or --sampling and --steps, got both")
@@ -126,14 +126,12 @@ def evaluate(
     import torch
 
     from d2ppo_core.evaluation.policies import open_policies
-    from d2ppo_core.pretrain.provenance import git_commit
     from sim.evaluators import BatchedEvaluator, RobosuiteEvaluator, check_policies
 
     policies = open_policies(policy)
     check_policies(policies, task)
     variants = policies.ladder(weights) if ladder else policies.variants(weights, sampling, steps)
     places = PLACES if where == "both" else (where,)
-    seeds = range(seed, seed + episodes)
     threads = threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads if policies.image_keys else 1)  # small networks lose by more
     record = {
@@ -142,9 +140,7 @@ def evaluate(
         "policy": {"path": policy, **policies.record()},
         "seed": seed,
         "episodes": episodes,
-        "threads": torch.get_num_threads(),
-        "commit": git_commit((".", "../sim")),
-        "versions": _versions(),
+        **_machinery(),
     }
     with ExitStack() as stack:
         evaluators: list[Evaluator] = []
@@ -154,7 +150,7 @@ def evaluate(
         if "robosuite" in places:
             evaluators.append(RobosuiteEvaluator(policies, processes=min(processes, episodes)))
             stack.callback(evaluators[-1].close)
-        _measure(evaluators, task, variants, seeds, record, out)
+        _measure(evaluators, task, variants, range(seed, seed + episodes), record, out)
 
 
 def _measure(
@@ -202,17 +198,26 @@ def _measure(
 def _moving(bar: tqdm[Any]) -> Callable[[int], None]:
     """What moves a bar to so many episodes beyond where it stands now."""
     start = bar.n
-    return lambda done: bar.update(start + done - bar.n) and None
+
+    def move(done: int) -> None:
+        bar.update(start + done - bar.n)
+
+    return move
 
 
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+def _machinery() -> dict[str, Any]:
+    """Threads, commit and versions."""
+    import torch
+
+    from d2ppo_core.pretrain.provenance import git_commit
+
+    versions = {"python": platform.python_version()}
     for name in _VERSIONS:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return {"threads": torch.get_num_threads(), "commit": git_commit((".", "../sim")), "versions": versions}
 
 
 if __name__ == "__main__":
