@@ -93,13 +93,16 @@ class Difference:
     high: float
     p_value: float
     """Fisher's exact test."""
+    seeds_low: float
+    seeds_high: float
+    """95 % interval of the difference of the seeds' means (Welch); NaN below two seeds or without any spread."""
 
 
 def difference(row: Row, reference: Row) -> Difference:
     """Success of a row minus that of the reference, over the seeds that both have.
 
-    The 95 % interval is Newcombe's, from both Wilson intervals: it covers these policies' episodes, not how much
-    another training seed would change them.
+    The interval of the episodes is Newcombe's, from both Wilson intervals: it covers these policies' episodes, not how
+    much another training seed would change them; that is what the interval over seeds is for.
 
     Raises:
         ValueError: no seed was measured in both.
@@ -107,20 +110,29 @@ def difference(row: Row, reference: Row) -> Difference:
     common = [seed for seed in row.seeds if seed in row.records and seed in reference.records]
     if not common:
         raise ValueError("wanted a seed that both rows have, got none")
-    counts = []
-    for each in (row, reference):
-        part = Row(each.task, each.cell, tuple(common), each.records)
-        counts.append((part.successes, part.episodes))
-    (first, trials), (second, others) = counts
+    parts = [Row(each.task, each.cell, tuple(common), each.records) for each in (row, reference)]
+    (first, trials), (second, others) = ((part.successes, part.episodes) for part in parts)
     rate, other = first / trials, second / others
     (low, high), (other_low, other_high) = wilson_interval(first, trials), wilson_interval(second, others)
     value = rate - other
+    seeds_low, seeds_high = _welch_interval(parts[0].rates, parts[1].rates)
     return Difference(
         value=value,
         low=value - sqrt((rate - low) ** 2 + (other_high - other) ** 2),
         high=value + sqrt((high - rate) ** 2 + (other - other_low) ** 2),
         p_value=two_proportions(first, trials, second, others),
+        seeds_low=seeds_low,
+        seeds_high=seeds_high,
     )
+
+
+def _welch_interval(rates: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
+    from scipy.stats import ttest_ind  # a second to import
+
+    if min(len(rates), len(others)) < 2 or np.ptp(rates) + np.ptp(others) == 0:
+        return float("nan"), float("nan")
+    found = ttest_ind(rates, others, equal_var=False).confidence_interval()
+    return float(found.low), float(found.high)
 
 
 def read_rows(plan: Plan, settings: Settings, tasks: Sequence[str], seeds: Sequence[int]) -> tuple[Row, ...]:

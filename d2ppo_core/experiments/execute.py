@@ -68,12 +68,10 @@ def is_finished(run: PlannedRun, settings: Settings) -> bool:
     return len(record["evaluation"]["seeds"]) == settings.episodes
 
 
-def hashes(run: PlannedRun, settings: Settings) -> dict[str, str]:
-    """Of the configurations of both stages."""
-    found = {"pretrain": config_hash(_core(run.pretrain_config(settings.overrides)))}
-    if run.plan.tunes:
-        found["tuned"] = config_hash(_core(run.finetune_config(settings.overrides)))
-    return found
+def _configs(run: PlannedRun, settings: Settings) -> tuple[PretrainConfig, FinetuneConfig | None]:
+    """Of both stages; read before the first run, so that a file edited meanwhile cannot part the runs."""
+    tuned = run.finetune_config(settings.overrides) if run.plan.tunes else None
+    return run.pretrain_config(settings.overrides), tuned
 
 
 def execute(runs: Sequence[PlannedRun], settings: Settings, stages: Stages) -> Progress:
@@ -83,13 +81,13 @@ def execute(runs: Sequence[PlannedRun], settings: Settings, stages: Stages) -> P
         ConfigError: a folder holds a run with other settings.
         D2ppoError: a stage failed; the same call goes on where it broke off.
     """
-    todo = [run for run in runs if not is_finished(run, settings)]
+    todo = [(run, _configs(run, settings)) for run in runs if not is_finished(run, settings)]
     finished, bar = len(runs) - len(todo), tqdm(total=len(runs), unit="run", dynamic_ncols=True)
     bar.update(finished)
     with bar, _raising_on_signal():
         try:
-            for run in todo:
-                if not _make(run, settings, stages, bar):
+            for run, configs in todo:
+                if not _make(run, configs, settings, stages, bar):
                     return Progress(finished, stopped=True)
                 finished += 1
                 bar.update()
@@ -98,19 +96,22 @@ def execute(runs: Sequence[PlannedRun], settings: Settings, stages: Stages) -> P
     return Progress(finished, stopped=False)
 
 
-def _make(run: PlannedRun, settings: Settings, stages: Stages, bar: Any) -> bool:
-    out = Path(settings.out)
-    folder, clone = run.folder(out), run.clone(out)
+def _make(
+    run: PlannedRun,
+    configs: tuple[PretrainConfig, FinetuneConfig | None],
+    settings: Settings,
+    stages: Stages,
+    bar: Any,
+) -> bool:
+    out, (first, second) = Path(settings.out), configs
+    clone = measured = run.clone(out)
     bar.set_description(f"{run.label} pretrain")
-    first = run.pretrain_config(settings.overrides)
     if not _is_whole(clone, first) and not stages.pretrain(
         first, settings.dataset(run.task), clone, resume=(clone / "checkpoint.pt").exists()
     ):
         return False
-    measured = clone
-    if run.plan.tunes:
-        measured = folder / "tuned"
-        second = run.finetune_config(settings.overrides)
+    if second is not None:
+        measured = run.folder(out) / "tuned"
         bar.set_description(f"{run.label} finetune")
         if not _is_whole(measured, second) and not stages.finetune(
             second, clone, measured, resume=(measured / "finetune.pt").exists()
@@ -118,7 +119,7 @@ def _make(run: PlannedRun, settings: Settings, stages: Stages, bar: Any) -> bool
             return False
     bar.set_description(f"{run.label} evaluate")
     found = stages.evaluate(measured, range(FIRST_SEED, FIRST_SEED + settings.episodes))
-    write_record(folder / FILE_NAME, _record(run, settings, measured, found))
+    write_record(run.folder(out) / FILE_NAME, _record(run, configs, settings, measured, found))
     return True
 
 
@@ -156,7 +157,13 @@ def _core(config: Any) -> Any:
     return replace(config, optim=replace(quiet, threads=1, device="cpu", compile=False))
 
 
-def _record(run: PlannedRun, settings: Settings, measured: Path, found: dict[str, Any]) -> dict[str, Any]:
+def _record(
+    run: PlannedRun,
+    configs: tuple[PretrainConfig, FinetuneConfig | None],
+    settings: Settings,
+    measured: Path,
+    found: dict[str, Any],
+) -> dict[str, Any]:
     from d2ppo_core.runs import load_run  # imports torch
 
     loaded = load_run(measured)
@@ -167,7 +174,7 @@ def _record(run: PlannedRun, settings: Settings, measured: Path, found: dict[str
         "cell": run.cell.name,
         "seed": run.seed,
         "command": settings.command(tasks=[run.task], cells=[run.cell.name], seeds=[run.seed]),
-        "config_sha256": hashes(run, settings),
+        "config_sha256": [config_hash(_core(config)) for config in configs if config is not None],
         "commit": str((tuned.code if tuned else loaded.origin.code).get("commit", "unknown")),
         "dataset": loaded.origin.dataset,
         "steps": loaded.origin.step,

@@ -12,13 +12,14 @@ from d2ppo_core.experiments.plan import Plan
 from d2ppo_core.experiments.settings import FIRST_SEED, Settings
 
 _MARKDOWN = (
-    "task", "cell", "seeds", "solved", "success (95 % Wilson)", "mean ± sd of seeds (range)", "against {reference}",
-    "Fisher p", "steps", "training s", "env steps", "commit", "data",
+    "task", "cell", "seeds", "solved", "success (95 % Wilson)", "mean ± sd of seeds (range)",
+    "against {reference}: episodes", "Fisher p", "against {reference}: seeds", "steps",
+    "training s", "env steps", "commit", "data",
 )  # fmt: skip
 _CSV = (
     "task", "cell", "status", "seeds", "successes", "episodes", "success", "wilson_low", "wilson_high", "seed_mean",
-    "seed_sd", "seed_min", "seed_max", "difference", "difference_low", "difference_high", "fisher_p", "steps",
-    "pretrain_s", "finetune_s", "env_steps", "commit", "dataset_sha256", "command",
+    "seed_sd", "seed_min", "seed_max", "difference", "difference_low", "difference_high", "fisher_p",
+    "seeds_low", "seeds_high", "steps", "pretrain_s", "finetune_s", "env_steps", "commit", "dataset_sha256", "command",
 )  # fmt: skip
 NOT_RUN = "not run"
 
@@ -37,9 +38,9 @@ def markdown(plan: Plan, settings: Settings, rows: Sequence[Row]) -> str:
     lines += ["| " + " | ".join(_cells(row, plan, rows)) + " |" for row in rows]
     lines += [""]
     lines += [
-        "Solved episodes are pooled over seeds; their intervals (Wilson; Newcombe for differences) are those of these",
-        "policies' episodes. How much another training seed changes is what the spread over seeds shows. Seconds are",
-        "wall time of training on the machine that ran it, as loaded as it was.",
+        "Solved episodes are pooled over seeds; their intervals (Wilson; Newcombe and Fisher for differences) are",
+        "those of just these policies. Whether a cell is better when trained again is what the interval over seeds",
+        "tells (95 %, Welch, of the means). Seconds are wall time on the machine that ran it, as loaded as it was.",
     ]
     if tasks:
         training_s, measuring_s = (sum(times) for times in zip(*(row.total_s() for row in rows), strict=True))
@@ -57,11 +58,13 @@ def _cells(row: Row, plan: Plan, rows: Sequence[Row]) -> list[str]:
     low, high = row.interval
     spread = "" if isnan(row.deviation) else f" ± {100 * row.deviation:.1f}"
     reference = reference_of(row, plan, rows)
-    against, p_value = "", ""
+    against, p_value, over_seeds = "", "", ""
     if reference is not None:
         found = difference(row, reference)
         against = f"{100 * found.value:+.1f} ({100 * found.low:+.1f} … {100 * found.high:+.1f})"
         p_value = f"{found.p_value:.2g}"
+        if not isnan(found.seeds_low):
+            over_seeds = f"{100 * found.seeds_low:+.1f} … {100 * found.seeds_high:+.1f}"
     elif row.cell == plan.reference:
         against = "reference"
     return [
@@ -73,6 +76,7 @@ def _cells(row: Row, plan: Plan, rows: Sequence[Row]) -> list[str]:
         f"{100 * row.mean:.1f}{spread} % ({100 * min(row.rates):.1f} … {100 * max(row.rates):.1f})",
         against,
         p_value,
+        over_seeds,
         f"{row.cost('steps'):.0f}",
         f"{row.cost('pretrain_s') + row.cost('finetune_s'):.0f}",
         f"{row.cost('env_steps'):.0f}",
@@ -133,4 +137,6 @@ def _figures(row: Row, plan: Plan, settings: Settings, rows: Sequence[Row]) -> d
         gap = difference(row, reference)
         found |= {"difference": gap.value, "difference_low": gap.low, "difference_high": gap.high}
         found["fisher_p"] = gap.p_value
+        if not isnan(gap.seeds_low):
+            found |= {"seeds_low": gap.seeds_low, "seeds_high": gap.seeds_high}
     return found

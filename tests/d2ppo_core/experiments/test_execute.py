@@ -86,6 +86,15 @@ def test_a_signal_while_a_policy_is_measured_stops_and_leaves_no_record(tmp_path
     assert [call[:2] for call in again.calls][0] == ("evaluate", "none/seed0")
 
 
+def test_a_configuration_edited_meanwhile_does_not_part_the_runs(tmp_path, monkeypatch):
+    class Edited(StubStages):
+        def pretrain(self, config, data, out, *, resume):
+            monkeypatch.setattr(PlannedRun, "pretrain_config", None)
+            return super().pretrain(config, data, out, resume=resume)
+
+    assert execute(runs(), settings(tmp_path), Edited()) == Progress(2, stopped=False)
+
+
 def test_clones_are_shared(tmp_path):
     stages = StubStages()
     execute(runs(TUNED), settings(tmp_path, TUNED), stages)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from math import isnan
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,15 @@ def test_a_difference_has_newcombes_interval_and_fishers_p():
     assert 0.005 < found.p_value < 0.02
 
 
+def test_the_interval_over_seeds_is_welchs():
+    # both: variance 0.01, n = 3; standard error sqrt(0.02 / 3) = 0.0816, 4 degrees of freedom: t = 2.776
+    found = difference(row("dispersive", 60, 70, 80), row("none", 50, 60, 70))
+    assert (found.seeds_low, found.seeds_high) == pytest.approx((0.1 - 0.2267, 0.1 + 0.2267), abs=1e-4)
+    single = difference(row("dispersive", 60, seeds=(0,)), row("none", 50, seeds=(0,)))
+    equal = difference(row("dispersive", 60, 60, 60), row("none", 50, 50, 50))
+    assert isnan(single.seeds_low) and isnan(equal.seeds_high)
+
+
 def test_only_seeds_that_both_have_are_compared():
     assert difference(row("dispersive", 90), row("none", 50, 0, 0)).value == pytest.approx(0.4)
     with pytest.raises(ValueError, match="a seed that both rows have"):
@@ -65,8 +75,8 @@ def test_only_seeds_that_both_have_are_compared():
 def test_the_page_holds_the_figures_and_where_they_come_from():
     page = markdown(PLAN, settings(), [row("none", 50, 60, 70), row("dispersive", 60, 70, 80)])
     assert (
-        "| lift | none | 3 | 180/300 | 60.0 % (54.4 … 65.4) | 60.0 ± 10.0 % (50.0 … 70.0) | reference |  | 1500 | 11 "
-        "| 0 | c0ffee01+changes | abcdef01 |"
+        "| lift | none | 3 | 180/300 | 60.0 % (54.4 … 65.4) | 60.0 ± 10.0 % (50.0 … 70.0) | reference |  |  "
+        "| 1500 | 11 | 0 | c0ffee01+changes | abcdef01 |"
     ) in page
     # 0.1 - sqrt((0.7 - 0.6459)² + (0.6538 - 0.6)²) and 0.1 + sqrt((0.7491 - 0.7)² + (0.6 - 0.5436)²)
     assert "| 210/300 | 70.0 % (64.6 … 74.9) | 70.0 ± 10.0 % (60.0 … 80.0) | +10.0 (+2.4 … +17.5) |" in page
