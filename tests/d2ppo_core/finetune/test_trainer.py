@@ -133,6 +133,20 @@ def test_a_gpu_that_is_not_there_is_refused_in_one_line(origin: Path) -> None:
         make_trainer(origin, device="cuda")
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("images", [False, True], ids=["state", "image"])
+def test_a_gpu_learns_the_same_and_its_checkpoint_needs_none(origins: Callable[[bool], Path], images: bool) -> None:
+    one, other = (make_trainer(origins(images), device=device) for device in ("cpu", "cuda"))
+    rollout = one.collector.collect(one.chain, chunks=8, seed=0)
+    rollout = replace(rollout, reward=np.random.default_rng(0).random(rollout.reward.shape, dtype=np.float32))
+    for trainer in (one, other):
+        trainer.update.update(rollout, torch.Generator().manual_seed(0))
+    for a, b in zip(one.chain.policy.parameters(), other.chain.policy.parameters(), strict=True):
+        torch.testing.assert_close(b.cpu(), a, rtol=0, atol=1e-4)
+    other.iterate()
+    other.evaluate(PointEnv(8, autoreset_mode=AutoresetMode.DISABLED, images=images), "ema")
+
+
 @pytest.mark.parametrize(("steps", "tuned", "deployed"), [(20, 10, 10), (10, 5, 10), (5, 5, 5), (4, 2, 4)])
 def test_the_sampler_takes_only_steps_that_the_chain_takes(origin: Path, steps: int, tuned: int, deployed: int) -> None:
     chain = finetune_config(chain={"num_denoising_steps": steps, "finetuned_steps": tuned}).chain
