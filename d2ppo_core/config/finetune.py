@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field, fields
 
 from d2ppo_core.config.checks import one_of, require
-from d2ppo_core.config.schema import DEVICES
+from d2ppo_core.config.schema import DEVICES, PRECISIONS
 
 ALGORITHMS = ("ppo", "drwr", "dawr")
 GROUPINGS = ("pairs", "observations")
 CRITIC_BATCHES = ("own", "shared")
+COLLECTORS = ("local", "ray")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +48,28 @@ class EnvConfig:
     terminate_on_success: bool = False
     """End an episode when it is solved; robosuite goes on and rewards every solved step."""
     threads: int = 2
+    """Of the simulation, per process."""
+    collector: str = "local"
+    """`local`: all worlds in this process; `ray`: spread over `workers`, which needs the extra `ray`."""
+    workers: int = 1
+    """Ray processes of one CPU each; their number decides the seeds of the worlds."""
+    ray_address: str = ""
+    """`host:port` of a running Ray cluster, or `auto`; empty starts one on this machine for the run."""
     randomisation: RandomisationConfig = field(default_factory=RandomisationConfig)
     """Of the worlds to train in; evaluations stay in robosuite's own, so that their figures compare."""
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "chunks_per_iteration", "horizon_steps", "threads"):
+        for name in ("num_envs", "chunks_per_iteration", "horizon_steps", "threads", "workers"):
             require(getattr(self, name) >= 1, f"env.{name}: wanted >= 1, got {getattr(self, name)}")
+        one_of("env.collector", self.collector, COLLECTORS)
+        require(
+            self.workers == 1 or self.collector == "ray",
+            f"env.workers: wanted env.collector=ray with {self.workers} workers, got {self.collector!r}",
+        )
+        require(
+            self.num_envs % self.workers == 0,
+            f"env.num_envs: wanted a multiple of env.workers = {self.workers}, got {self.num_envs}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +229,12 @@ class FinetuneConfig:
     threads: int = 2
     """Of torch."""
     device: str = "cpu"
+    """Of policy, critic and update; the worlds stay on the CPU. `cuda` is the GPU of this process."""
+    precision: str = "float32"
+    """Of the observation encoders; `bfloat16` rounds likelihoods of the rollout and of the update differently, which
+    the narrow clip range of the noisiest steps feels."""
+    compile: bool = False
+    """Compile PPO's networks with torch.compile; the first minibatches take minutes."""
     env: EnvConfig = field(default_factory=EnvConfig)
     chain: ChainConfig = field(default_factory=ChainConfig)
     ppo: PpoConfig = field(default_factory=PpoConfig)
@@ -223,6 +246,8 @@ class FinetuneConfig:
         one_of("algorithm", self.algorithm, ALGORITHMS)
         require(self.seed >= 0, f"seed: wanted >= 0, got {self.seed}")
         one_of("device", self.device, DEVICES)
+        one_of("precision", self.precision, PRECISIONS)
+        require(self.algorithm == "ppo" or not self.compile, f"compile: wanted false with {self.algorithm}, got true")
         for name in ("iterations", "threads"):
             require(getattr(self, name) >= 1, f"{name}: wanted >= 1, got {getattr(self, name)}")
         require(

@@ -20,7 +20,7 @@ class Learner(ABC):
     """Turns rollouts into better weights; restorable to the bit."""
 
     def __init__(self, chain: ChainPolicy, critic: Critic, config: PpoConfig) -> None:
-        """Optimise the trainable weights of `chain` and `critic`, on the device where they are."""
+        """Optimise the trainable weights of `chain` and `critic` on the device where they are."""
         self.chain, self.critic, self.config = chain, critic, config
         self.actor_parameters = [p for p in chain.parameters() if p.requires_grad]
         self.actor_optimizer = torch.optim.AdamW(

@@ -30,6 +30,12 @@ class Minibatch:
         """(P,) index of each pair's observation."""
         return self.obs[self.row]
 
+    def to(self, device: torch.device) -> "Minibatch":
+        """The same on a device."""
+        obs, value_obs = self.obs.to(device), self.value_obs.to(device)
+        row, step, weight = self.row.to(device), self.step.to(device), self.weight.to(device)
+        return Minibatch(obs=obs, row=row, step=step, weight=weight, value_obs=value_obs)
+
     def split(self, pairs: int) -> Iterator[tuple["Minibatch", slice]]:
         """Parts of at most about `pairs` pairs (0: one part) and where their pairs lie; rows must be in order."""
         per_obs = len(self.row) // len(self.obs)

@@ -11,6 +11,7 @@ from d2ppo_core.data.normalizer import Normalizer
 from d2ppo_core.data.windows import state_vector
 from d2ppo_core.envs.protocol import Observation
 from d2ppo_core.errors import ConfigError
+from d2ppo_core.pretrain.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,3 +51,9 @@ class Observer:
     def actions(self, chunks: Tensor) -> NDArray[np.float32]:
         """Normalised chunks (N, Tp, Da) to the environment's actions, within [-1, 1]."""
         return self.normalizer.action.denormalize(chunks.cpu().numpy()).clip(-1.0, 1.0)
+
+
+def observer_of(origin: Checkpoint) -> Observer:
+    """What a pre-trained policy reads, as it was trained to read it."""
+    data = origin.config.data
+    return Observer(normalizer=origin.normalizer, low_dim_keys=data.low_dim_keys, image_keys=data.image_keys)

@@ -19,11 +19,19 @@ from d2ppo_core.models.critic import Critic
 class PpoUpdate(Learner):
     """The clipped objective over (observation, denoising step) pairs."""
 
-    def __init__(self, chain: ChainPolicy, critic: Critic, config: PpoConfig) -> None:
-        """Optimise the trainable weights of `chain` and `critic`."""
+    def __init__(self, chain: ChainPolicy, critic: Critic, config: PpoConfig, *, compiled: bool = False) -> None:
+        """Optimise the trainable weights of `chain` and `critic`.
+
+        Args:
+            chain: The actor.
+            critic: The critic.
+            config: The update.
+            compiled: Compute the loss as torch.compile makes it.
+        """
         super().__init__(chain, critic, config)
+        self._found = torch.compile(self._loss, dynamic=True) if compiled else self._loss
         self.origin = copy.deepcopy(chain).requires_grad_(False) if config.bc_weight else None
-        self.origin_generator = torch.Generator(self.device)
+        self.origin_generator = torch.Generator()
         self.clip = clip_schedule(chain.num_steps, low=config.clip_low, high=config.clip_high).to(self.device)
         self.discount = denoising_discount(chain.num_steps, config.gamma_denoising).to(self.device)
 
@@ -42,7 +50,8 @@ class PpoUpdate(Learner):
     def _batches(self, num_obs: int, generator: torch.Generator) -> Iterator[Minibatch]:
         """Minibatches of all epochs."""
         for _ in range(self.config.epochs):
-            yield from minibatches(num_obs, self.chain.num_steps, self.config, generator)
+            for batch in minibatches(num_obs, self.chain.num_steps, self.config, generator):
+                yield batch.to(self.device)
 
     def step(self, experience: Experience, batch: Minibatch, *, actor: bool) -> dict[str, float]:
         """One optimiser step on a minibatch; its gradient is summed over micro-batches."""
@@ -53,7 +62,7 @@ class PpoUpdate(Learner):
         pairs = self.config.micro_batch_pairs
         for part, where in batch.split(pairs) if pairs else [(batch, slice(None))]:
             share = len(part.obs) / len(batch.obs)
-            loss, found = self._loss(experience, part, advantage[where], actor=actor)
+            loss, found = self._found(experience, part, advantage[where], actor=actor)
             self.check(loss.item())
             (share * loss).backward()  # type: ignore[no-untyped-call]
             for name, value in found.items():
@@ -79,9 +88,7 @@ class PpoUpdate(Learner):
         log_prob = self.chain.log_prob(
             condition[batch.row], experience.chain[obs, step], experience.chain[obs, step + 1], step
         )
-        ppo = ppo_loss(
-            log_prob, experience.log_prob[obs, step], advantage, self.clip[step], batch.weight.to(self.device)
-        )
+        ppo = ppo_loss(log_prob, experience.log_prob[obs, step], advantage, self.clip[step], batch.weight)
         total = value + ppo.policy
         scalars = {
             "losses/value": value,
@@ -100,7 +107,7 @@ class PpoUpdate(Learner):
         assert self.origin is not None
         chain = self.origin.sample(state, images, self.origin_generator).chain
         steps = self.chain.num_steps
-        row = torch.arange(len(state)).repeat_interleave(steps)
-        step = torch.arange(steps).repeat(len(state))
+        row = torch.arange(len(state), device=state.device).repeat_interleave(steps)
+        step = torch.arange(steps, device=state.device).repeat(len(state))
         log_prob = self.chain.log_prob(condition[row], chain[row, step], chain[row, step + 1], step)
         return -log_prob.mean()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,14 +48,17 @@ class Rollout:
 class LocalCollector:
     """Acts in worlds of this process."""
 
-    def __init__(self, env: ChunkEnv, observer: Observer, device: torch.device | str = "cpu") -> None:
+    def __init__(self, env: ChunkEnv, observer: Observer) -> None:
         """Use `env` (SAME_STEP autoreset). Raises ConfigError when it lacks what the policy reads."""
         observer.check(tuple(env.single_observation_space))
-        self.env, self.observer, self.device = env, observer, device
+        self.env, self.observer = env, observer
 
     def collect(self, policy: ChainPolicy, *, chunks: int, seed: int) -> Rollout:
-        """Start new episodes and act for `chunks` chunks; equal weights and seed give an equal rollout."""
-        generator = torch.Generator(self.device).manual_seed(seed)
+        """Start new episodes and act for `chunks` chunks; equal weights and seed give an equal rollout.
+
+        The policy acts where its weights are; noise comes from a CPU generator, the same for every device.
+        """
+        generator, device = torch.Generator().manual_seed(seed), next(policy.parameters()).device
         env = self.env
         env.clear_statistics()
         obs, _ = env.reset(seed=[int(s) for s in np.random.SeedSequence(seed).generate_state(env.num_envs)])
@@ -62,7 +66,7 @@ class LocalCollector:
         ends: list[tuple[int, Inputs]] = []
         for chunk in range(chunks):
             inputs = self.observer.inputs(obs)
-            drawn = policy.sample(*inputs.tensors(self.device), generator)
+            drawn = policy.sample(*inputs.tensors(device), generator)
             step = env.step(self.observer.actions(drawn.actions))
             taken.append((inputs, drawn, step))
             ended = step.terminated | step.truncated
@@ -76,6 +80,39 @@ class LocalCollector:
                     ends.append((chunk * env.num_envs + int(n), _row(source, int(n))))
             obs = step.obs
         return _join(taken, ends, env)
+
+    def close(self) -> None:
+        """Close the worlds."""
+        self.env.close()
+
+
+def join_rollouts(parts: Sequence[Rollout]) -> Rollout:
+    """Rollouts of equally many chunks side by side: the worlds of the first part come first. Nothing is shared."""
+
+    def beside(values: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+        found = [value for value in values if value is not None]
+        return np.concatenate(found, axis=1) if found else None
+
+    sizes = [part.reward.shape[1] for part in parts]
+    chunks, worlds = np.concatenate(
+        [np.divmod(part.next_index, size) for part, size in zip(parts, sizes, strict=True)], axis=1
+    )
+    worlds = worlds + np.repeat(np.cumsum([0, *sizes[:-1]]), [len(part.next_index) for part in parts])
+    index = chunks * sum(sizes) + worlds
+    order = np.argsort(index)
+    ends = [part.next_images for part in parts if part.next_images is not None]
+    arrays = {
+        name: beside([getattr(part, name) for part in parts])
+        for name in ("state", "images", "chain", "log_prob", "reward", "terminated", "truncated")
+    }
+    joined: dict[str, Any] = {
+        **arrays,
+        "next_state": np.concatenate([part.next_state for part in parts])[order],
+        "next_images": np.concatenate(ends)[order] if ends else None,
+        "next_index": index[order],
+        **{name: sum(getattr(part, name) for part in parts) for name in ("episodes", "successes", "env_steps")},
+    }
+    return Rollout(**joined)
 
 
 def _row(inputs: Inputs, n: int) -> Inputs:

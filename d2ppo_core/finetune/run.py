@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from d2ppo_core.config import FinetuneConfig, save_config
 from d2ppo_core.envs.protocol import AutoresetMode, VecEnv
 from d2ppo_core.errors import ConfigError, TrainingError
 from d2ppo_core.finetune.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
+from d2ppo_core.finetune.collector import MakeEnv, open_collector
 from d2ppo_core.finetune.trainer import Trainer
 from d2ppo_core.pretrain import checkpoint as pretrained
 from d2ppo_core.pretrain.checkpoint import Checkpoint
@@ -46,9 +46,6 @@ METRICS = (
     "speed/update_s",
     "speed/env_steps_per_s",
 )
-
-MakeEnv = Callable[[AutoresetMode], VecEnv]
-"""Builds the worlds to train in (SAME_STEP) or to evaluate in (DISABLED)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +91,11 @@ def finetune(
     policy = _pretrained(origin) if saved is None else saved.origin
     torch.set_num_threads(config.threads)
     keep_freed_memory()
-    with closing(make_env(AutoresetMode.SAME_STEP)) as env, closing(make_env(AutoresetMode.DISABLED)) as eval_env:
-        trainer = Trainer(config, policy, env)
+    with (
+        closing(open_collector(config, policy, make_env)) as collector,
+        closing(make_env(AutoresetMode.DISABLED)) as eval_env,
+    ):
+        trainer = Trainer(config, policy, collector)
         if saved is not None:
             trainer.restore(saved)
         try:

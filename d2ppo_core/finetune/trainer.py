@@ -11,22 +11,20 @@ from torch import Tensor
 
 from d2ppo_core.config import FinetuneConfig, differences
 from d2ppo_core.config.finetune import ChainConfig
-from d2ppo_core.data.normalizer import Normalizer
-from d2ppo_core.envs.chunk import ChunkEnv
 from d2ppo_core.envs.episodes import Episodes, run_episodes
 from d2ppo_core.envs.protocol import Observation, VecEnv
 from d2ppo_core.errors import ConfigError, TrainingError
 from d2ppo_core.finetune.checkpoint import FinetuneCheckpoint
+from d2ppo_core.finetune.collector import Collector, local_collector
 from d2ppo_core.finetune.learner import Learner
-from d2ppo_core.finetune.observe import Observer
+from d2ppo_core.finetune.observe import Observer, observer_of
 from d2ppo_core.finetune.ppo import PpoUpdate
-from d2ppo_core.finetune.rollout import LocalCollector
 from d2ppo_core.finetune.weighted import WeightedUpdate
 from d2ppo_core.models.build import build_chain, build_policy
 from d2ppo_core.models.critic import Critic
 from d2ppo_core.models.policy import ChunkPolicy
 from d2ppo_core.pretrain.checkpoint import Checkpoint
-from d2ppo_core.pretrain.device import open_device
+from d2ppo_core.pretrain.device import check_compiler, open_device
 from d2ppo_core.pretrain.provenance import describe_code
 
 
@@ -38,8 +36,13 @@ def iteration_seed(seed: int, iteration: int, stream: int) -> int:
 class Trainer:
     """Everything a run consists of, restorable to the bit between iterations."""
 
-    def __init__(self, config: FinetuneConfig, origin: Checkpoint, env: VecEnv) -> None:
+    def __init__(self, config: FinetuneConfig, origin: Checkpoint, worlds: VecEnv | Collector) -> None:
         """Start from the averaged weights of a pre-trained policy.
+
+        Args:
+            config: The run.
+            origin: The pre-trained policy.
+            worlds: To train in, or what collects in them.
 
         Raises:
             ConfigError: the policy belongs to another task, the environment lacks what it reads, the chain's steps do
@@ -47,7 +50,9 @@ class Trainer:
         """
         if origin.config.task != config.task:
             raise ConfigError(f"wanted a policy for {config.task}, got one for {origin.config.task}")
-        self.device = open_device(config.device)
+        self.device = open_device(config.device, key="device")
+        if config.compile:
+            check_compiler("compile")
         torch.manual_seed(config.seed)
         self.config, self.origin, self.code = config, sampled_as_tuned(origin, config.chain), describe_code()
         data = origin.config.data
@@ -58,9 +63,9 @@ class Trainer:
         encoder = build_policy(origin.config, origin.shapes).encoder
         critic = Critic(encoder, hidden_dim=config.critic.hidden_dim, layers=config.critic.layers)
         self.critic = critic.to(self.device)
+        self.chain.half_encoder = self.critic.half_encoder = config.precision == "bfloat16"
         self.update = self._learner()
-        chunk_env = ChunkEnv(env, pred_horizon=data.pred_horizon, action_horizon=data.action_horizon)
-        self.collector = LocalCollector(chunk_env, self.observer, self.device)
+        self.collector = worlds if isinstance(worlds, Collector) else local_collector(worlds, origin)
         self.iteration, self.env_steps, self.elapsed_s = 0, 0, 0.0
         self.best: dict[str, Any] = {}
 
@@ -129,7 +134,7 @@ class Trainer:
 
     def _learner(self) -> Learner:
         if self.config.algorithm == "ppo":
-            return PpoUpdate(self.chain, self.critic, self.config.ppo)
+            return PpoUpdate(self.chain, self.critic, self.config.ppo, compiled=self.config.compile)
         return WeightedUpdate(self.chain, self.critic, self.config)
 
     def _deployed(self, weights: dict[str, Tensor]) -> ChunkPolicy:
@@ -146,21 +151,14 @@ class Actor:
         self, policy: ChunkPolicy, observer: Observer, *, seed: int, device: torch.device | str = "cpu"
     ) -> None:
         self.policy, self.observer, self.device = policy.to(device), observer, device
-        self._generator = torch.Generator(device).manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(seed)  # of the CPU: the same noise on every device
 
     def __call__(self, obs: Observation) -> Any:
         """(N, Tp, Da) actions within [-1, 1]."""
         state, images = self.observer.inputs(obs).tensors(self.device)
         shape = (len(state), self.policy.pred_horizon, self.policy.action_dim)
-        noise = torch.randn(shape, generator=self._generator, device=self.device)
+        noise = torch.randn(shape, generator=self._generator).to(self.device)
         return self.observer.actions(self.policy.sample(state, images, noise))
-
-
-def observer_of(origin: Checkpoint) -> Observer:
-    """What a pre-trained policy reads, as it was trained to read it."""
-    data = origin.config.data
-    normalizer: Normalizer = origin.normalizer
-    return Observer(normalizer=normalizer, low_dim_keys=data.low_dim_keys, image_keys=data.image_keys)
 
 
 def sampled_as_tuned(origin: Checkpoint, chain: ChainConfig) -> Checkpoint:
@@ -184,4 +182,5 @@ def sampled_as_tuned(origin: Checkpoint, chain: ChainConfig) -> Checkpoint:
 
 def _fixed(config: FinetuneConfig) -> FinetuneConfig:
     """The part of a configuration that must not change between the calls of a run."""
-    return replace(config, env=replace(config.env, threads=1), threads=1, iterations=1, device="cpu")
+    env = replace(config.env, threads=1, ray_address="")
+    return replace(config, env=env, threads=1, iterations=1, device="cpu", compile=False)

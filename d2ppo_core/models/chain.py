@@ -60,10 +60,12 @@ class ChainPolicy(nn.Module, ABC):
     """What learns and is deployed."""
     num_steps: int
     """Steps with a likelihood, K'."""
+    half_encoder: bool = False
+    """Encode observations in bfloat16."""
 
-    @abstractmethod
     def condition(self, state: Tensor, images: Tensor | None) -> Tensor:
         """(N, Ds) and images or None -> (N, C): what all log-probs of an observation share."""
+        return self.policy.encode_in(state, images, half=self.half_encoder)
 
     @abstractmethod
     def sample(self, state: Tensor, images: Tensor | None, generator: torch.Generator) -> ChainSample:
@@ -115,10 +117,6 @@ class DiffusionChain(ChainPolicy):
         self.register_buffer("table", torch.tensor(columns), persistent=False)
         self.register_buffer("times", torch.tensor([s.t for s in tuned]), persistent=False)
 
-    def condition(self, state: Tensor, images: Tensor | None) -> Tensor:
-        """Features of the observation."""
-        return self.policy.encode(state, images)
-
     @torch.no_grad()
     def sample(self, state: Tensor, images: Tensor | None, generator: torch.Generator) -> ChainSample:
         """Draw chunks; each observation is encoded once by each network."""
@@ -128,7 +126,8 @@ class DiffusionChain(ChainPolicy):
         noise = noise.to(state.device)
         x = noise[0]
         if self.base is not None:
-            condition, denoise = self.base.encode(state, images), self.base.denoiser.collapse()
+            condition = self.base.encode_in(state, images, half=self.half_encoder)
+            denoise = self.base.denoiser.collapse()
             for step, drawn in zip(self.steps[: self.frozen_steps], noise[1:], strict=False):
                 eps = denoise(x, torch.tensor([step.t], device=x.device), condition)
                 mean, sigma = ddim_mean(x, eps, step)

@@ -1,5 +1,6 @@
 """State value networks."""
 
+import torch
 from torch import Tensor, nn
 
 from d2ppo_core.models.vit import ImageEncoder, StateEncoder
@@ -7,6 +8,9 @@ from d2ppo_core.models.vit import ImageEncoder, StateEncoder
 
 class Critic(nn.Module):
     """V(observation): an encoder of its own, then an MLP with Mish."""
+
+    half_encoder: bool = False
+    """Encode observations in bfloat16."""
 
     def __init__(self, encoder: ImageEncoder | StateEncoder, *, hidden_dim: int = 256, layers: int = 3) -> None:
         super().__init__()
@@ -17,5 +21,7 @@ class Critic(nn.Module):
 
     def forward(self, state: Tensor, images: Tensor | None) -> Tensor:
         """(N, Ds) and images or None -> (N,)."""
-        value: Tensor = self.head(self.encoder(state, images)).squeeze(-1)
+        with torch.autocast(state.device.type, dtype=torch.bfloat16, enabled=self.half_encoder):
+            features = self.encoder(state, images).float()
+        value: Tensor = self.head(features).squeeze(-1)
         return value

@@ -5,6 +5,7 @@ from the clipped x0** before moving on; eta = 0 makes the whole chain a function
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -67,6 +68,10 @@ class DiffusionPolicy(ChunkPolicy):
         alpha_bar = self.alpha_bar[t][:, None]
         return alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * eps
 
+    def denoise_given(self, condition: Tensor) -> Callable[[Tensor, int], Tensor]:
+        """Predicted noise (B, Tp*Da) as a function of sample (B, Tp*Da) and time, for conditions (B, C)."""
+        return self.denoiser.collapse(self.num_train_steps).given(condition)
+
     def set_base(self, base: "DiffusionPolicy", tuned_below: int) -> None:
         """Leave the denoising from times >= `tuned_below` to a frozen policy."""
         self.base, self.tuned_below = base.requires_grad_(False).eval(), tuned_below
@@ -79,9 +84,8 @@ class DiffusionPolicy(ChunkPolicy):
         for step in self.steps:
             policy = self.base if self.base is not None and step.t >= self.tuned_below else self
             if policy is not acting:
-                acting, condition, denoise = policy, policy.encode(state, images), policy.denoiser.collapse()
-            eps = denoise(chain[-1], torch.tensor([step.t], device=noise.device), condition)
-            chain.append(ddim_mean(chain[-1], eps, step).mean)
+                acting, denoise = policy, policy.denoise_given(policy.encode(state, images))
+            chain.append(ddim_mean(chain[-1], denoise(chain[-1], step.t), step).mean)
         return torch.stack(chain, dim=1)
 
     def sample(self, state: Tensor, images: Tensor | None, noise: Tensor) -> Tensor:

@@ -104,10 +104,6 @@ class GaussianChain(ChainPolicy):
         self.policy, self.config, self.num_steps = policy, config, 1
         self.likelihood_dims = action_horizon * policy.action_dim
 
-    def condition(self, state: Tensor, images: Tensor | None) -> Tensor:
-        """Features of the observation."""
-        return self.policy.encode(state, images)
-
     @torch.no_grad()
     def sample(self, state: Tensor, images: Tensor | None, generator: torch.Generator) -> ChainSample:
         """Draw chunks around the mean."""

@@ -1,6 +1,7 @@
 """The denoiser: a residual MLP that predicts the noise in an action chunk."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +94,7 @@ class CollapsedDenoiser:
         self._bias = torch.addmv(out.bias, out.weight, branch.bias)
         time_dim = denoiser.time.project.out_features
         parts = (denoiser.chunk_dim, time_dim, denoiser.condition_dim)
-        chunk, self._time, condition = denoiser.input.weight.split_with_sizes(parts, dim=1)
+        self._parts = chunk, self._time, condition = denoiser.input.weight.split_with_sizes(parts, dim=1)
         self._input = torch.cat([chunk, condition], dim=1)
         every = torch.arange(num_train_steps, device=out.weight.device)
         self._embedded = self._embed(every) if num_train_steps else None
@@ -110,6 +111,25 @@ class CollapsedDenoiser:
         mid = denoiser.hidden(denoiser.residual_in, mish(early))
         eps = F.linear(early, denoiser.output.weight, self._bias) + F.linear(mish(mid), self._branch)
         return eps, {"early": early, "mid": mid}
+
+    def given(self, condition: Tensor) -> Callable[[Tensor, int], Tensor]:
+        """The same as a function of (x, t), one t for all rows: what does not depend on x is made once for many steps.
+
+        condition (B, C). Raises ValueError when the time steps were not embedded beforehand.
+        """
+        if self._embedded is None:
+            raise ValueError("wanted a denoiser collapsed with its number of time steps, got one without")
+        denoiser, embedded = self._denoiser, self._embedded
+        chunk, _, rest = self._parts
+        seen = F.linear(condition, rest, denoiser.input.bias)
+
+        def denoise(x: Tensor, t: int) -> Tensor:
+            early = torch.addmm(seen + embedded[t], x, chunk.t())
+            mid = denoiser.hidden(denoiser.residual_in, mish(early))
+            eps = F.linear(early, denoiser.output.weight, self._bias)
+            return torch.addmm(eps, mish(mid), self._branch.t())
+
+        return denoise
 
     def _embed(self, t: Tensor) -> Tensor:
         """What the time steps (B,) add to the first hidden activation, (B, hidden_dim)."""

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from d2ppo_core.models.vit import ImageEncoder, StateEncoder
@@ -24,6 +25,11 @@ class ChunkPolicy(nn.Module, ABC):
         """Observation (B, Ds), images (B, Ncam, H, W, 3) or None -> condition (B, C)."""
         out: Tensor = self.encoder(state, images)
         return out
+
+    def encode_in(self, state: Tensor, images: Tensor | None, *, half: bool) -> Tensor:
+        """As `encode`, in bfloat16 where `half` says so; the condition is in float32 either way."""
+        with torch.autocast(state.device.type, dtype=torch.bfloat16, enabled=half):
+            return self.encode(state, images).float()
 
     @abstractmethod
     def sample(self, state: Tensor, images: Tensor | None, noise: Tensor) -> Tensor:

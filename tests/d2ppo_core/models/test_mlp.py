@@ -82,3 +82,12 @@ def test_time_steps_embedded_beforehand_change_nothing(denoiser: Denoiser) -> No
     got = torch.autograd.grad(prepared.square().sum(), list(denoiser.parameters()))
     for one, other in zip(got, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_denoiser_that_knows_its_condition_is_the_same_function(denoiser: Denoiser) -> None:
+    x, condition = torch.randn(6, 28), torch.randn(6, 9)
+    denoise = denoiser.collapse(20).given(condition)
+    for t in (0, 7, 19):
+        torch.testing.assert_close(denoise(x, t), denoiser(x, torch.full((6,), t), condition)[0], rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="with its number of time steps"):
+        denoiser.collapse().given(condition)
