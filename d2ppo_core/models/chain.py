@@ -124,24 +124,24 @@ class DiffusionChain(ChainPolicy):
         width = policy.pred_horizon * policy.action_dim
         noise = torch.randn(len(self.steps) + 1, count, width, generator=generator, device=generator.device)
         noise = noise.to(state.device)
-        x = noise[0]
+        x, kicks = noise[0], noise[1:].clamp(-config.noise_clip, config.noise_clip)
         if self.base is not None:
-            condition = self.base.encode_in(state, images, half=self.half_encoder)
-            denoise = self.base.denoiser.collapse()
-            for step, drawn in zip(self.steps[: self.frozen_steps], noise[1:], strict=False):
-                eps = denoise(x, torch.tensor([step.t], device=x.device), condition)
-                mean, sigma = ddim_mean(x, eps, step)
-                x = mean + max(sigma, config.min_sampling_std) * drawn.clamp(-config.noise_clip, config.noise_clip)
-        condition, denoise = self.condition(state, images), policy.denoiser.collapse()
-        chain, log_probs = [x], []
-        for k, drawn in enumerate(noise[1 + self.frozen_steps :]):
-            step = self.steps[self.frozen_steps + k]
-            mean, sigma = ddim_mean(x, denoise(x, self.times[k : k + 1], condition), step)
-            x = mean + max(sigma, config.min_sampling_std) * drawn.clamp(-config.noise_clip, config.noise_clip)
+            denoise = self.base.denoise_given(self.base.encode_in(state, images, half=self.half_encoder))
+            for step, kick in zip(self.steps[: self.frozen_steps], kicks, strict=False):
+                mean, sigma = ddim_mean(x, denoise(x, step.t), step)
+                x = torch.add(mean, kick, alpha=max(sigma, config.min_sampling_std))
+        denoise = policy.denoise_given(self.condition(state, images))
+        chain, means = [x], []
+        for step, kick in zip(self.steps[self.frozen_steps :], kicks[self.frozen_steps :], strict=True):
+            mean, sigma = ddim_mean(x, denoise(x, step.t), step)
+            x = torch.add(mean, kick, alpha=max(sigma, config.min_sampling_std))
             chain.append(x)
-            log_probs.append(gaussian_log_prob(x, mean, self.table[k, 4:], self.likelihood_dims))
+            means.append(mean)
+        links, stds = torch.stack(chain, 1), self.table[:, 4:].repeat(count, 1)
+        drawn = links[:, 1:].flatten(0, 1)
+        log_prob = gaussian_log_prob(drawn, torch.stack(means, 1).flatten(0, 1), stds, self.likelihood_dims)
         actions = x.clamp(-1, 1).reshape(count, policy.pred_horizon, policy.action_dim)
-        return ChainSample(actions=actions, chain=torch.stack(chain, 1), log_prob=torch.stack(log_probs, 1))
+        return ChainSample(actions=actions, chain=links, log_prob=log_prob.reshape(count, -1))
 
     def complete(self, policy: ChunkPolicy) -> None:
         """Let the frozen origin denoise the noisiest steps. Raises TypeError when `policy` is no diffusion policy."""
@@ -154,7 +154,7 @@ class DiffusionChain(ChainPolicy):
     def log_prob(self, condition: Tensor, x: Tensor, x_next: Tensor, step: Tensor) -> Tensor:
         """As `ChainPolicy.log_prob`; step 0 is the noisiest fine-tuned one."""
         coefficients = _StepTable(*self.table[step].unsqueeze(-1).unbind(1))
-        eps = self.policy.denoiser.collapse()(x, self.times[step], condition)
+        eps = self.policy.denoiser.collapse(self.policy.num_train_steps)(x, self.times[step], condition)
         x0 = ((x - coefficients.noise * eps) / coefficients.signal).clamp(-1, 1)
         eps = (x - coefficients.signal * x0) / coefficients.noise
         mean = coefficients.signal_next * x0 + coefficients.direction * eps
@@ -166,5 +166,5 @@ class DiffusionChain(ChainPolicy):
         last = policy.num_train_steps // len(self.steps) * self.num_steps
         t = torch.randint(last, (len(chunks),), generator=generator, device=device).to(chunks.device)
         eps = torch.randn(chunks.shape, generator=generator, device=device).to(chunks.device)
-        predicted = policy.denoiser.collapse()(policy.add_noise(chunks, eps, t), t, condition)
+        predicted = policy.denoiser.collapse(policy.num_train_steps)(policy.add_noise(chunks, eps, t), t, condition)
         return (predicted - eps)[:, : self.likelihood_dims].square().mean(-1)
