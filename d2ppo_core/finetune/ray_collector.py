@@ -7,6 +7,7 @@ timing. A worker that dies is started again by Ray and repeats its part.
 
 import copy
 import os
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,8 @@ MakePart = Callable[[], LocalCollector]
 _START_S = 600.0
 """Longest wait for all workers to have built their worlds."""
 
+_KNOCK_S = 10.0
+"""Longest wait for a cluster's address to answer."""
 _ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 """Read by Ray when it is imported. Without clusters of many machines it listens on the loopback device only."""
 _QUIET: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
@@ -165,9 +168,17 @@ def _connect(address: str, workers: int) -> tuple[Any, bool]:
         start_cluster(workers)
         return ray, True
     try:
+        _knock(address)
         ray.init(address=address, **_QUIET)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise ConfigError(
             f"env.ray_address: no Ray cluster answers at {address!r}; start one with `ray start`"
         ) from error
     return ray, True
+
+
+def _knock(address: str) -> None:
+    """Raise OSError or ValueError where nobody listens; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and "//" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()

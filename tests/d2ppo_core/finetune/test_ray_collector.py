@@ -1,6 +1,8 @@
 """A cluster of two workers on the loopback device; it ends with the tests."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import fields, replace
@@ -154,18 +156,17 @@ def test_a_whole_run_collects_in_workers_and_resumes(cluster: Any, origin: Path,
     assert all((a == b).all() for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
-def test_a_cluster_that_does_not_answer_is_one_line(cluster: Any, origin: Path) -> None:
-    import subprocess
-    import sys
-
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere"])
+def test_a_cluster_that_does_not_answer_is_one_line(address: str) -> None:
+    # In a process of its own: this one may be connected to the cluster of the other tests.
     program = (
-        "from d2ppo_core.finetune.ray_collector import _connect\n"
-        "from d2ppo_core.errors import ConfigError\n"
-        "try:\n    _connect('127.0.0.1:1', 2)\nexcept ConfigError as error:\n    print('LINE', error)\n"
+        "import sys\nfrom d2ppo_core.errors import ConfigError\nfrom d2ppo_core.finetune import ray_collector\n"
+        "try:\n    ray_collector._connect(sys.argv[1], 2)\n"
+        "except ConfigError as error:\n    sys.exit(f'LINE {error}')\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("LINE")]
-    assert "env.ray_address: no Ray cluster answers at '127.0.0.1:1'" in line
+    done = subprocess.run([sys.executable, "-c", program, address], capture_output=True, text=True, timeout=300)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("LINE")]
+    assert f"env.ray_address: no Ray cluster answers at '{address}'; start one with `ray start`" in line
 
 
 def test_the_module_needs_ray_only_when_it_collects() -> None:
