@@ -136,6 +136,7 @@ def make_manifest(run: Run, weights: str, parity: ParityReport, extra: dict[str,
             "opset": OPSET,
             "parity_samples": parity.samples,
             "parity_max_deviation": float(f"{parity.max_deviation:.3g}"),
+            "parity_max_rounding": float(f"{parity.max_rounding:.3g}"),
         },
         **extra,
     }

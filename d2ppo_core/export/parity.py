@@ -1,5 +1,6 @@
 """The gate in front of every bundle: the exported graph must compute what the plain torch sampler computes."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,19 +15,29 @@ from d2ppo_core.errors import ExportError
 from d2ppo_core.models.policy import ChunkPolicy
 
 TOLERANCE = 5e-6
-"""Largest allowed deviation, in normalised action units."""
+"""Largest deviation from the exact answer that needs no excuse, in normalised action units."""
+
+ROUNDING_FACTOR = 4.0
+"""A steep policy magnifies rounding: the graph may miss the exact answer by this many times the worst miss of plain
+torch in float32, which rounds as coarsely but in another order."""
+
+LIMIT = 1e-4
+"""Largest deviation whatever the policy: a tenth of a percent of a tick's motion is far above it."""
 
 Inputs = dict[str, npt.NDArray[np.generic]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParityReport:
-    """Deviation of the graph from the torch sampler, in normalised action units."""
+    """Deviations from the torch sampler in float64, in normalised action units."""
 
     samples: int
     max_deviation: float
+    """Of the graph."""
     median_deviation: float
-    """Median over the samples of each one's largest deviation."""
+    """Of the graph: median over the samples of each one's largest deviation."""
+    max_rounding: float
+    """Of the torch sampler in float32."""
 
 
 def open_session(onnx: bytes) -> ort.InferenceSession:
@@ -69,41 +80,45 @@ def dataset_inputs(policy: ChunkPolicy, windows: Windows, count: int, seed: int)
         yield inputs
 
 
-def reference_actions(policy: ChunkPolicy, normalizer: Normalizer, inputs: Inputs) -> npt.NDArray[np.float32]:
-    """Normalised actions (1, Tp, Da) of the plain torch sampler in float32."""
-    state = torch.from_numpy(normalizer.state.normalize(inputs["state"]))
+def reference_actions(policy: ChunkPolicy, normalizer: Normalizer, inputs: Inputs) -> npt.NDArray[np.floating]:
+    """Normalised actions (1, Tp, Da) of the plain torch sampler, in the precision of its weights."""
+    dtype = next(policy.parameters()).dtype
+    state = torch.from_numpy(normalizer.state.normalize(inputs["state"])).to(dtype)
     images = torch.from_numpy(inputs["images"]) if "images" in inputs else None
-    return np.asarray(policy.sample(state, images, torch.from_numpy(inputs["noise"])).numpy(), dtype=np.float32)
+    return policy.sample(state, images, torch.from_numpy(inputs["noise"]).to(dtype)).numpy()
 
 
 def check_parity(
-    session: ort.InferenceSession,
-    policy: ChunkPolicy,
-    normalizer: Normalizer,
-    samples: Iterator[Inputs],
-    tolerance: float = TOLERANCE,
+    session: ort.InferenceSession, policy: ChunkPolicy, normalizer: Normalizer, samples: Iterator[Inputs]
 ) -> ParityReport:
     """Compare graph and torch on every sample.
 
-    Raises ExportError when one deviates by more than `tolerance`, is not finite, or repeats differently.
+    Raises ExportError when an answer of the graph is further from the exact one than `TOLERANCE` and than
+    `ROUNDING_FACTOR` times what float32 costs this policy, is not finite, or repeats differently.
     """
-    deviations = []
+    exact = copy.deepcopy(policy).double()
+    # float64 here too: undoing the action's scale must not add rounding of its own
+    center, half = normalizer.action.center.astype(np.float64), normalizer.action.half.astype(np.float64)
+    deviations, rounding = [], []
     for inputs in samples:
-        wanted = reference_actions(policy, normalizer, inputs)
+        wanted = reference_actions(exact, normalizer, inputs)
         raw, again = session.run(["actions"], inputs)[0], session.run(["actions"], inputs)[0]
         if not np.array_equal(raw, again):
             raise ExportError("the exported graph answers the same input differently")
-        # float64 here: undoing the action's scale must not add rounding of its own
-        center, half = normalizer.action.center.astype(np.float64), normalizer.action.half.astype(np.float64)
-        deviation = np.abs((raw.astype(np.float64) - center) / half - wanted).max()
-        deviations.append(float(deviation))
-        if not deviation <= tolerance:
-            raise ExportError(
-                f"the exported graph deviates by {deviation:.2e} (normalised action units) in sample "
-                f"{len(deviations)}, wanted at most {tolerance:.0e}"
-            )
+        deviations.append(float(np.abs((raw.astype(np.float64) - center) / half - wanted).max()))
+        rounding.append(float(np.abs(reference_actions(policy, normalizer, inputs) - wanted).max()))
     if not deviations:
         raise ExportError("parity needs at least one sample")
+    allowed = min(max(TOLERANCE, ROUNDING_FACTOR * max(rounding)), LIMIT)
+    worst = int(np.argmax(deviations))  # NaN counts as the largest
+    if not deviations[worst] <= allowed:
+        raise ExportError(
+            f"the exported graph deviates by {deviations[worst]:.2e} (normalised action units) in sample {worst + 1}, "
+            f"wanted at most {allowed:.0e}"
+        )
     return ParityReport(
-        samples=len(deviations), max_deviation=max(deviations), median_deviation=float(np.median(deviations))
+        samples=len(deviations),
+        max_deviation=deviations[worst],
+        median_deviation=float(np.median(deviations)),
+        max_rounding=max(rounding),
     )

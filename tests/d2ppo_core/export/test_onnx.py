@@ -9,6 +9,7 @@ import torch
 from d2ppo_core.bundle import load_bundle
 from d2ppo_core.config import PretrainConfig
 from d2ppo_core.errors import ConfigError, ExportError, TrainingError
+from d2ppo_core.export import parity
 from d2ppo_core.export.fused import FusedPolicy, mish
 from d2ppo_core.export.onnx import export_run, to_onnx
 from d2ppo_core.export.parity import TOLERANCE, check_parity, open_session, random_inputs, reference_actions
@@ -116,6 +117,21 @@ def test_a_graph_that_deviates_is_refused(state_run: Path) -> None:
     samples = random_inputs(policy, saved.normalizer, None, 5, seed=0)
     with pytest.raises(ExportError, match="deviates by .* in sample 1, wanted at most 5e-06"):
         check_parity(session, policy, saved.normalizer, samples)
+
+
+def test_the_gate_forgives_what_float32_costs_the_policy_and_no_more(
+    state_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parity, "TOLERANCE", 1e-9)
+    saved = load_checkpoint(state_run)
+    policy = averaged(state_run)
+    session = open_session(to_onnx(FusedPolicy(policy, saved.normalizer), saved))
+    report = check_parity(session, policy, saved.normalizer, random_inputs(policy, saved.normalizer, None, 5, seed=0))
+    assert 1e-9 < report.max_deviation <= 4 * report.max_rounding < 1e-5
+    with torch.no_grad():
+        policy.denoiser.output.bias.add_(1e-4)
+    with pytest.raises(ExportError, match="wanted at most"):
+        check_parity(session, policy, saved.normalizer, random_inputs(policy, saved.normalizer, None, 5, seed=0))
 
 
 def test_a_gate_without_samples_is_no_gate(state_run: Path) -> None:
