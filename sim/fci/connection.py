@@ -12,6 +12,10 @@ import psutil
 
 from d2ppo_core.errors import WorldError
 
+MOST_UNREAD_BYTES = 1 << 20
+"""Answers that may wait for a client beyond what the system buffers; one that reads so little is gone."""
+MOST_REQUEST_BYTES = 4096
+
 
 def listen(address: str, port: int) -> socket.socket:
     """A listening TCP socket.
@@ -64,6 +68,7 @@ class Connection:
         self._client_host = client_host
         self._client: tuple[str, int] | None = None
         self._received = b""
+        self._unsent = bytearray()
 
     @property
     def ready(self) -> bool:
@@ -83,7 +88,7 @@ class Connection:
             self._received += data
         while len(self._received) >= self._header.size:
             number, request_id, size = self._header.unpack_from(self._received)
-            if size < self._header.size:
+            if not self._header.size <= size <= MOST_REQUEST_BYTES:
                 raise ConnectionAbortedError(f"a request of {size} bytes cannot be")
             if len(self._received) < size:
                 return
@@ -91,14 +96,16 @@ class Connection:
             yield number, request_id, payload
 
     def reply(self, number: int, request_id: int, payload: bytes) -> None:
-        """Answer a request."""
-        message = self._header.pack(number, request_id, self._header.size + len(payload)) + payload
-        self.tcp.setblocking(True)
-        self.tcp.sendall(message)
-        self.tcp.setblocking(False)
+        """Answer a request; what a slow client has no room for yet waits here, so that the world never does."""
+        self._unsent += self._header.pack(number, request_id, self._header.size + len(payload)) + payload
+        self._send_answers()
+        if len(self._unsent) > MOST_UNREAD_BYTES:
+            raise ConnectionAbortedError("the client does not read its answers")
 
     def send_state(self, state: bytes | bytearray) -> None:
         """Send a state; a client that reads none loses it, as on a network."""
+        if self._unsent:
+            self._send_answers()
         if self._client is not None:
             with contextlib.suppress(BlockingIOError):
                 self.udp.sendto(state, self._client)
@@ -109,6 +116,11 @@ class Connection:
             return self.udp.recv_into(buffer) == len(buffer)
         except BlockingIOError:
             return False
+
+    def _send_answers(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._unsent:
+                del self._unsent[: self.tcp.send(self._unsent)]
 
     def close(self) -> None:
         """Drop the client."""

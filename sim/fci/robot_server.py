@@ -32,7 +32,8 @@ from sim.world import World
 CYCLE_S = 1e-3
 GRIPPER_CYCLES = 10
 KEEP_ALIVE_S = 0.05
-"""Clients give up after a second of silence, so a paused robot repeats its state."""
+"""Clients give up after a second of silence, so a paused robot repeats its state. So does one that waits for a command:
+a client that did not read for a tenth of a second has lost the newest states and would wait for the robot in turn."""
 _OK, _REFUSED = bytes((Reply.SUCCESS,)), bytes((Reply.NOT_POSSIBLE,))
 _BAD_CLIENT = (ConnectionError, struct.error, ValueError)
 """It went away, or sends what no client of this version would."""
@@ -84,7 +85,7 @@ class RobotServer:
         self._cycles = 0
         self._paused_steps: int | None = None
         self._calls = CallQueue()
-        self._pacer = Pacer(CYCLE_S if real_time else 0.0)
+        self._pacer, self._real_time = Pacer(CYCLE_S), real_time
         self._listener = listen(address, wire.ROBOT_PORT)
 
     def serve(self, stop: Event) -> None:
@@ -98,7 +99,7 @@ class RobotServer:
         if self._paused_steps == 0:
             self._stay_paused()
             return
-        deadline = self._pacer.next()
+        deadline = self._pacer.next() if self._is_paced() else time.perf_counter()
         self.faults.tick()
         sent = self._send_state()
         answered = self._wait(deadline, sent)
@@ -149,10 +150,18 @@ class RobotServer:
 
     # --- one cycle -------------------------------------------------------------------------------------------------
 
-    def _stay_paused(self) -> None:
-        if self._connection is not None:
+    def _is_paced(self) -> bool:
+        """Whether the wall clock sets the pace; without commands it always does, or states would flood the client."""
+        return self._real_time or (self._connection is not None and not self._lockstep.streaming)
+
+    def _repeat_state(self) -> None:
+        state = self._wire.outgoing(self._robot.last_state())
+        if self._connection is not None and state is not None:
             with contextlib.suppress(ConnectionError):
-                self._connection.send_state(self._robot.last_state())
+                self._connection.send_state(state)
+
+    def _stay_paused(self) -> None:
+        self._repeat_state()
         if self._gripper is not None:
             self._gripper.pump()
         self._serve_sockets(select.select(self._sockets(), (), (), KEEP_ALIVE_S)[0])
@@ -195,9 +204,12 @@ class RobotServer:
             now = time.perf_counter()
             waits = sent and not answered and self._robot.motion is not None
             until = deadline + (self._lockstep.patience_s() if waits else 0.0)
-            ready = select.select(self._sockets(), (), (), max(0.0, until - now))[0]
+            ready = select.select(self._sockets(), (), (), min(max(0.0, until - now), KEEP_ALIVE_S))[0]
             if not ready:
-                return answered
+                if until - now <= KEEP_ALIVE_S:
+                    return answered
+                self._repeat_state()
+                continue
             if self._serve_sockets(ready):
                 answered = True
                 self.statistics.commands_late += time.perf_counter() > deadline + CYCLE_S

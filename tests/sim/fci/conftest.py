@@ -19,7 +19,7 @@ from sim.world import World
 
 CLIENTS = Path(__file__).parent / "clients"
 CLIENT_MODULES = {"panda_client": "panda_py", "panda_py_client": "panda_py", "pylibfranka_client": "pylibfranka"}
-CLIENT_TIMEOUT_S = 60.0
+CLIENT_TIMEOUT_S = 240.0
 HOME_Q_RAD = np.array(task_named("lift").home_q_rad)
 
 
@@ -29,6 +29,10 @@ class ServedRobot:
     process: subprocess.Popen[str]
     channel: SnapshotSubscriber
 
+    def inject(self, fault: str) -> str:
+        """Start a fault; its answer."""
+        return inject(self.process, fault)
+
     def world(self) -> World:
         """A copy of the served world as it is now."""
         snapshot = self.channel.newest(timeout_s=2.0)
@@ -36,6 +40,13 @@ class ServedRobot:
         copy = World(task_named("lift"))
         copy.set_positions(snapshot.qpos)
         return copy
+
+
+def inject(server: subprocess.Popen[str], fault: str) -> str:
+    """Start a fault, as a line of `d2ppo fci-server --faults`; its answer."""
+    server.stdin.write(f"{fault}\n")
+    server.stdin.flush()
+    return server.stdout.readline()
 
 
 def start_robot(address: str, *options: str) -> subprocess.Popen[str]:
@@ -65,10 +76,8 @@ class ClientBench:
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def inject(self, fault: str) -> str:
-        """Start a fault, as a line of `d2ppo fci-server --faults`; its answer."""
-        self._server.stdin.write(f"{fault}\n")
-        self._server.stdin.flush()
-        return self._server.stdout.readline()
+        """Start a fault; its answer."""
+        return inject(self._server, fault)
 
     def ended_by(self, fault: str, case: str = "hold") -> str:
         """What the client is told when this fault ends its motion."""
@@ -97,6 +106,12 @@ def client_bench() -> Callable[..., contextlib.AbstractContextManager[ClientBenc
     return make
 
 
+@pytest.fixture(scope="session")
+def client_script() -> Path:
+    """A franky program, for any server of its version."""
+    return CLIENTS / "franky_client.py"
+
+
 @pytest.fixture
 def start() -> Callable[..., subprocess.Popen[str]]:
     """Starts a served robot with options; the test ends it."""
@@ -106,7 +121,7 @@ def start() -> Callable[..., subprocess.Popen[str]]:
 @pytest.fixture
 def robot(robot_address: str) -> Iterator[ServedRobot]:
     channel = SnapshotSubscriber(robot_address)
-    process = start_robot(robot_address)
+    process = start_robot(robot_address, "--faults")
     yield ServedRobot(robot_address, process, channel)
     process.terminate()
     assert process.wait(timeout=5.0) == 0

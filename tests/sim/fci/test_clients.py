@@ -10,6 +10,7 @@ from sim.fci.kinematic_arm import KinematicArm
 from sim.fci.kinematics import ArmKinematics
 from sim.fci.wire import Error
 
+pytestmark = pytest.mark.timeout(300)  # the world waits for its clients: a busy machine only slows them down
 VERSIONS = {"panda_client": 5, "pylibfranka_client": 10}
 REACH_RAD, RISE_M = 0.1, 0.04
 REFUSALS = {

@@ -1,5 +1,6 @@
 """The robot's own controllers on the simulated arm: stiffness is what a client set, in the frame it set."""
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -27,6 +28,7 @@ def loaded():
 def world(loaded):
     loaded.data.xfrc_applied[:] = 0.0
     loaded.model.dof_frictionloss[:7] = 0.0  # deflections are then those of the springs alone
+    loaded.model.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_CONTACT)
     loaded.place_arm(READY, 0.04)
     return loaded
 
@@ -140,6 +142,24 @@ def test_a_guided_arm_follows_a_hand_along_its_free_axes_only(arm):
         push(world, np.array([0.0, 8.0, 0.0]))
         world.step(free_law.torque(reference, None))
     assert (world.ee_pose()[:3, 3] - start[:3, 3])[1] > 0.05
+
+
+@pytest.mark.parametrize("joint", range(7))
+@pytest.mark.parametrize("end", [-1.0, 1.0])
+def test_the_end_of_a_joints_travel_pushes_back_as_hard_as_a_hand_pushes(arm, joint, end):
+    world, kinematics, reference, _ = arm
+    law, pushed_nm, q = Guiding(world, kinematics, np.ones(7, bool)), 4.0 * end, READY.copy()
+    limit = (PANDA.q_min_rad, PANDA.q_max_rad)[end > 0.0][joint]
+    q[joint] = limit - 0.01 * end
+    world.place_arm(q, 0.04)
+    world.model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONTACT)  # some ends are beyond the table
+    others = np.arange(7) != joint
+    for _ in range(600):
+        world.step(law.torque(reference, None) + np.where(others, 0.0, pushed_nm))
+        world.q_rad[others], world.dq_rad_s[others] = q[others], 0.0
+    end_nm = world.data.qfrc_constraint[world._v][joint]
+    assert world.q_rad[joint] == pytest.approx(limit, abs=5e-3)  # rad
+    assert end_nm == pytest.approx(-pushed_nm, rel=0.1)  # Nm
 
 
 @pytest.mark.parametrize(

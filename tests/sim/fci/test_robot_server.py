@@ -14,6 +14,7 @@ from d2ppo_core.errors import WorldError
 from sim.fci.connection import listen
 from sim.fci.hand import F_T_EE
 from sim.fci.robot_server import RobotServer
+from sim.snapshots import SnapshotSubscriber
 from sim.tasks import task_named
 from sim.world import World
 
@@ -202,6 +203,24 @@ def test_frozen_client_is_waited_for_then_the_arm_stops_itself(robot):
     assert next_client.state.robot_mode == franky.RobotMode.Reflex
     assert next_client.recover_from_errors()
     next_client.move(franky.JointMotion(HOME_Q_RAD))
+
+
+def test_a_paced_world_does_not_wait_for_a_frozen_client(robot_address, start):
+    channel, server = SnapshotSubscriber(robot_address), start(robot_address, "--paced")
+    command = [sys.executable, "-c", CLIENT_THAT_FREEZES, robot_address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        client.stdout.readline()
+        time.sleep(0.3)
+        client.send_signal(signal.SIGSTOP)
+        time.sleep(0.2)
+        before = channel.newest(timeout_s=0.5)
+        later = channel.newest(timeout_s=0.5)
+        assert before is not None and later is not None and later.stamp_ns > before.stamp_ns
+        client.send_signal(signal.SIGCONT)
+        assert "communication_constraints_violation" in client.stdout.readline()
+    server.terminate()
+    assert server.wait(timeout=5.0) == 0
+    channel.close()
 
 
 def test_robot_that_speaks_the_pandas_version_says_so(robot_address, start):
