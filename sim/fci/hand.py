@@ -9,8 +9,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-FLANGE_M = 0.107
-"""Link 7 to the flange (link8) along z."""
+from d2ppo_core.runtime.kinematics import FLANGE_M
+
 _C = math.cos(math.pi / 4)
 F_T_EE = np.array([[_C, _C, 0.0, 0.0], [-_C, _C, 0.0, 0.0], [0.0, 0.0, 1.0, 0.1034], [0.0, 0.0, 0.0, 1.0]])
 """Flange to the hand's TCP: 45 degrees back about z, 103.4 mm ahead."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.fci.hand import FLANGE_M
+from d2ppo_core.runtime.kinematics import FLANGE_M
 from sim.world import ARM_JOINTS, World
 
 _IDENTITY = np.eye(4)
@@ -54,18 +52,6 @@ class ArmKinematics:
         mujoco.mj_jac(self._model, self._data, linear, angular, self._point, self._hand)
         rotation = self._base_rotation.T
         return np.concatenate((rotation @ linear[:, self._v], rotation @ angular[:, self._v]))
-
-
-def rotation_vector(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(3,) axis times angle, rad, of a (3, 3) rotation by less than half a turn."""
-    axis = 0.5 * np.array(
-        (rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1])
-    )
-    sine = math.sqrt(axis @ axis)
-    if sine < 1e-9:
-        return axis
-    angle = math.atan2(sine, 0.5 * (float(np.trace(rotation)) - 1.0))
-    return axis * (angle / sine)
 
 
 def load_torque(world: World, mass_kg: float, com_m: NDArray[np.float64]) -> NDArray[np.float64]:

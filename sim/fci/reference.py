@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.fci.kinematics import ArmKinematics, rotation_vector
+from d2ppo_core.geometry import step_between
+from sim.fci.kinematics import ArmKinematics
 from sim.fci.limits import Limits
 from sim.fci.wire import Error
 
@@ -78,4 +79,4 @@ class Brake:
 
 def difference(to: Vector, start: Vector) -> Vector:
     """(6,) translation and rotation vector from one pose to another, base frame."""
-    return np.concatenate((to[:3, 3] - start[:3, 3], rotation_vector(to[:3, :3] @ start[:3, :3].T)))
+    return step_between(start, to)

@@ -6,7 +6,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.fci.hand import FLANGE_M, inertia_tensor
+from d2ppo_core.runtime.kinematics import FLANGE_M
+from sim.fci.hand import inertia_tensor
 from sim.fci.limits import FR3
 
 

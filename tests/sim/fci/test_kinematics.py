@@ -4,9 +4,11 @@ import mujoco
 import numpy as np
 import pytest
 
-from sim.fci.hand import FLANGE_M
+from d2ppo_core.geometry import rotation_vector
+from d2ppo_core.runtime.kinematics import FLANGE_M, posture
+from sim.fci.hand import F_T_EE
 from sim.fci.kinematic_arm import KinematicArm
-from sim.fci.kinematics import ArmKinematics, load_torque, rotation_vector
+from sim.fci.kinematics import ArmKinematics, load_torque
 
 
 @pytest.fixture
@@ -25,6 +27,14 @@ def test_kinematics_agree_with_the_arm_and_its_jacobian_with_differences(arm):
         linear = (moved[:3, 3] - pose[:3, 3]) / 1e-6
         angular = rotation_vector(moved[:3, :3] @ pose[:3, :3].T) / 1e-6
         assert np.allclose(jacobian[:, joint], [*linear, *angular], atol=1e-5)
+
+
+def test_the_plain_kinematics_of_the_run_time_are_those_of_the_simulated_arm(arm):
+    kinematics = ArmKinematics(arm.model)
+    for q in np.random.default_rng(0).uniform(-2.5, 2.5, (20, 7)):
+        pose, plain = kinematics.pose(q), posture(q, F_T_EE)
+        assert np.allclose(plain.pose, pose, atol=1e-9)
+        assert np.allclose(plain.jacobian(), kinematics.jacobian(pose), atol=1e-9)
 
 
 def test_a_tool_moves_the_end_effector(arm):
