@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.fci.bounds import inside
 from sim.fci.filters import Filters, blended
 from sim.fci.kinematic_arm import KinematicArm
 from sim.fci.kinematics import ArmKinematics
@@ -214,11 +215,3 @@ class ExternalTorque:
         if not inside(world.dq_rad_s, self._speed):
             raise ReflexError(Error.JOINT_VELOCITY_VIOLATION)
         return self.tau_nm
-
-
-def inside(values: Vector, limit: list[float]) -> bool:
-    """Tell whether no magnitude exceeds its limit and none is NaN; a loop over seven floats beats array arithmetic."""
-    for value, most in zip(values.tolist(), limit, strict=True):
-        if not -most <= value <= most:
-            return False
-    return True

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.fci.bounds import between, inside
 from sim.fci.filters import Filters, blended, blended_pose
 from sim.fci.kinematics import ArmKinematics
 from sim.fci.limits import ELBOW_FLIP_RAD, Limits
@@ -47,9 +48,11 @@ class JointGenerator:
         self.mode = mode
         self._kinematics, self._reference, self._limits, self._filters = kinematics, reference, limits, filters
         self._begun = False
-        _, acceleration, jerk = limits.rounding
+        speed, acceleration, jerk = limits.rounding
+        self._slack = (speed - 1.0) * limits.dq_rad_s
         self._ddq = acceleration * limits.ddq_rad_s2
-        self._dddq = jerk * limits.dddq_rad_s3
+        self._change = (DT_S * jerk * limits.dddq_rad_s3).tolist()
+        self._most = self._ddq.tolist()
 
     def advance(self, command: Command | None) -> None:
         """Follow one more set-point; a lost packet continues with constant acceleration."""
@@ -59,13 +62,12 @@ class JointGenerator:
         else:
             velocity = self._velocity(command)
             low, high = limits.velocity_bounds(reference.q_rad)
-            slack = (limits.rounding[0] - 1.0) * limits.dq_rad_s
-            if not ((velocity <= high + slack) & (velocity >= low - slack)).all():
+            if not between(velocity, low - self._slack, high + self._slack):
                 raise ReflexError(Error.JOINT_MOTION_GENERATOR_VELOCITY_LIMITS_VIOLATION)
             acceleration = (velocity - reference.dq_rad_s) / DT_S
-            if (np.abs(acceleration) > self._ddq).any():
+            if not inside(acceleration, self._most):
                 raise ReflexError(Error.JOINT_MOTION_GENERATOR_VELOCITY_DISCONTINUITY)
-            if (np.abs(acceleration - reference.ddq_rad_s2) > DT_S * self._dddq).any():
+            if not inside(acceleration - reference.ddq_rad_s2, self._change):
                 raise ReflexError(Error.JOINT_MOTION_GENERATOR_ACCELERATION_DISCONTINUITY)
             move_joints(
                 reference, limits, velocity, acceleration, Error.JOINT_MOTION_GENERATOR_POSITION_LIMITS_VIOLATION
@@ -140,8 +142,8 @@ class CartesianGenerator:
         self._speed = tuple(speed * value for value in limits.speed)
         self._acceleration = tuple(acceleration * value for value in limits.acceleration)
         self._jerk = tuple(jerk * value for value in limits.jerk)
-        self._dq, self._ddq = speed * limits.dq_rad_s, acceleration * limits.ddq_rad_s2
-        self._dddq = jerk * limits.dddq_rad_s3
+        self._dq, self._ddq = (speed * limits.dq_rad_s).tolist(), (acceleration * limits.ddq_rad_s2).tolist()
+        self._change = (DT_S * jerk * limits.dddq_rad_s3).tolist()
 
     def advance(self, command: Command | None) -> None:
         """Follow one more set-point; a lost packet continues with constant acceleration."""
@@ -208,11 +210,11 @@ class CartesianGenerator:
 
     def _check_joints(self, velocity: Vector, acceleration: Vector) -> None:
         reference = self._reference
-        if not (np.abs(velocity) <= self._dq).all():
+        if not inside(velocity, self._dq):
             raise ReflexError(Error.CARTESIAN_MOTION_GENERATOR_JOINT_VELOCITY_LIMITS_VIOLATION)
-        if (np.abs(acceleration) > self._ddq).any():
+        if not inside(acceleration, self._ddq):
             raise ReflexError(Error.CARTESIAN_MOTION_GENERATOR_JOINT_VELOCITY_DISCONTINUITY)
-        if (np.abs(acceleration - reference.ddq_rad_s2) > DT_S * self._dddq).any():
+        if not inside(acceleration - reference.ddq_rad_s2, self._change):
             raise ReflexError(Error.CARTESIAN_MOTION_GENERATOR_JOINT_ACCELERATION_DISCONTINUITY)
 
     def _elbow_rate(self, elbow: Vector) -> float:
@@ -267,6 +269,6 @@ def coast(reference: Reference, limits: Limits, error: Error) -> None:
 def move_joints(reference: Reference, limits: Limits, velocity: Vector, acceleration: Vector, error: Error) -> None:
     """Integrate the set-point by one step, within the joints' travel."""
     q = reference.q_rad + DT_S * velocity
-    if (q > limits.q_max_rad).any() or (q < limits.q_min_rad).any():
+    if not between(q, limits.q_min_rad, limits.q_max_rad):
         raise ReflexError(error)
     reference.q_rad, reference.dq_rad_s, reference.ddq_rad_s2 = q, velocity, acceleration

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.fci.bounds import inside
 from sim.fci.contact import ACCELERATING, ContactMonitor
 from sim.fci.control import Command, Guiding
 from sim.fci.filters import Filters
@@ -26,6 +27,7 @@ RATED_COMMANDS = 100
 SENSE_CYCLES = 20
 """The wrench at the end effector is computed this rarely while nothing touches the arm, and so are self-collisions."""
 TOUCH_NM = 0.02
+_UNTOUCHED = [TOUCH_NM] * 7
 RECOVERY_CYCLES = 20
 RECOVERY_RAD_S = 0.2
 """Error recovery brings a joint that is past its limit back inside this fast."""
@@ -70,7 +72,7 @@ class Robot:
         if self._load[0] > 0.0 and not isinstance(arm, KinematicArm):
             self._load_nm = load_torque(arm, *self._load)
         external = arm.tau_ext_nm - self._load_nm
-        if np.abs(external).max() > TOUCH_NM or message_id % SENSE_CYCLES == 0:
+        if message_id % SENSE_CYCLES == 0 or not inside(external, _UNTOUCHED):
             moving = np.abs(self._reference.ddq_rad_s2) > ACCELERATING * self.limits.ddq_rad_s2
             error = self.contacts.sense(arm.q_rad, self._pose, external, bool(moving.any()))
             if error is not None and self.motion is not None:

@@ -19,15 +19,14 @@ from sim.fci.calls import CallQueue
 from sim.fci.connection import Connection, listen
 from sim.fci.faults import FaultInjector, Wire
 from sim.fci.gripper_server import GripperServer
-from sim.fci.kinematic_arm import KinematicArm
 from sim.fci.lockstep import Lockstep
 from sim.fci.model_library import is_served, model_library
+from sim.fci.motion import Arm
 from sim.fci.robot import Robot
 from sim.fci.tally import Statistics
 from sim.fci.urdf import robot_urdf
 from sim.fci.wire import Reply, RobotMode
 from sim.pace import Pacer
-from sim.world import World
 
 CYCLE_S = 1e-3
 GRIPPER_CYCLES = 10
@@ -50,7 +49,7 @@ class RobotServer:
 
     def __init__(
         self,
-        world: World | KinematicArm,
+        world: Arm,
         address: str = "127.0.0.1",
         *,
         version: int = 10,
@@ -82,7 +81,7 @@ class RobotServer:
         self._connection: Connection | None = None
         self._move_id: int | None = None
         self._recovery_id: int | None = None
-        self._cycles = 0
+        self._cycles, self._sent = 0, False
         self._paused_steps: int | None = None
         self._calls = CallQueue()
         self._pacer, self._real_time = Pacer(CYCLE_S), real_time
@@ -100,16 +99,24 @@ class RobotServer:
             self._stay_paused()
             return
         deadline = self._pacer.next() if self._is_paced() else time.perf_counter()
+        self.begin_cycle()
+        self.end_cycle(deadline)
+        for hook in self._on_step:
+            hook(self.world)
+
+    def begin_cycle(self) -> None:
+        """Send the state; robots of one world all do so before any of them waits."""
         self.faults.tick()
-        sent = self._send_state()
-        answered = self._wait(deadline, sent)
+        self._sent = self._send_state()
+
+    def end_cycle(self, deadline: float) -> None:
+        """Wait until the deadline (time.perf_counter's) and for the answer, then give the arm its torques."""
+        answered = self._wait(deadline, self._sent)
         command = self._command if self._wire.deliver(self._cycles, self._command_bytes, answered) else None
         self.world.step(self._robot.torque(command, expected=self._lockstep.streaming))
         self._count(answered, command is not None)
         if self._gripper is not None and self._cycles % GRIPPER_CYCLES == 0:
             self._gripper.pump()
-        for hook in self._on_step:
-            hook(self.world)
 
     def call(self, function: Callable[[], _Result], timeout_s: float = 2.0) -> _Result:
         """Run `function` between two cycles, from any thread; returns what it returns, raises what it raises."""
@@ -211,8 +218,10 @@ class RobotServer:
                 self._repeat_state()
                 continue
             if self._serve_sockets(ready):
-                answered = True
-                self.statistics.commands_late += time.perf_counter() > deadline + CYCLE_S
+                answered, now = True, time.perf_counter()
+                self.statistics.commands_late += now > deadline + CYCLE_S
+                if now >= deadline:
+                    return True
 
     def _count(self, answered: bool, delivered: bool) -> None:
         """Keep the books of a cycle."""

@@ -4,7 +4,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from sim.fci.control import CARTESIAN_STIFFNESS, JOINT_STIFFNESS_NM_RAD, ExternalTorque, Guiding, Ideal, inside
+from sim.fci.bounds import inside
+from sim.fci.control import CARTESIAN_STIFFNESS, JOINT_STIFFNESS_NM_RAD, ExternalTorque, Guiding, Ideal
 from sim.fci.filters import Filters
 from sim.fci.kinematic_arm import KinematicArm
 from sim.fci.kinematics import ArmKinematics
