@@ -20,7 +20,7 @@ from d2ppo_core.errors import ConfigError
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/<configuration>]")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override, e.g. optim.lr=1e-4.")
-@click.option("--resume", is_flag=True, help="Continue the run in --out from its checkpoint, exactly.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out exactly, by its own configuration.")
 def pretrain(
     task: str, config: str | None, data: Path | None, out: Path | None, overrides: tuple[str, ...], resume: bool
 ) -> None:
@@ -29,6 +29,9 @@ def pretrain(
     Several processes, each on its own GPU with optim.device=cuda, share every batch under torchrun:
     torchrun --nproc-per-node 2 -m d2ppo_core.cli.main pretrain lift
     """
+    own = (out or Path("runs") / f"{task}_state") / "config.yaml"
+    if resume and config is None and own.is_file():
+        config = str(own)
     resolved = resolve(task, config, overrides)
     from d2ppo_core.pretrain import device, run  # imports torch
 

@@ -49,7 +49,7 @@ def test_it_tunes_in_batched_worlds_and_says_what_is_next(make_run: MakeRun, sma
     saved = load_checkpoint(out)
     assert saved.iteration == 2 and saved.config == load_finetune_config(small)
     assert saved.origin.code == {"commit": "c0ffee"}
-    again = call("lift", "--config", out / "config.yaml", "--out", out, "--resume", "--set", "iterations=3")
+    again = call("lift", "--out", out, "--resume", "--set", "iterations=3")  # else by its own configuration
     assert again.exit_code == 0, again.exception
     assert load_checkpoint(out).iteration == 3
 

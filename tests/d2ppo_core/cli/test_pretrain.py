@@ -21,7 +21,8 @@ def test_a_run_trains_resumes_and_exports(dataset: Path, tmp_path: Path) -> None
     runner, run, bundle = CliRunner(), tmp_path / "run", tmp_path / "bundle"
     first = runner.invoke(pretrain, arguments(dataset, run), catch_exceptions=False)
     assert first.exit_code == 0 and "finished at step 2" in first.output
-    again = runner.invoke(pretrain, arguments(dataset, run, "--resume"), catch_exceptions=False)
+    options = ["lift", "--data", str(dataset), "--out", str(run), "--resume"]  # by the run's own configuration
+    again = runner.invoke(pretrain, options, catch_exceptions=False)
     assert "finished at step 2" in again.output
     note = tmp_path / "note.yaml"
     note.write_text("success: {rate: 0.9}\n")
