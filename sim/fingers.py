@@ -8,19 +8,18 @@ import numpy as np
 MAX_WIDTH_M = 0.08
 MAX_SPEED_M_S = 0.1
 MAX_FORCE_N = 70.0
-_SERVOS = ("gripper0_right_finger_joint1_servo", "gripper0_right_finger_joint2_servo")
-_JOINTS = ("gripper0_right_finger_joint1", "gripper0_right_finger_joint2")
 
 
 class Fingers:
     """Moves the set-point of the servos at the commanded speed, never further than the force needs."""
 
-    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
-        """Hold the fingers where they are."""
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, arm: int = 0) -> None:
+        """Hold the fingers of the world's arm of this number where they are."""
         self._model, self._data = model, data
-        self._servos = np.array([model.actuator(name).id for name in _SERVOS])
-        self._positions = np.array([model.joint(name).qposadr[0] for name in _JOINTS])
-        self._velocities = np.array([model.joint(name).dofadr[0] for name in _JOINTS])
+        joints = [f"gripper{arm}_right_finger_joint{i}" for i in (1, 2)]
+        self._servos = np.array([model.actuator(f"{name}_servo").id for name in joints])
+        self._positions = np.array([model.joint(name).qposadr[0] for name in joints])
+        self._velocities = np.array([model.joint(name).dofadr[0] for name in joints])
         self._signs = np.array([1.0, -1.0])
         self._kp = float(model.actuator_gainprm[self._servos[0], 0])
         self._dt_s = float(model.opt.timestep)

@@ -1,6 +1,7 @@
 """Makes the committed worlds: robosuite's geometry and cameras, the Franka-identified arm.
 
-Run it as `python -m sim.assets.build lift` (and `... training` for the worlds of sim.assets.training).
+Run it as `python -m sim.assets.build lift` (and `... training` for the worlds of sim.assets.training, `... deployed`
+for those that are made from them).
 robosuite is needed here only; loading a world takes MuJoCo and nothing else. What changes on the way: visual meshes
 of one body and colour are merged and thinned, collision meshes become their hulls, textures shrink, the arm's
 invented dynamics become identified ones, the gripper's fingers are coupled as in the Franka Hand.
@@ -12,6 +13,7 @@ import logging
 import math
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
 
 import mujoco
@@ -42,6 +44,8 @@ CELL_M = {"right_gripper": EXACT_M, "finger": EXACT_M, "pedestal": 6e-3}
 """Thinning by part of the body's name: the wrist camera sees the gripper, so that stays as it is."""
 DEFAULT_CELL_M = 8e-4
 _ARM = "robot0_"
+EE_SITE = "O_T_EE"
+"""Of the first arm; the others' have the arm's prefix."""
 
 
 def build_lift(folder: Path) -> Path:
@@ -59,8 +63,8 @@ def build_lift(folder: Path) -> Path:
     _drop_helpers(root)
     _rebuild_geometry(root, compiled, folder)
     _shrink_textures(root, folder)
-    _identify_arm(root, panda_inertials())
-    _replace_actuators(root)
+    identify_arm(root, panda_inertials())
+    replace_actuators(root)
     _set_options(root)
     for geom in _named(root, "body", "cube_main").iter("geom"):
         geom.set("size", " ".join([f"{CUBE_HALF_SIZE_M}"] * 3))
@@ -169,29 +173,39 @@ def _shrink_textures(root: ET.Element, folder: Path) -> None:
         texture.set("file", name)
 
 
-def _identify_arm(root: ET.Element, inertials: dict[str, Inertial]) -> None:
-    """Franka's identified masses, gravity compensated as FCI does, realistic joints; adds the site `O_T_EE`."""
+def identify_arm(root: ET.Element, inertials: dict[str, Inertial], arm: int = 0) -> None:
+    """Franka's identified masses, gravity compensated as FCI does, realistic joints; adds the site `O_T_EE`.
+
+    Args:
+        root: A world with robosuite's names.
+        inertials: As `panda_inertials` returns them.
+        arm: Number of the arm in that world.
+
+    Raises:
+        WorldError: the world has no such arm.
+    """
+    robot, gripper = f"robot{arm}_", f"gripper{arm}_right_"
     for index in range(8):
-        _set_inertial(_named(root, "body", f"{_ARM}link{index}"), inertials[f"link{index}"])
+        _set_inertial(_named(root, "body", f"{robot}link{index}"), inertials[f"link{index}"])
     for index, friction in enumerate(ARM_FRICTION_NM, 1):
-        _named(root, "joint", f"{_ARM}joint{index}").attrib.update(
+        _named(root, "joint", f"{robot}joint{index}").attrib.update(
             armature=f"{ARM_ARMATURE}", damping=f"{ARM_DAMPING_NMS_RAD}", frictionloss=f"{friction}"
         )
-    hand = _named(root, "body", f"{_ARM}right_hand")
+    hand = _named(root, "body", f"{robot}right_hand")
     flange_m = FLANGE_M - float(hand.get("pos", "").split()[2])
     _set_inertial(hand, inertials["hand"], shift_z_m=flange_m)
     ET.SubElement(
-        hand, "site", name="O_T_EE", pos=f"0 0 {flange_m + TCP_M:.6g}", size="0.005", group="5",
-        quat=_relative_yaw_quat(hand.get("quat", "1 0 0 0"), HAND_YAW_RAD),
+        hand, "site", name=f"{robot if arm else ''}{EE_SITE}", pos=f"0 0 {flange_m + TCP_M:.6g}", size="0.005",
+        group="5", quat=_relative_yaw_quat(hand.get("quat", "1 0 0 0"), HAND_YAW_RAD),
     )  # fmt: skip
-    for body in _named(root, "body", f"{_ARM}link1").iter("body"):
+    for body in _named(root, "body", f"{robot}link1").iter("body"):
         body.set("gravcomp", "1")
     nothing = Inertial(mass_kg=0.0, com_m=(0.0,) * 3, inertia_kg_m2=(0.0,) * 6)
-    _set_inertial(_named(root, "body", "gripper0_right_right_gripper"), nothing)
+    _set_inertial(_named(root, "body", f"{gripper}right_gripper"), nothing)
     for side, index in (("left", 1), ("right", 2)):
-        _set_inertial(_named(root, "body", f"gripper0_right_{side}finger"), inertials[f"{side}finger"])
-        _set_inertial(_named(root, "body", f"gripper0_right_finger_joint{index}_tip"), nothing)
-        _named(root, "joint", f"gripper0_right_finger_joint{index}").attrib.update(
+        _set_inertial(_named(root, "body", f"{gripper}{side}finger"), inertials[f"{side}finger"])
+        _set_inertial(_named(root, "body", f"{gripper}finger_joint{index}_tip"), nothing)
+        _named(root, "joint", f"{gripper}finger_joint{index}").attrib.update(
             armature=f"{FINGER_ARMATURE}", damping=f"{FINGER_DAMPING}", frictionloss="0"
         )
 
@@ -215,27 +229,28 @@ def _set_inertial(body: ET.Element, inertial: Inertial, shift_z_m: float = 0.0) 
     body.insert(0, node)
 
 
-def _replace_actuators(root: ET.Element) -> None:
-    """Torque motors of the arm; position servos of the fingers, which one joint equation couples."""
-    actuator = _only(root, "actuator")
+def replace_actuators(root: ET.Element, num_arms: int = 1) -> None:
+    """Torque motors of the arms; position servos of the fingers, which one joint equation per hand couples."""
+    actuator, coupling = _only(root, "actuator"), ET.SubElement(root, "equality")
     actuator.clear()
-    for index, limit in enumerate(TORQUE_LIMIT_NM, 1):
+    for arm in range(num_arms):
+        robot, gripper = f"robot{arm}_", f"gripper{arm}_right_"
+        for index, limit in enumerate(TORQUE_LIMIT_NM, 1):
+            ET.SubElement(
+                actuator, "motor", name=f"{robot}motor{index}", joint=f"{robot}joint{index}",
+                ctrllimited="true", ctrlrange=f"-{limit} {limit}",
+            )  # fmt: skip
+        for index, travel in ((1, "0 0.04"), (2, "-0.04 0")):
+            joint = f"{gripper}finger_joint{index}"
+            ET.SubElement(
+                actuator, "position", name=f"{joint}_servo", joint=joint, kp=f"{FINGER_KP}",
+                ctrllimited="true", ctrlrange=travel,
+                forcelimited="true", forcerange=f"-{FINGER_FORCE_N} {FINGER_FORCE_N}",
+            )  # fmt: skip
         ET.SubElement(
-            actuator, "motor", name=f"{_ARM}motor{index}", joint=f"{_ARM}joint{index}",
-            ctrllimited="true", ctrlrange=f"-{limit} {limit}",
+            coupling, "joint", joint1=f"{gripper}finger_joint1", joint2=f"{gripper}finger_joint2",
+            polycoef="0 -1 0 0 0",
         )  # fmt: skip
-    for index, travel in ((1, "0 0.04"), (2, "-0.04 0")):
-        joint = f"gripper0_right_finger_joint{index}"
-        ET.SubElement(
-            actuator, "position", name=f"{joint}_servo", joint=joint, kp=f"{FINGER_KP}",
-            ctrllimited="true", ctrlrange=travel,
-            forcelimited="true", forcerange=f"-{FINGER_FORCE_N} {FINGER_FORCE_N}",
-        )  # fmt: skip
-    coupling = ET.SubElement(root, "equality")
-    ET.SubElement(
-        coupling, "joint", joint1="gripper0_right_finger_joint1", joint2="gripper0_right_finger_joint2",
-        polycoef="0 -1 0 0 0",
-    )  # fmt: skip
 
 
 def _set_options(root: ET.Element) -> None:
@@ -263,12 +278,19 @@ def _named(root: ET.Element, tag: str, name: str) -> ET.Element:
 
 def main(arguments: list[str]) -> int:
     """Build what is named on the command line into its committed place."""
+    from sim.assets.deployed import build_all_deployed
+
     root = Path(__file__).parent
-    if arguments not in (["lift"], ["training"]):
-        print("usage: python -m sim.assets.build lift|training", file=sys.stderr)
+    builders: dict[str, Callable[[], list[Path]]] = {
+        "lift": lambda: [build_lift(root / "lift")],
+        "training": lambda: build_all_training(root),
+        "deployed": lambda: build_all_deployed(root),
+    }
+    if len(arguments) != 1 or arguments[0] not in builders:
+        print(f"usage: python -m sim.assets.build {'|'.join(builders)}", file=sys.stderr)
         return 2
     try:
-        paths = [build_lift(root / "lift")] if arguments == ["lift"] else build_all_training(root)
+        paths = builders[arguments[0]]()
     except D2ppoError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2

@@ -22,7 +22,7 @@ from sim.batch.operational_space import (
     posture_torques,
     quat_of_axis_angle,
 )
-from sim.batch.taps import ResolvedTaps, TapKind
+from sim.batch.taps import ResolvedTaps, read
 
 Array = NDArray[np.float64]
 
@@ -192,25 +192,4 @@ class NumpyKernel:
         return self._live
 
     def _read(self, env: int, taps: ResolvedTaps, row: Array) -> None:
-        data = self.data[env]
-        arrays = {
-            TapKind.QPOS: data.qpos,
-            TapKind.QVEL: data.qvel,
-            TapKind.BODY_POSITION: data.xpos,
-            TapKind.BODY_QUAT_WXYZ: data.xquat,
-            TapKind.SITE_POSITION: data.site_xpos,
-            TapKind.GEOM_POSITION: data.geom_xpos,
-        }
-        at = 0
-        for kind, number, count in taps.entries:
-            if kind == TapKind.TOUCH:
-                row[at] = self._touching(data, number, count)
-                at += 1
-                continue
-            row[at : at + count] = arrays[TapKind(kind)][number]
-            at += count
-
-    def _touching(self, data: mujoco.MjData, first: int, second: int) -> bool:
-        masks = self.layout.geom_groups[data.contact.geom]
-        one, other = (masks >> first) & 1, (masks >> second) & 1
-        return bool(((one[:, 0] & other[:, 1]) | (one[:, 1] & other[:, 0])).any())
+        read(self.data[env], taps, self.layout.geom_groups, row)

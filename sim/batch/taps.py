@@ -103,6 +103,40 @@ def resolve(model: mujoco.MjModel, taps: Mapping[str, Tap], groups: GeomGroups) 
     return ResolvedTaps(entries=tuple(entries), columns=columns, width=width)
 
 
+def read(data: mujoco.MjData, taps: ResolvedTaps, masks: NDArray[np.uint32], row: NDArray[np.float64]) -> None:
+    """Write the taps of one world, whose kinematics are up to date, into `row` (width,).
+
+    Args:
+        data: The world.
+        taps: What to read.
+        masks: (ngeom,) groups of each geom, of the `GeomGroups` that `taps` were resolved with.
+        row: Is overwritten.
+    """
+    arrays = {
+        TapKind.QPOS: data.qpos,
+        TapKind.QVEL: data.qvel,
+        TapKind.BODY_POSITION: data.xpos,
+        TapKind.BODY_QUAT_WXYZ: data.xquat,
+        TapKind.SITE_POSITION: data.site_xpos,
+        TapKind.GEOM_POSITION: data.geom_xpos,
+    }
+    at = 0
+    for kind, number, count in taps.entries:
+        if kind == TapKind.TOUCH:
+            row[at] = _touching(data, masks, number, count)
+            at += 1
+            continue
+        row[at : at + count] = arrays[TapKind(kind)][number]
+        at += count
+
+
+def _touching(data: mujoco.MjData, masks: NDArray[np.uint32], first: int, second: int) -> bool:
+    """Whether a geom of the first group touches one of the second."""
+    touching = masks[data.contact.geom]
+    one, other = (touching >> first) & 1, (touching >> second) & 1
+    return bool(((one[:, 0] & other[:, 1]) | (one[:, 1] & other[:, 0])).any())
+
+
 def _entries(model: mujoco.MjModel, tap: Tap, groups: GeomGroups) -> list[tuple[int, int, int]]:
     if tap.kind is TapKind.TOUCH:
         return [(tap.kind, groups.bit_of(tap.names), groups.bit_of(tap.others))]

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 from sim.fci import wire
 from sim.fci.connection import Connection, listen
-from sim.fci.kinematic_arm import KinematicArm
+from sim.fci.motion import Arm
 from sim.fci.wire import GripperCommand, GripperStatus
 from sim.fingers import MAX_FORCE_N, MAX_SPEED_M_S, MAX_WIDTH_M
-from sim.world import World
 
 TEMPERATURE_C = 30
 STILL_M_S = 2e-3
@@ -38,7 +37,7 @@ class _Job:
 class GripperServer:
     """Serves the fingers of one world; `pump` is called by whoever advances that world."""
 
-    def __init__(self, world: World | KinematicArm, address: str = "127.0.0.1") -> None:
+    def __init__(self, world: Arm, address: str = "127.0.0.1") -> None:
         """Open the port; raises WorldError when it is taken."""
         self.silent = False
         """Whether the network is cut."""

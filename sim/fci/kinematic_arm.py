@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
-from functools import cache
-
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.bare_arm import bare_arm_model
 from sim.fingers import MAX_FORCE_N, MAX_SPEED_M_S, MAX_WIDTH_M
 from sim.tasks import task_named
 from sim.world import Snapshot
@@ -17,25 +15,9 @@ Vector = NDArray[np.float64]
 
 DT_S, STEP_NS = 1e-3, 1_000_000
 _BASE, _EE_SITE = "robot0_base", "O_T_EE"
-_LOOKS = ("geom", "camera", "light")
-_APART = ("asset", "actuator", "contact", "tendon", "equality", "sensor")
 INERTIA_KG_M2 = np.array([2.0, 2.0, 1.0, 1.0, 0.3, 0.3, 0.2])
 DAMPING_NMS_RAD = 1.0
 """Under torque control each joint is a flywheel of its own."""
-
-
-@cache
-def bare_arm_model(task: str = "lift") -> mujoco.MjModel:
-    """The arm and the hand of a task's world without shapes, table and objects: frames, joints and masses are left."""
-    root = ET.parse(task_named(task).model_path).getroot()
-    for parent in [root, *root.iter("body")]:
-        for child in [c for c in parent if c.tag in (*_LOOKS, *_APART)]:
-            parent.remove(child)
-    world = root.find("worldbody")
-    if world is not None:
-        for child in [c for c in world if c.get("name") != _BASE]:
-            world.remove(child)
-    return mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode"))
 
 
 class KinematicArm:

@@ -16,9 +16,10 @@ from sim.fci.limits import Limits
 from sim.fci.reference import Reference
 from sim.fci.wire import Controller, Generator
 from sim.world import World
+from sim.world_arm import WorldArm
 
 Vector = NDArray[np.float64]
-Arm = World | KinematicArm
+Arm = World | WorldArm | KinematicArm
 
 
 @dataclass(frozen=True, kw_only=True)

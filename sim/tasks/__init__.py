@@ -3,8 +3,9 @@
 from d2ppo_core.errors import WorldError
 from sim.tasks.base import Task
 from sim.tasks.lift import LIFT
+from sim.tasks.trained import CAN_TASK, SQUARE_TASK, TRANSPORT_TASK
 
-TASKS: dict[str, Task] = {task.name: task for task in (LIFT,)}
+TASKS: dict[str, Task] = {task.name: task for task in (LIFT, CAN_TASK, SQUARE_TASK, TRANSPORT_TASK)}
 
 
 def task_named(name: str) -> Task:

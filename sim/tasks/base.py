@@ -19,10 +19,12 @@ class Task(ABC):
     name: str
     model_path: Path
     """MJCF file, loadable with MuJoCo alone."""
+    arms: tuple[str, ...] = ("panda",)
+    """What the arms are called, in the order of the model's."""
     home_q_rad: tuple[float, ...]
-    """(7,) joint angles at the start of an episode."""
+    """(7,) joint angles of each arm at the start of an episode."""
     start_width_m: float
-    """Opening of the gripper at the start of an episode."""
+    """Opening of each gripper at the start of an episode."""
     cameras: Mapping[str, str]
     """Camera name on the graph -> camera of the model."""
 

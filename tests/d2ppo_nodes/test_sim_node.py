@@ -172,4 +172,4 @@ def test_occupied_port_ends_the_node_with_one_clear_line(node, robot_address):
 def test_unknown_task_ends_the_node_with_the_known_ones(robot_address, ros_domain_id):
     output, _ = (process := start_node(robot_address, "task:=fold")).communicate(timeout=30.0)
     assert process.returncode == 1
-    assert "no task 'fold'; known: lift" in output and "Traceback" not in output
+    assert "no task 'fold'; known: can, lift, square, transport" in output and "Traceback" not in output

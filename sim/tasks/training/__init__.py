@@ -23,4 +23,4 @@ def training_task(name: str) -> TrainingTask:
     return TRAINING_TASKS[name]
 
 
-__all__ = ["TRAINING_TASKS", "Start", "TrainingTask", "training_task"]
+__all__ = ["CAN", "SQUARE", "TRAINING_TASKS", "TRANSPORT", "Start", "TrainingTask", "training_task"]

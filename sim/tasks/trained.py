@@ -1,0 +1,75 @@
+"""Can, Square and Transport as they are deployed: starts and success are those of training, which define them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.batch.model import ASSETS
+from sim.batch.taps import GeomGroups, ResolvedTaps, read, resolve
+from sim.tasks.base import Task
+from sim.tasks.training import CAN, SQUARE, TRANSPORT, TrainingTask
+from sim.tasks.training.base import HOME_Q_RAD, START_FINGERS_M
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedTask(Task):
+    """A task whose objects and success predicate are those of its training world."""
+
+    training: TrainingTask
+
+    def sample_start(self, rng: np.random.Generator) -> dict[str, NDArray[np.float64]]:
+        """Draw the poses of the objects as training does; shapes that training varies stay as the world has them."""
+        return dict(self.training.draw(rng).objects)
+
+    def is_success(self, data: mujoco.MjData) -> bool:
+        """Tell whether training would count this state as solved."""
+        taps, masks, row = self._reader(data.model)
+        read(data, taps, masks, row)
+        return bool(self.training.success(taps.split(row)))
+
+    @cached_property
+    def _readers(self) -> dict[int, tuple[ResolvedTaps, NDArray[np.uint32], NDArray[np.float64]]]:
+        return {}
+
+    def _reader(self, model: mujoco.MjModel) -> tuple[ResolvedTaps, NDArray[np.uint32], NDArray[np.float64]]:
+        """What to read and where to put it; names are looked up once, they are the same in every copy of the world."""
+        if model.ngeom not in self._readers:
+            groups = GeomGroups(model)
+            taps = resolve(model, self.training.success_taps, groups)
+            self._readers[model.ngeom] = taps, groups.masks, np.empty(taps.width)
+        return self._readers[model.ngeom]
+
+
+def _deployed(training: TrainingTask, cameras: Mapping[str, str], arms: tuple[str, ...] = ("panda",)) -> TrainedTask:
+    return TrainedTask(
+        name=training.name,
+        model_path=ASSETS / training.name / f"{training.name}.xml",
+        arms=arms,
+        home_q_rad=HOME_Q_RAD,
+        start_width_m=START_FINGERS_M[0] - START_FINGERS_M[1],
+        cameras=cameras,
+        training=training,
+    )
+
+
+_ONE_ARM_CAMERAS = {"wrist": "robot0_eye_in_hand", "scene": "agentview"}
+
+CAN_TASK = _deployed(CAN, _ONE_ARM_CAMERAS)
+SQUARE_TASK = _deployed(SQUARE, _ONE_ARM_CAMERAS)
+TRANSPORT_TASK = _deployed(
+    TRANSPORT,
+    {
+        "left_shoulder": "shouldercamera0",
+        "right_shoulder": "shouldercamera1",
+        "left_wrist": "robot0_eye_in_hand",
+        "right_wrist": "robot1_eye_in_hand",
+        "scene": "agentview",
+    },
+    arms=("left", "right"),
+)

@@ -1,0 +1,67 @@
+"""Can, Square and Transport start and end by the definitions of training, in the deployed worlds."""
+
+import numpy as np
+import pytest
+
+from sim.tasks import TASKS
+from sim.tasks.training import training_task
+from sim.tasks.training.can import GOAL_BIN_M
+from sim.tasks.training.square import PEG_M
+from sim.tasks.training.transport import TABLE_HEIGHT_M, TABLES_Y_M
+from sim.world import World
+
+TRAINED = ("can", "square", "transport")
+UPRIGHT = (1.0, 0.0, 0.0, 0.0)
+
+
+def put(world: World, joint: str, position_m: tuple[float, float, float]) -> None:
+    """Put an object somewhere, turned as it is."""
+    qpos = world.data.qpos.copy()
+    at = int(world.model.joint(joint).qposadr[0])
+    qpos[at : at + 3] = position_m
+    world.set_positions(qpos)
+
+
+def rest(world: World, milliseconds: int) -> None:
+    for _ in range(milliseconds):
+        world.step(np.zeros(7 * len(world.arms)))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_objects_start_where_training_draws_them(name: str):
+    world = World(TASKS[name], seed=11)
+    start = training_task(name).draw(np.random.default_rng(11))
+    assert start.objects
+    for joint, pose in start.objects.items():
+        assert np.allclose(world.data.joint(joint).qpos, pose, atol=1e-6), joint
+    assert not world.is_success()
+
+
+def test_can_in_its_quarter_counts_once_the_hand_is_away():
+    world = World(TASKS["can"])
+    goal = (GOAL_BIN_M[0] + 0.1, GOAL_BIN_M[1] + 0.1, GOAL_BIN_M[2] + 0.06)
+    put(world, "Can_joint0", goal)
+    assert world.is_success()
+    hand = world.data.site("gripper0_right_grip_site").xpos
+    put(world, "Can_joint0", tuple(hand))
+    assert not world.is_success()
+
+
+def test_nut_over_the_peg_counts():
+    world = World(TASKS["square"])
+    put(world, "SquareNut_joint0", (*PEG_M, 0.83))
+    assert world.is_success()
+    put(world, "SquareNut_joint0", (PEG_M[0] + 0.04, PEG_M[1], 0.83))
+    assert not world.is_success()
+
+
+def test_transport_counts_hammer_and_trash_in_their_bins_and_nothing_less():
+    world = World(TASKS["transport"])
+    rest(world, 50)
+    trash_bin, target_bin = (world.data.body(f"transport_{name}_bin_root").xpos for name in ("trash", "target"))
+    put(world, "trash_joint0", (trash_bin[0], trash_bin[1], TABLE_HEIGHT_M + 0.06))
+    rest(world, 200)
+    assert not world.is_success(), "the hammer is still in the start bin"
+    put(world, "payload_joint0", (target_bin[0] - 0.03, TABLES_Y_M[1], TABLE_HEIGHT_M + 0.06))
+    rest(world, 400)
+    assert world.is_success()
