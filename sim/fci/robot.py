@@ -216,6 +216,7 @@ class Robot:
         """Teleport the arm, at rest; a running motion is cut off."""
         self.stop()
         self.arm.place_arm(q_rad, width_m)
+        self.arm.tau_ext_nm[:] = 0.0  # of where it was
         self._rest_at(self.arm.q_rad)
         self._pose = self._measured_pose()
 

@@ -203,6 +203,14 @@ def test_a_guided_arm_is_held_where_the_hand_left_it(physical):
     assert np.allclose(physical.arm.q_rad, moved, atol=0.01)
 
 
+def test_an_arm_put_elsewhere_no_longer_feels_what_it_touched(physical):
+    physical.arm.tau_ext_nm[:] = 30.0
+    physical.robot.place_arm(np.array(physical.arm.task.home_q_rad), 0.04)
+    physical.robot.start_motion(TORQUE)
+    physical.step(20, tau_J_d=np.zeros(7))
+    assert physical.mode is RobotMode.MOVE and not physical.fields["joint_contact"].any()
+
+
 def test_contact_shows_below_the_collision_threshold_and_collision_above_it(physical):
     monitor, arm = physical.robot.contacts, physical.arm
     monitor.nominal.contact_nm, monitor.nominal.collision_nm = np.full(7, 5.0), np.full(7, 10.0)
