@@ -18,6 +18,14 @@ import numpy.typing as npt
 import yaml
 
 from d2ppo_core.errors import BundleError
+from d2ppo_core.representations import (
+    FRAMES,
+    OSC_DELTA,
+    REPRESENTATIONS,
+    ROTATION_SCALE_RAD,
+    SIZES,
+    TRANSLATION_SCALE_M,
+)
 
 FORMAT_VERSION = 1
 BUNDLED = Path(__file__).parent / "bundles"
@@ -61,10 +69,12 @@ class ActionSpec:
     """What the policy's numbers mean.
 
     Attributes:
-        representation: ``osc_delta``: target = pose ⊕ scaled delta at each control tick, as robosuite's OSC_POSE.
+        representation: ``osc_delta``: goal = pose ⊕ scaled delta at each control tick, as robosuite's OSC_POSE;
+            ``ee_absolute``: the goal itself. ``d2ppo_core.representations`` says what the numbers are.
+        frame: Of the numbers: ``base`` for deltas, ``world`` (that of the observations) for goals.
         dim: Size of one action.
-        translation_scale_m: Translation that an entry of 1 asks for.
-        rotation_scale_rad: Rotation that an entry of 1 asks for.
+        translation_scale_m: Translation that a delta of 1 asks for, and how far a goal may be from the arm, per axis.
+        rotation_scale_rad: The same for the rotation.
         kp: Stiffness of the training controller per unit of mass, 1/s².
         damping_ratio: Damping ratio of the training controller.
         coupling: (6×6, row-major) acceleration of the end effector per unit of the controller's output, base frame,
@@ -74,10 +84,11 @@ class ActionSpec:
         gripper_open_width_m: Opening that a gripper action of −1 asks for; +1 closes.
     """
 
-    representation: str = "osc_delta"
-    dim: int = 7
-    translation_scale_m: float = 0.05
-    rotation_scale_rad: float = 0.5
+    representation: str = OSC_DELTA
+    frame: str = FRAMES[OSC_DELTA]
+    dim: int = SIZES[OSC_DELTA]
+    translation_scale_m: float = TRANSLATION_SCALE_M
+    rotation_scale_rad: float = ROTATION_SCALE_RAD
     kp: float = 150.0
     damping_ratio: float = 1.0
     coupling: tuple[float, ...] = _IDENTITY_6
@@ -85,10 +96,20 @@ class ActionSpec:
     gripper_open_width_m: float = 0.08
 
     def __post_init__(self) -> None:
-        if self.representation != "osc_delta":
-            raise BundleError(f"action representation must be osc_delta, got {self.representation}")
-        if self.dim != 7:
-            raise BundleError(f"osc_delta actions of one arm have 7 entries, got {self.dim}")
+        if self.representation not in REPRESENTATIONS:
+            known = " or ".join(REPRESENTATIONS)
+            raise BundleError(f"action representation must be {known}, got {self.representation}")
+        if self.frame != FRAMES[self.representation]:
+            raise BundleError(
+                f"{self.representation} actions are in frame {FRAMES[self.representation]}, got {self.frame}"
+            )
+        if self.dim != SIZES[self.representation]:
+            wanted = SIZES[self.representation]
+            raise BundleError(f"{self.representation} actions of one arm have {wanted} entries, got {self.dim}")
+        if not (self.translation_scale_m > 0.0 and self.rotation_scale_rad > 0.0):
+            raise BundleError(
+                f"action scales must be positive, got {self.translation_scale_m} m and {self.rotation_scale_rad} rad"
+            )
         if len(self.coupling) != 36:
             raise BundleError(f"coupling needs 36 numbers (6×6 row-major), got {len(self.coupling)}")
         if not self.control_hz > 0.0:

@@ -17,6 +17,10 @@ class BundleError(D2ppoError):
     """A policy bundle is missing, corrupt, of a foreign format or does not reproduce its golden example."""
 
 
+class ActionError(D2ppoError):
+    """A policy's answer is not one that an arm could execute."""
+
+
 class ExportError(D2ppoError):
     """The exported graph does not compute what the trained policy computes."""
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.evaluation.noise import SeededActor
 from d2ppo_core.evaluation.samplers import Sampler
+from d2ppo_core.representations import OSC_DELTA
 from sim.robosuite_env import RobosuiteEnv
 
 Observation = Mapping[str, NDArray[Any]]
@@ -35,16 +36,32 @@ class EpisodeResult:
 
 
 def run_episode(
-    env: RobosuiteEnv, policy: ChunkPolicy, seed: int, action_horizon: int, max_steps: int, *, images: bool
+    env: RobosuiteEnv,
+    policy: ChunkPolicy,
+    seed: int,
+    action_horizon: int,
+    max_steps: int,
+    *,
+    images: bool,
+    representation: str = OSC_DELTA,
 ) -> EpisodeResult:
     """Run one episode until the task is solved or `max_steps` control steps are over.
+
+    Args:
+        env: The world.
+        policy: Acts in it.
+        seed: Of the world.
+        action_horizon: Actions executed of each chunk.
+        max_steps: Control steps after which it has failed.
+        images: Show the policy the cameras' pictures.
+        representation: What the policy's actions mean.
 
     Raises:
         ConfigError: The policy answers a chunk shorter than `action_horizon`.
     """
     env.reset(seed)
     for step, action in enumerate(_actions(env, policy, action_horizon, images=images), start=1):
-        env.step(action)
+        env.step(env.deltas(action, representation))
         if env.is_success() or step >= max_steps:
             return EpisodeResult(seed=seed, success=env.is_success(), steps=step)
     raise ConfigError("the policy stopped acting")
@@ -59,7 +76,7 @@ def _actions(
         chunk = np.asarray(policy(env.observe(images=images)))
         if chunk.ndim != 2 or len(chunk) < action_horizon:
             raise ConfigError(f"a chunk must hold at least {action_horizon} actions, got shape {chunk.shape}")
-        yield from np.clip(chunk[:action_horizon], -1.0, 1.0)
+        yield from chunk[:action_horizon]
 
 
 def seeded_policy(sampler: Sampler, seed: int) -> ChunkPolicy:

@@ -89,6 +89,7 @@ class BatchedEvaluator:
             terminate_on_success=True,
             images=bool(policies.image_keys),
             image_size_px=policies.image_size_px,
+            action_representation=policies.action_representation,
         )
 
     def run(self, variant: Variant, seeds: Sequence[int], progress: Progress = lambda done: None) -> Episodes:
@@ -191,6 +192,7 @@ class _Bench:
                 policies.action_horizon,
                 self._horizon_steps,
                 images=bool(policies.image_keys),
+                representation=policies.action_representation,
             )
         finally:
             torch.set_num_threads(threads)

@@ -18,6 +18,7 @@ import numpy as np
 from d2ppo_core.data.episodes import Episode
 from d2ppo_core.data.video import VideoWriter
 from d2ppo_core.errors import WorldError
+from d2ppo_core.representations import OSC_DELTA
 from sim.camera import OffscreenRenderer
 from sim.evaluation import ChunkPolicy
 from sim.experts import ActionNoise, Style, expert_for
@@ -56,15 +57,22 @@ def expert_episode(env: RobosuiteEnv, task: str, seed: int, skill: float | None)
 
 
 def policy_episode(
-    env: RobosuiteEnv, policy: ChunkPolicy, seed: int, *, action_horizon: int, images: bool, max_steps: int
+    env: RobosuiteEnv,
+    policy: ChunkPolicy,
+    seed: int,
+    *,
+    action_horizon: int,
+    images: bool,
+    max_steps: int,
+    representation: str = OSC_DELTA,
 ) -> Source:
     """A policy, which gets a fresh observation for each chunk; ends a moment after success."""
     env.reset(seed)
     yield
     solved_at, step = 0, 0
     while step < max_steps and not (solved_at and step >= solved_at + LINGER_STEPS):
-        for action in np.clip(policy(env.observe(images=images))[:action_horizon], -1.0, 1.0):
-            env.step(action)
+        for action in policy(env.observe(images=images))[:action_horizon]:
+            env.step(env.deltas(action, representation))
             step += 1
             solved_at = solved_at or (step if env.is_success() else 0)
             yield

@@ -19,6 +19,7 @@ from d2ppo_core.envs import AutoresetMode, BatchEnv, Box
 from d2ppo_core.envs.base import Advance, Mask
 from d2ppo_core.envs.protocol import Observation
 from d2ppo_core.errors import ConfigError
+from d2ppo_core.representations import EE_ABSOLUTE, OSC_DELTA, SIZES
 from sim.robosuite_env import CONTROL_HZ, RobosuiteEnv
 
 
@@ -33,6 +34,7 @@ class RobosuiteVecEnv(BatchEnv):
         horizon_steps: int | None = None,
         autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
         terminate_on_success: bool = False,
+        action_representation: str = OSC_DELTA,
     ) -> None:
         """Take over `envs`, which are closed with this.
 
@@ -42,6 +44,7 @@ class RobosuiteVecEnv(BatchEnv):
             horizon_steps: Control steps per episode; None takes the task's.
             autoreset_mode: When worlds start again.
             terminate_on_success: End an episode when it is solved.
+            action_representation: `osc_delta` or `ee_absolute`, as of `BatchedEnv`.
 
         Raises:
             ConfigError: no worlds, or worlds of several tasks.
@@ -58,10 +61,13 @@ class RobosuiteVecEnv(BatchEnv):
         self.envs, self.images = tuple(envs), images
         shown = envs[0].observe(images=images)
         self.single_observation_space = {key: _box_of(value) for key, value in shown.items()}
-        self.single_action_space = Box(low=-1.0, high=1.0, shape=(7 * task.num_robots,), dtype=np.dtype(np.float32))
+        self._representation = action_representation
+        size, bound = SIZES[action_representation] * task.num_robots, np.inf if self._takes_goals else 1.0
+        self.single_action_space = Box(low=-bound, high=bound, shape=(size,), dtype=np.dtype(np.float32))
         self.metadata: Mapping[str, Any] = {
             "task": task.env_name,
             "control_hz": CONTROL_HZ,
+            "action_representation": action_representation,
             "autoreset_mode": autoreset_mode,
             "horizon_steps": self.horizon_steps,
         }
@@ -82,6 +88,10 @@ class RobosuiteVecEnv(BatchEnv):
             env.close()
         self.envs = ()
 
+    @property
+    def _takes_goals(self) -> bool:
+        return self._representation == EE_ABSOLUTE
+
     def _start(self, mask: Mask, rngs: Sequence[np.random.Generator]) -> None:
         for i in np.flatnonzero(mask):
             self.envs[i].reset_with(rngs[i])
@@ -91,7 +101,8 @@ class RobosuiteVecEnv(BatchEnv):
         success = np.zeros(actions.shape[:2], bool)
         for i, env in enumerate(self.envs):
             for t in range(steps[i]):
-                rewards[i, t] = env.raw.step(actions[i, t])[1]
+                action = env.deltas(actions[i, t], EE_ABSOLUTE) if self._takes_goals else actions[i, t]
+                rewards[i, t] = env.raw.step(action)[1]
                 success[i, t] = env.is_success()
         return Advance(rewards, success, np.zeros(self.num_envs, bool))
 

@@ -22,17 +22,26 @@ from d2ppo_core.analysis.pairs import CONTRAST, Estimate
 from d2ppo_core.analysis.runs import LoggedRun
 from d2ppo_core.config import LossConfig
 from d2ppo_core.config.schema import TAPS
-from d2ppo_core.data.windows import ACTIONS_PER_ARM
+from d2ppo_core.representations import EE_ABSOLUTE, OSC_DELTA
 
 PAGE, NUMBERS = "analysis.html", "analysis.json"
 
-_ACTIONS = ("motion in x", "motion in y", "motion in z", "turn about x", "turn about y", "turn about z", "gripper")
+_AXES = ("x", "y", "z")
+_ACTIONS = {
+    OSC_DELTA: (*(f"motion in {axis}" for axis in _AXES), *(f"turn about {axis}" for axis in _AXES), "gripper"),
+    EE_ABSOLUTE: (
+        *(f"goal in {axis}" for axis in _AXES),
+        *(f"{axis} of the hand's {column} axis" for column in _AXES[:2] for axis in _AXES),
+        "gripper",
+    ),
+}
 
 
-def action_name(component: int) -> str:
+def action_name(component: int, representation: str = OSC_DELTA) -> str:
     """Name of a component of the action, for one arm or several."""
-    arm, place = divmod(component, ACTIONS_PER_ARM)
-    return _ACTIONS[place] + (f", arm {arm + 1}" if arm else "") + ", first action, normalised"
+    names = _ACTIONS[representation]
+    arm, place = divmod(component, len(names))
+    return names[place] + (f", arm {arm + 1}" if arm else "") + ", first action, normalised"
 
 
 def write_diagnostics(
@@ -69,7 +78,7 @@ def write_diagnostics(
         pairs_plot=svg_uri(plot_pairs(diagnoses)) if any(d.pairs for d in diagnoses) else None,
         gradient_plot=svg_uri(plot_gradients(diagnoses)) if diagnoses else None,
         pictures=[
-            (method, d, png_uri(plot_pictures(d, method, component, action_name(component))))
+            (method, d, png_uri(plot_pictures(d, method, component, action_name(component, _representation(d)))))
             for method in ("PCA", "t-SNE")
             for d in diagnoses
             if any(picture.method == method for picture in d.pictures)
@@ -81,6 +90,10 @@ def write_diagnostics(
     shown = {"settings": plain(settings), "runs": [to_json(d) for d in diagnoses], "curves": _curves_json(runs)}
     numbers.write_text(json.dumps(shown, indent=1, allow_nan=False))
     return page, numbers
+
+
+def _representation(diagnosis: Diagnosis) -> str:
+    return diagnosis.checkpoint.config.data.action_representation
 
 
 def _overview(run: LoggedRun, diagnoses: Sequence[Diagnosis]) -> tuple[str, ...]:

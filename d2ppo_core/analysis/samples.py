@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from d2ppo_core.data.episodes import EpisodeReader
+from d2ppo_core.data.representation import keys_of
 from d2ppo_core.data.tasks import env_name_of
 from d2ppo_core.data.windows import Windows, make_windows, whole_chunks
 from d2ppo_core.errors import DataError
@@ -78,7 +79,7 @@ def draw_sample(path: Path, saved: Checkpoint, *, size: int, seed: int) -> Sampl
             frames = starts[number][np.sort(picks[(picks >= first) & (picks < first + len(starts[number]))] - first)]
             if not len(frames):
                 continue
-            whole = reader.read(name, keys=[*config.low_dim_keys, *config.image_keys])
+            whole = reader.read(name, keys=keys_of(config))
             parts.append(_take(make_windows([whole], replace(config, tails="hold")), frames))
             episode.append(np.full(len(frames), number, dtype=np.int64))
             progress.append(frames / max(1, len(whole) - 1))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from d2ppo_core.config.checks import one_of, require
+from d2ppo_core.representations import OSC_DELTA, REPRESENTATIONS
 
 STEMS = ("plain", "overlap")
 DISPERSIVE_VARIANTS = ("none", "infonce_l2", "infonce_cosine", "hinge", "covariance")
@@ -44,11 +45,17 @@ class DataConfig:
     """Measure over-fitting on this subset (e.g. `valid`) instead of the last episodes."""
     action_target: str = "expert"
     """`expert`: what the demonstrator meant, where the file tells; `executed`: what the controller got."""
+    action_representation: str = OSC_DELTA
+    """`osc_delta`: the file's own; `ee_absolute`: the goals that they lead to, made of them and the observed poses."""
+    base_yaw_rad: tuple[float, ...] = (0.0,)
+    """Turn of each arm's base about the vertical in the file's world: the deltas of robosuite 1.5 are in its frame,
+    older ones in the world's (0). Only `ee_absolute` asks."""
     tails: str = "hold"
     """Chunks that reach over the end of their episode: `hold` fills them by standing still, `drop` leaves them out."""
 
     def __post_init__(self) -> None:
         one_of("data.action_target", self.action_target, ACTION_TARGETS)
+        one_of("data.action_representation", self.action_representation, REPRESENTATIONS)
         one_of("data.tails", self.tails, TAILS)
         require(
             not (self.validation_episodes and self.validation_filter_key),

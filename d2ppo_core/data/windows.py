@@ -1,7 +1,8 @@
 """All training windows of a dataset in memory: one observation and the action chunk that starts there.
 
-Chunks that reach over the end of their episode are filled by *holding*: zero motion, gripper as it was last. That is
-what the arm should do once the task is solved, and it keeps every frame in use. Or they are dropped, by choice.
+Chunks that reach over the end of their episode are filled by *holding*: zero motion (goals: the last one), gripper as
+it was last. That is what the arm should do once the task is solved, and it keeps every frame in use. Or they are
+dropped, by choice.
 """
 
 import hashlib
@@ -15,11 +16,10 @@ import numpy.typing as npt
 
 from d2ppo_core.config import DataConfig
 from d2ppo_core.data.episodes import Episode, EpisodeReader
+from d2ppo_core.data.representation import actions_of, keys_of
 from d2ppo_core.errors import DataError
 from d2ppo_core.geometry import canonical_quat_xyzw
-
-ACTIONS_PER_ARM = 7
-GRIPPER_INDEX = 6
+from d2ppo_core.representations import OSC_DELTA, SIZES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,25 +46,29 @@ class Windows:
         return len(self.state)
 
 
-def chunk_actions(actions: npt.ArrayLike, lengths: Sequence[int], pred_horizon: int) -> npt.NDArray[np.float32]:
+def chunk_actions(
+    actions: npt.ArrayLike, lengths: Sequence[int], pred_horizon: int, representation: str = OSC_DELTA
+) -> npt.NDArray[np.float32]:
     """Gather the chunk starting at every frame, by one indexing operation.
 
     Args:
-        actions: (N, Da) of all episodes back to back, Da a multiple of 7 (gripper last).
+        actions: (N, Da) of all episodes back to back, Da a multiple of one arm's numbers (gripper last).
         lengths: frames per episode, summing to N.
         pred_horizon: Tp.
+        representation: what the numbers mean.
 
     Returns:
         (N, Tp, Da); entries behind the end of the episode hold.
     """
-    flat = np.asarray(actions, dtype=np.float32)
-    if sum(lengths) != len(flat) or flat.shape[1] % ACTIONS_PER_ARM:
-        raise DataError(f"wanted {sum(lengths)} actions of a multiple of 7 numbers, got {flat.shape}")
+    flat, per_arm = np.asarray(actions, dtype=np.float32), SIZES[representation]
+    if sum(lengths) != len(flat) or flat.shape[1] % per_arm:
+        raise DataError(f"wanted {sum(lengths)} actions of a multiple of {per_arm} numbers, got {flat.shape}")
     last = np.repeat(np.cumsum(lengths) - 1, lengths)
     wanted = np.arange(len(flat))[:, None] + np.arange(pred_horizon)
     chunks = flat[np.minimum(wanted, last[:, None])]
-    moving = np.arange(flat.shape[1]) % ACTIONS_PER_ARM != GRIPPER_INDEX
-    chunks[(wanted > last[:, None])[..., None] & moving] = 0.0
+    if representation == OSC_DELTA:
+        moving = np.arange(flat.shape[1]) % per_arm != per_arm - 1
+        chunks[(wanted > last[:, None])[..., None] & moving] = 0.0
     return np.asarray(chunks, dtype=np.float32)
 
 
@@ -92,8 +96,9 @@ def make_windows(episodes: Sequence[Episode], config: DataConfig) -> Windows:
         raise DataError("the dataset holds no episode")
     states = [state_vector(dict(e.observations), config.low_dim_keys) for e in episodes]
     lengths = [len(e) for e in episodes]
-    targets = [e.labels if config.action_target == "expert" else e.actions for e in episodes]
-    state, chunks = np.concatenate(states), chunk_actions(np.concatenate(targets), lengths, config.pred_horizon)
+    targets = np.concatenate([actions_of(e, config) for e in episodes])
+    chunks = chunk_actions(targets, lengths, config.pred_horizon, config.action_representation)
+    state = np.concatenate(states)
     images = _join_images(episodes, config.image_keys)
     if config.tails == "drop":
         kept = whole_chunks(lengths, config.pred_horizon)
@@ -141,7 +146,7 @@ def load_windows(path: Path, config: DataConfig, *, env_name: str | None = None)
         names = reader.names[: config.max_episodes or None]
         if len(names) <= config.validation_episodes:
             raise DataError(f"{path}: wanted more than {config.validation_episodes} episodes, got {len(names)}")
-        keys = [*config.low_dim_keys, *config.image_keys]
+        keys = keys_of(config)
         episodes = [reader.read(name, keys=keys) for name in names]
     held_out = episodes[len(episodes) - config.validation_episodes :]
     if config.validation_filter_key:

@@ -32,6 +32,7 @@ class PolicyFolder(ABC):
     task: str
     action_horizon: int
     """Actions executed of each chunk."""
+    action_representation: str
     low_dim_keys: tuple[str, ...]
     image_keys: tuple[str, ...]
     image_size_px: int
@@ -76,6 +77,7 @@ class RunFolder(PolicyFolder):
         self.folder, self._run = folder, load_run(folder)
         config = self._run.config
         self.task, self.action_horizon = config.task, config.data.action_horizon
+        self.action_representation = config.data.action_representation
         self.low_dim_keys, self.image_keys = config.data.low_dim_keys, config.data.image_keys
         self.image_size_px = self._run.origin.shapes.image_hw[0]
 
@@ -144,6 +146,7 @@ class BundleFolder(PolicyFolder):
         self._bundle = load_bundle(folder)
         manifest = self._bundle.manifest
         self.folder, self.task, self.action_horizon = folder, manifest.task, manifest.action_horizon
+        self.action_representation = manifest.action.representation
         self.low_dim_keys = tuple(spec.key for spec in manifest.state_observations)
         self.image_keys = tuple(spec.key for spec in manifest.image_observations)
         self.image_size_px = manifest.image_observations[0].shape[0] if self.image_keys else 0

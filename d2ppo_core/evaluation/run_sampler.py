@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from d2ppo_core.envs.protocol import Observation
 from d2ppo_core.evaluation.explore import Exploration, explore
 from d2ppo_core.evaluation.samplers import STOCHASTIC, Variant
-from d2ppo_core.finetune.observe import Observer
+from d2ppo_core.finetune.observe import observer_of
 from d2ppo_core.runs import Run
 
 
@@ -16,11 +16,8 @@ class RunSampler:
 
     def __init__(self, run: Run, variant: Variant) -> None:
         """Load the weights; raises as `Run.policy`."""
-        data = run.config.data
         self._policy = run.policy(variant.weights, num_denoising_steps=variant.num_denoising_steps or None)
-        self._observer = Observer(
-            normalizer=run.origin.normalizer, low_dim_keys=data.low_dim_keys, image_keys=data.image_keys
-        )
+        self._observer = observer_of(run.origin)
         self._exploration = None
         if variant.sampling == STOCHASTIC:
             self._exploration = Exploration.of_chain(run.finetune.config.chain) if run.finetune else Exploration()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from d2ppo_core.data.windows import state_vector
 from d2ppo_core.envs.protocol import Observation
 from d2ppo_core.errors import BundleError
+from d2ppo_core.representations import bounded
 
 if TYPE_CHECKING:
     from d2ppo_core.runtime.policy import Policy
@@ -40,7 +41,7 @@ class Sampler(Protocol):
         ...
 
     def __call__(self, obs: Observation, noise: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Observations (N, ...) by name and noise (N, draws, Tp, Da) to actions (N, Tp, Da) within [-1, 1]."""
+        """Observations (N, ...) by name and noise (N, draws, Tp, Da) to actions (N, Tp, Da), deltas within [-1, 1]."""
         ...
 
 
@@ -66,4 +67,4 @@ class BundleSampler:
         chunks = [
             self._policy.infer({name: rows[i : i + 1] for name, rows in inputs.items()}) for i in range(len(noise))
         ]
-        return np.stack(chunks).clip(-1.0, 1.0)
+        return bounded(np.stack(chunks), self._policy.manifest.action.representation)

@@ -21,6 +21,7 @@ from d2ppo_core.export.parity import ParityReport, check_parity, dataset_inputs,
 from d2ppo_core.models import diffusion, gaussian
 from d2ppo_core.pretrain.checkpoint import Checkpoint
 from d2ppo_core.pretrain.provenance import git_commit
+from d2ppo_core.representations import FRAMES
 from d2ppo_core.runs import Run, load_run
 
 OPSET = 20
@@ -145,6 +146,8 @@ def make_manifest(run: Run, weights: str, parity: ParityReport, extra: dict[str,
         task=config.task,
         observations=_observations(saved),
         action=ActionSpec(
+            representation=config.data.action_representation,
+            frame=FRAMES[config.data.action_representation],
             dim=saved.shapes.action_dim,
             control_hz=config.deploy.control_hz,
             coupling=config.deploy.osc_coupling,

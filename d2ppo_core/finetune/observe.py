@@ -12,6 +12,7 @@ from d2ppo_core.data.windows import state_vector
 from d2ppo_core.envs.protocol import Observation
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.pretrain.checkpoint import Checkpoint
+from d2ppo_core.representations import OSC_DELTA, bounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class Observer:
     normalizer: Normalizer
     low_dim_keys: tuple[str, ...]
     image_keys: tuple[str, ...]
+    action_representation: str = OSC_DELTA
 
     def check(self, available: tuple[str, ...]) -> None:
         """Raise ConfigError where the policy reads what an environment does not show."""
@@ -49,11 +51,16 @@ class Observer:
         return Inputs(state=self.normalizer.state.normalize(state_vector(obs, self.low_dim_keys)), images=images)
 
     def actions(self, chunks: Tensor) -> NDArray[np.float32]:
-        """Normalised chunks (N, Tp, Da) to the environment's actions, within [-1, 1]."""
-        return self.normalizer.action.denormalize(chunks.cpu().numpy()).clip(-1.0, 1.0)
+        """Normalised chunks (N, Tp, Da) to the environment's actions, deltas within [-1, 1]."""
+        return bounded(self.normalizer.action.denormalize(chunks.cpu().numpy()), self.action_representation)
 
 
 def observer_of(origin: Checkpoint) -> Observer:
     """What a pre-trained policy reads, as it was trained to read it."""
     data = origin.config.data
-    return Observer(normalizer=origin.normalizer, low_dim_keys=data.low_dim_keys, image_keys=data.image_keys)
+    return Observer(
+        normalizer=origin.normalizer,
+        low_dim_keys=data.low_dim_keys,
+        image_keys=data.image_keys,
+        action_representation=data.action_representation,
+    )

@@ -1,11 +1,13 @@
-"""Turns a chunk of robosuite OSC_POSE deltas into absolute, timed end-effector targets.
+"""Turns a chunk of a policy's actions into absolute, timed end-effector targets.
 
-In training each action moves the goal of an operational-space controller: goal = pose ⊕ scaled delta, held for one
-control tick. That controller decouples the arm's inertia, so the hand obeys ẍ = C (kp (goal − x) − kd ẋ). Integrating
-this law gives the motion which the action *caused* in training: an absolute trajectory that may be interpolated,
-delayed or cut by time on any robot, while raw deltas may not.
+In training each action sets the goal of an operational-space controller, held for one control tick: pose ⊕ scaled
+delta, or the goal itself. That controller decouples the arm's inertia, so the hand obeys
+ẍ = C (kp (goal − x) − kd ẋ). Integrating this law gives the motion which the actions *caused* in training: a
+trajectory that may be interpolated, delayed or cut by time on any robot, while raw deltas may not, and which no
+jump of a goal can tear.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,9 +15,10 @@ import numpy as np
 from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
 
+from d2ppo_core.actions import rotations_from_6d
 from d2ppo_core.bundle import ActionSpec
-from d2ppo_core.errors import ConfigError
-from d2ppo_core.geometry import Array, inverse, transform_from
+from d2ppo_core.errors import ActionError, ConfigError
+from d2ppo_core.geometry import Array, inverse, rotation_of, transform_from
 
 
 @dataclass(frozen=True)
@@ -84,29 +87,84 @@ def targets_from_deltas(
     Returns:
         1 + Tp + settle_ticks targets of the end effector.
     """
+    _refuse_other_shapes(actions, spec)
+    clipped = np.clip(actions, -1.0, 1.0)
+    goal = start.of_frame(T_ee_site).pose
+
+    def goal_from(pose: Array, tick: int) -> Array:
+        nonlocal goal
+        goal = _moved(pose, clipped[tick, :6], spec) if tick < len(actions) else goal
+        return goal
+
+    return _integrate(goal_from, clipped[:, 6], start, spec, T_ee_site, settle_ticks)
+
+
+def targets_from_goals(
+    actions: Array, start: RigidState, spec: ActionSpec, T_world_base: Array, T_ee_site: Array, settle_ticks: int
+) -> Targets:
+    """Let the training controller pursue a chunk of goals, as ``targets_from_deltas`` does with deltas.
+
+    As in the training worlds, a goal counts only as far as a delta of 1 would reach from where the arm then is.
+
+    Args:
+        actions: (Tp, 10) goals in the world frame: position of the site, two columns of the hand's rotation, gripper.
+        start: As for ``targets_from_deltas``.
+        spec: Likewise.
+        T_world_base: The robot's base in the world frame.
+        T_ee_site: Likewise.
+        settle_ticks: Likewise.
+
+    Raises:
+        ActionError: A goal is not finite or its rotation is none.
+    """
+    _refuse_other_shapes(actions, spec)
+    rotations, valid = rotations_from_6d(actions[:, 3:9])
+    if not np.isfinite(actions).all() or not valid.all():
+        worst = int(np.argmin(np.isfinite(actions).all(axis=1) & valid))
+        raise ActionError(f"goal {worst} of the chunk is no pose: {np.array2string(actions[worst], precision=3)}")
+    T_base_world = inverse(T_world_base)
+    goals = np.tile(np.eye(4), (len(actions), 1, 1))
+    goals[:, :3, 3] = actions[:, :3] @ T_base_world[:3, :3].T + T_base_world[:3, 3]
+    goals[:, :3, :3] = T_base_world[:3, :3] @ rotations @ T_ee_site[:3, :3]
+
+    def goal_from(pose: Array, tick: int) -> Array:
+        goal = goals[min(tick, len(goals) - 1)]
+        turn = Rotation.from_matrix(goal[:3, :3] @ pose[:3, :3].T).as_rotvec()
+        delta = np.concatenate([(goal[:3, 3] - pose[:3, 3]) / spec.translation_scale_m, turn / spec.rotation_scale_rad])
+        return _moved(pose, delta.clip(-1.0, 1.0), spec)
+
+    return _integrate(goal_from, actions[:, 9], start, spec, T_ee_site, settle_ticks)
+
+
+def _refuse_other_shapes(actions: Array, spec: ActionSpec) -> None:
     if actions.ndim != 2 or actions.shape[1] != spec.dim:
         raise ConfigError(f"actions must have shape (Tp, {spec.dim}), got {actions.shape}")
+
+
+def _integrate(
+    goal_from: Callable[[Array, int], Array],
+    gripper: Array,
+    start: RigidState,
+    spec: ActionSpec,
+    T_ee_site: Array,
+    settle_ticks: int,
+) -> Targets:
+    """Follow the goals that ``goal_from(pose of the site, tick)`` names, for the ticks of ``gripper`` and some more."""
     period_s = 1.0 / spec.control_hz
-    site = start.of_frame(T_ee_site)
-    goal = site.pose
+    site, T_site_ee = start.of_frame(T_ee_site), inverse(T_ee_site)
     states = [start]
-    clipped = np.clip(actions, -1.0, 1.0)
-    for tick in range(len(actions) + settle_ticks):
-        if tick < len(actions):
-            goal = _goal(site.pose, clipped[tick], spec)
-        site = _respond(site, goal, spec, period_s)
-        states.append(site.of_frame(inverse(T_ee_site)))
+    for tick in range(len(gripper) + settle_ticks):
+        site = _respond(site, goal_from(site.pose, tick), spec, period_s)
+        states.append(site.of_frame(T_site_ee))
     states[-1] = RigidState(states[-1].pose, np.zeros(6))
-    closed = np.append(clipped[:, 6], np.full(settle_ticks + 1, clipped[-1, 6])) > 0.0
+    closed = np.append(gripper, np.full(settle_ticks + 1, gripper[-1])) > 0.0
     return Targets(tuple(states), np.where(closed, 0.0, spec.gripper_open_width_m), period_s)
 
 
-def _goal(pose: Array, action: Array, spec: ActionSpec) -> Array:
-    """Goal of the controller: pose ⊕ scaled delta, the rotation applied in the base frame."""
-    turn = Rotation.from_rotvec(action[3:6] * spec.rotation_scale_rad)
-    return transform_from(
-        pose[:3, 3] + action[:3] * spec.translation_scale_m, turn * Rotation.from_matrix(pose[:3, :3])
-    )
+def _moved(pose: Array, delta: Array, spec: ActionSpec) -> Array:
+    """Goal of the controller: pose ⊕ scaled delta (6,), the rotation applied in the base frame."""
+    turn = Rotation.from_rotvec(delta[3:] * spec.rotation_scale_rad)
+    return transform_from(pose[:3, 3] + delta[:3] * spec.translation_scale_m, turn * rotation_of(pose))
 
 
 def _respond(state: RigidState, goal: Array, spec: ActionSpec, time_s: float) -> RigidState:

@@ -1,4 +1,4 @@
-"""From observations to timed targets: one inference, and the training controller's response to its deltas."""
+"""From observations to timed targets: one inference, and the training controller's response to its actions."""
 
 import time
 from collections import deque
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from d2ppo_core.errors import ConfigError
+from d2ppo_core.geometry import Array
+from d2ppo_core.representations import EE_ABSOLUTE
 from d2ppo_core.runtime.observation import Observation, ObservationBuffer
-from d2ppo_core.runtime.osc import Targets, leashed, targets_from_deltas
+from d2ppo_core.runtime.osc import RigidState, Targets, leashed, targets_from_deltas, targets_from_goals
 from d2ppo_core.runtime.policy import Policy
 
 
@@ -55,6 +57,7 @@ class ChunkPlanner:
         self.observations = ObservationBuffer(policy.manifest)
         self._config = config
         self._T_ee_site = np.asarray(policy.manifest.T_ee_site).reshape(4, 4)
+        self._T_world_base = np.asarray(policy.manifest.T_world_base).reshape(4, 4)
         ticks = config.replan_ticks or policy.manifest.action_horizon
         self._replan_ns = round((ticks - 0.5) / policy.manifest.action.control_hz * 1e9)
         self._noise = np.random.default_rng(config.noise_seed)
@@ -69,6 +72,7 @@ class ChunkPlanner:
 
         Raises:
             MissingObservationError: An observation is missing or too old.
+            ActionError: The policy answered something that is no pose.
         """
         observation = self.observations.assemble(now_ns)
         last = self._last
@@ -84,7 +88,10 @@ class ChunkPlanner:
         self.inference_s.append(inference_s)
         arm = observation.arm
         start = leashed(arm.reference, arm.measured, self._config.max_lead_m, self._config.max_lead_rad)
-        targets = targets_from_deltas(
-            actions.astype(np.float64), start, manifest.action, self._T_ee_site, self._config.settle_ticks
-        )
-        return Plan(targets, observation, inference_s)
+        return Plan(self._targets(actions.astype(np.float64), start), observation, inference_s)
+
+    def _targets(self, actions: Array, start: RigidState) -> Targets:
+        spec, settle_ticks = self.policy.manifest.action, self._config.settle_ticks
+        if spec.representation == EE_ABSOLUTE:
+            return targets_from_goals(actions, start, spec, self._T_world_base, self._T_ee_site, settle_ticks)
+        return targets_from_deltas(actions, start, spec, self._T_ee_site, settle_ticks)

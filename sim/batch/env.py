@@ -15,9 +15,11 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from d2ppo_core.actions import deltas_from_goals
 from d2ppo_core.envs import AutoresetMode, BatchEnv, Box
 from d2ppo_core.envs.base import Advance, Mask
 from d2ppo_core.envs.protocol import Observation
+from d2ppo_core.representations import EE_ABSOLUTE, OSC_DELTA, SIZES
 from sim.batch.kernel import Arithmetic, KernelName, make_kernel
 from sim.batch.layout import Layout, ParameterTable
 from sim.batch.model import load_physics_model
@@ -48,6 +50,7 @@ class BatchedEnv(BatchEnv):
         kernel: KernelName = "auto",
         arithmetic: Arithmetic = "fast",
         pin: bool = False,
+        action_representation: str = OSC_DELTA,
     ) -> None:
         """Build the worlds; needs MuJoCo and a C++ compiler, not robosuite.
 
@@ -66,6 +69,8 @@ class BatchedEnv(BatchEnv):
             arithmetic: `exact` makes the compiled controllers compute as robosuite with numba does, in its order of
                 sums; `fast` differs in the last digits. The NumPy kernel is always exact.
             pin: Bind each thread to a core.
+            action_representation: `osc_delta`, or `ee_absolute`: goals, of which each control step makes the delta
+                that leads there from where the arm is (with an action latency: was, when the step began).
 
         Raises:
             ConfigError: unknown task, or a number that is not positive.
@@ -81,6 +86,7 @@ class BatchedEnv(BatchEnv):
         self.randomisation = randomisation or Randomisation()
         self.model = load_physics_model(task, parked=self.task.parked if shortcuts else (), skip_apart=shortcuts)
         self.layout = self._make_layout()
+        self._hand_bodies = [self.model.body(f"robot{arm}_right_hand").id for arm in range(self.task.num_arms)]
         threads = min(num_envs, num_threads or len(os.sched_getaffinity(0)))
         self.kernel = make_kernel(
             kernel, self.model, self.layout, num_envs, num_threads=threads, pin=pin, arithmetic=arithmetic
@@ -91,10 +97,13 @@ class BatchedEnv(BatchEnv):
         self._qpos = np.tile(self._resting_qpos(), (num_envs, 1))
         self._qvel = np.zeros((num_envs, self.model.nv))
         self.single_observation_space = self._observation_space()
-        self.single_action_space = Box(low=-1.0, high=1.0, shape=(self.task.action_size,), dtype=np.dtype(np.float32))
+        self.action_representation = action_representation
+        size, bound = self.task.num_arms * SIZES[action_representation], np.inf if self._takes_goals else 1.0
+        self.single_action_space = Box(low=-bound, high=bound, shape=(size,), dtype=np.dtype(np.float32))
         self.metadata: Mapping[str, Any] = {
             "task": task,
             "control_hz": CONTROL_HZ,
+            "action_representation": action_representation,
             "autoreset_mode": autoreset_mode,
             "horizon_steps": self.horizon_steps,
             "randomisation": self.randomisation.as_record(),
@@ -142,10 +151,34 @@ class BatchedEnv(BatchEnv):
                 self._qpos[env, address : address + 7] = pose
         self.kernel.reset(mask, self._home, self._qpos, self._qvel)
 
+    @property
+    def _takes_goals(self) -> bool:
+        return self.action_representation == EE_ABSOLUTE
+
     def _advance(self, actions: NDArray[np.float64], steps: NDArray[np.int32]) -> Advance:
-        rows, diverged = self.kernel.step(actions, steps)
+        rows, diverged = (self._pursue if self._takes_goals else self.kernel.step)(actions, steps)
         success = self.task.success(self.layout.step_taps.split(rows))
         return Advance(success.astype(np.float32), success, diverged)
+
+    def _pursue(
+        self, goals: NDArray[np.float64], steps: NDArray[np.int32]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """As the kernel's step, with goals: only one control step at a time tells where the arms have got to."""
+        rows, diverged = [], np.zeros(self.num_envs, bool)
+        for t in range(goals.shape[1]):
+            ones = (steps > t).astype(np.int32)
+            row, broken = self.kernel.step(deltas_from_goals(goals[:, t], *self._hands())[:, None], ones)
+            rows.append(row)
+            diverged |= broken & (ones > 0)
+        return np.concatenate(rows, axis=1), diverged
+
+    def _hands(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Grip sites' positions (N, A, 3) and hands' rotations (N, A, 3, 3), now; those of the bases (A, 3, 3)."""
+        sites, bodies = [arm.grip_site for arm in self.layout.arms], self._hand_bodies
+        positions = np.stack([data.site_xpos[sites] for data in self.kernel.data])
+        rotations = np.stack([data.xmat[bodies] for data in self.kernel.data])
+        bases = self.kernel.data[0].site_xmat[[arm.base_site for arm in self.layout.arms]]
+        return positions, rotations.reshape(*positions.shape, 3), bases.reshape(-1, 3, 3)
 
     def _observe(self, mask: Mask) -> Observation:
         taps = self.layout.observation_taps.split(self.kernel.observations)

@@ -41,8 +41,9 @@ class RunStages:
         from d2ppo_core.runs import load_run
         from sim.cli.finetune import worlds_of
 
-        image_size_px = load_run(origin).origin.shapes.image_hw[0]
-        worlds = worlds_of(config, image_size_px=image_size_px)
+        cloned = load_run(origin).origin
+        representation = cloned.config.data.action_representation
+        worlds = worlds_of(config, image_size_px=cloned.shapes.image_hw[0], action_representation=representation)
         return finetune(config, origin, worlds, out, resume=resume, progress=sys.stderr.isatty()).finished
 
     def evaluate(self, folder: Path, seeds: range) -> dict[str, Any]:

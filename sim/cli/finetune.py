@@ -10,17 +10,19 @@ import click
 
 from d2ppo_core.config import FinetuneConfig, load_finetune_config
 from d2ppo_core.errors import ConfigError
+from d2ppo_core.representations import OSC_DELTA
 
 if TYPE_CHECKING:
     from d2ppo_core.finetune.collector import MakeEnv
 
 
-def worlds_of(config: FinetuneConfig, *, image_size_px: int) -> MakeEnv:
+def worlds_of(config: FinetuneConfig, *, image_size_px: int, action_representation: str = OSC_DELTA) -> MakeEnv:
     """How to build the worlds of a run; those for evaluation are robosuite's own and end an episode when it is solved.
 
     Args:
         config: The run.
         image_size_px: Width and height of the pictures that the policy was trained with; 0 for none.
+        action_representation: What the policy's actions mean.
 
     Raises:
         ConfigError: the worlds cannot differ as much as the configuration asks for.
@@ -42,6 +44,7 @@ def worlds_of(config: FinetuneConfig, *, image_size_px: int) -> MakeEnv:
             terminate_on_success=env.terminate_on_success if training else True,
             images=image_size_px > 0,
             randomisation=randomisation if training else None,
+            action_representation=action_representation,
             **({"image_size_px": image_size_px} if image_size_px else {}),
         )
 
@@ -55,7 +58,7 @@ def worlds_of(config: FinetuneConfig, *, image_size_px: int) -> MakeEnv:
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; default: runs/<config>_tuned.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override, e.g. ppo.epochs=5.")
 @click.option("--published", is_flag=True, help="The paper's settings instead of the recommended ones.")
-@click.option("--resume", is_flag=True, help="Continue the run in --out from its checkpoint, exactly.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out exactly, by its own configuration.")
 def finetune(
     task: str,
     name: str | None,
@@ -69,14 +72,22 @@ def finetune(
     from d2ppo_core.finetune import run  # imports torch
     from d2ppo_core.runs import load_run
 
+    own = (out or Path("runs") / f"{task}_state_tuned") / "config.yaml"
+    if resume and name is None and not published and own.is_file():
+        name = str(own)
     section = "published" if published else "finetune"
     config = load_finetune_config(name or f"{task}_state", overrides, section=section)
     if config.task != task:
         raise ConfigError(f"{config.name}: wanted a configuration for {task}, got one for {config.task}")
     origin = origin or Path("runs") / config.name
     out = out or Path("runs") / f"{config.name}_tuned"
-    image_size_px = load_run(out if resume else origin).origin.shapes.image_hw[0]
-    outcome = run.finetune(config, origin, worlds_of(config, image_size_px=image_size_px), out, resume=resume)
+    cloned = load_run(out if resume else origin).origin
+    worlds = worlds_of(
+        config,
+        image_size_px=cloned.shapes.image_hw[0],
+        action_representation=cloned.config.data.action_representation,
+    )
+    outcome = run.finetune(config, origin, worlds, out, resume=resume)
     state = f"{outcome.iteration} iterations, {outcome.env_steps} control steps, {outcome.elapsed_s:.0f} s"
     if outcome.finished:
         click.echo(f"{out}: finished after {state}, success {outcome.success:.1%}; next: d2ppo evaluate {task} {out}")

@@ -114,6 +114,7 @@ def _sources(
                 seeded_policy(BundleSampler(policy), number),
                 number,
                 action_horizon=manifest.action_horizon,
+                representation=manifest.action.representation,
                 images=bool(cameras),
                 max_steps=env.task.horizon_steps,
             ),

@@ -117,8 +117,25 @@ def test_contradictions_are_refused_when_they_are_made():
         ObservationSpec(key="x", shape=(3,), dtype="float32", unit="", frame="", camera="wrist")
     with pytest.raises(BundleError, match="coupling needs 36 numbers"):
         ActionSpec(coupling=(1.0,))
-    with pytest.raises(BundleError, match="osc_delta, got ee_absolute"):
-        ActionSpec(representation="ee_absolute")
+    with pytest.raises(BundleError, match="must be osc_delta or ee_absolute, got joint"):
+        ActionSpec(representation="joint")
+    with pytest.raises(BundleError, match="ee_absolute actions are in frame world, got base"):
+        ActionSpec(representation="ee_absolute", dim=10)
+    with pytest.raises(BundleError, match="ee_absolute actions of one arm have 10 entries, got 7"):
+        ActionSpec(representation="ee_absolute", frame="world")
+    with pytest.raises(BundleError, match=r"action scales must be positive, got 0.05 m and 0.0 rad"):
+        ActionSpec(rotation_scale_rad=0.0)
+
+
+def test_goals_are_a_second_representation_and_deltas_are_what_older_manifests_mean(folder, tmp_path):
+    goals = manifest(action=ActionSpec(representation="ee_absolute", frame="world", dim=10))
+    assert goals.input_shapes["noise"] == (1, 4, 10)
+    write_bundle(tmp_path / "goals", onnx=b"graph", manifest=goals, golden=GOLDEN)
+    assert load_bundle(tmp_path / "goals").manifest == goals
+    raw = yaml.safe_load((folder / "manifest.yaml").read_text())
+    del raw["action"]["frame"]
+    _rewrite(folder, raw)
+    assert load_bundle(folder).manifest.action == ActionSpec()
 
 
 def _rewrite(folder, raw) -> None:

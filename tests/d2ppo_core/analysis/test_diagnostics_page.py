@@ -67,3 +67,5 @@ def test_columns_that_never_move_are_told_instead_of_drawn(tmp_path: Path) -> No
 
 def test_components_of_the_action_have_names_for_both_arms() -> None:
     assert action_name(6).startswith("gripper, first") and action_name(9).startswith("motion in z, arm 2")
+    assert action_name(9, "ee_absolute").startswith("gripper, first")
+    assert action_name(17, "ee_absolute").startswith("y of the hand's y axis, arm 2")

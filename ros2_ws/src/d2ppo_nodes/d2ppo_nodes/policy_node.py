@@ -8,7 +8,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 
 from d2ppo_core.bundle import load_bundle
-from d2ppo_core.errors import D2ppoError
+from d2ppo_core.errors import ActionError, D2ppoError
 from d2ppo_core.runtime.observation import MissingObservationError
 from d2ppo_core.runtime.planner import ChunkPlanner, PlannerConfig
 from d2ppo_core.runtime.policy import Policy
@@ -106,7 +106,7 @@ class PolicyNode(StackNode):
         began_ns = max(self.now_ns(), self._received_ns)
         try:
             plan = self._planner.plan(began_ns)
-        except MissingObservationError as error:
+        except (MissingObservationError, ActionError) as error:
             self._missing = str(error)
             self.get_logger().warning(f"no chunk: {error}", throttle_duration_sec=1.0)
             return
