@@ -102,6 +102,12 @@ def motions(robot):
         "cartesian_pose, Cartesian impedance": lambda: robot.control_cartesian_pose(
             poses(robot), CARTESIAN, True, 1000.0
         ),
+        "joint_velocity, Cartesian impedance": lambda: robot.control_joint_velocity(
+            joint_velocities(robot), CARTESIAN, True, 1000.0
+        ),
+        "cartesian_velocity, Cartesian impedance": lambda: robot.control_cartesian_velocity(
+            twists(robot), CARTESIAN, True, 1000.0
+        ),
         "torque": lambda: robot.control(torques(robot), True, 1000.0),
         "torque and joint_position": lambda: robot.control_torque_joint_position(
             torques(robot), joint_positions(robot), True, 1000.0

@@ -77,6 +77,8 @@ def ways(robot):
         "cartesian_velocity": (lambda: robot.start_cartesian_velocity_control(JOINT), twists),
         "joint_position, Cartesian impedance": (lambda: robot.start_joint_position_control(CARTESIAN), positions),
         "cartesian_pose, Cartesian impedance": (lambda: robot.start_cartesian_pose_control(CARTESIAN), poses),
+        "joint_velocity, Cartesian impedance": (lambda: robot.start_joint_velocity_control(CARTESIAN), velocities),
+        "cartesian_velocity, Cartesian impedance": (lambda: robot.start_cartesian_velocity_control(CARTESIAN), twists),
         "torque": (robot.start_torque_control, torques),
     }
 
