@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +15,9 @@ import click
 from d2ppo_core.errors import ConfigError, WorldError
 
 if TYPE_CHECKING:
+    from sim.fci.cell import RobotCell
     from sim.fci.robot_server import RobotServer
+    from sim.world import World
 
 FRAME_PERIOD_NS = 50_000_000
 
@@ -33,7 +36,9 @@ FRAME_PERIOD_NS = 50_000_000
 @click.option("--seed", default=0, show_default=True, help="Of the objects' start.")
 @click.option("--paced", is_flag=True, help="Wait for no command: late is lost, as on a robot. Default: lock-step.")
 @click.option("--no-real-time", is_flag=True, help="As fast as the client answers.")
-@click.option("--robots", default=1, show_default=True, help="That many, on successive addresses.")
+@click.option(
+    "--robots", default=1, show_default=True, help="That many, each in a world of its own, on successive addresses."
+)
 @click.option("--faults", is_flag=True, help="Read faults from standard input: NAME [SECONDS [AMOUNT]], or 'help'.")
 def fci_server(
     address: str,
@@ -52,6 +57,7 @@ def fci_server(
     if robots > 1:
         if faults:
             raise ConfigError("--faults goes with one robot; start the others by themselves")
+        _expect_one_arm(task, "--robots")
         options = ["--robot-version", str(robot_version), "--backend", backend, "--task", task, "--seed", str(seed)]
         options += ["--paced"] * paced + ["--no-real-time"] * no_real_time
         sys.exit(_serve_many(address, robots, options))
@@ -66,29 +72,22 @@ def _serve(
     from sim.fci.gripper_server import GripperServer
     from sim.fci.kinematic_arm import KinematicArm
     from sim.fci.robot_server import RobotServer
-    from sim.snapshots import SnapshotPublisher
     from sim.tasks import task_named
     from sim.world import World
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    world: World | KinematicArm = World(task_named(task), seed) if backend == "mujoco" else KinematicArm(task)
-    snapshots = SnapshotPublisher(address) if isinstance(world, World) else None
-
-    def publish_frame(world: Any) -> None:
-        if snapshots is not None and world.time_ns % FRAME_PERIOD_NS == 0:
-            snapshots.publish(world.snapshot())
-
-    server = RobotServer(
-        world,
-        address,
-        version=version,
-        gripper=GripperServer(world, address),
-        on_step=(publish_frame,) if snapshots is not None else (),
-        lockstep=not paced,
-        real_time=not no_real_time,
-    )
+    world = World(task_named(task), seed) if backend == "mujoco" else KinematicArm(task)
+    options: dict[str, Any] = {"version": version, "lockstep": not paced, "real_time": not no_real_time}
+    if isinstance(world, World):
+        options["on_step"] = (_frame_publisher(address),)
+    if isinstance(world, World) and len(world.arms) > 1:
+        if faults:
+            _expect_one_arm(task, "--faults")
+        _serve_cell(world, address, options, stop)
+        return
+    server = RobotServer(world, address, gripper=GripperServer(world, address), **options)
     click.echo(f"task {task}: robot version {version} on {address}:1337, gripper on {address}:1338")
     if faults:
         threading.Thread(target=_read_faults, args=(server,), daemon=True).start()
@@ -101,6 +100,53 @@ def _serve(
         f"served {world.time_ns * 1e-9:.1f} s at {statistics.real_time_factor:.3f} of real time, "
         f"{statistics.commands_late} commands late, {statistics.commands_lost} lost"
     )
+
+
+def _serve_cell(world: World, address: str, options: dict[str, Any], stop: threading.Event) -> None:
+    """All arms of one world, on successive addresses."""
+    import gc
+
+    from sim.fci.cell import RobotCell
+
+    cell: RobotCell = RobotCell(world, _successive(address, len(world.arms)), **options)
+    for arm, robot in zip(world.arms, cell.robots, strict=True):
+        place = f"{robot.address}:1337, gripper on {robot.address}:1338"
+        click.echo(f"task {world.task.name}, {arm.name}: robot version {options['version']} on {place}")
+    gc.collect()
+    gc.freeze()
+    cell.serve(stop)
+    cell.close()
+    served = f"served {world.time_ns * 1e-9:.1f} s at {cell.real_time_factor:.3f} of real time"
+    click.echo(f"{served}, {cell.commands_late} commands late")
+
+
+def _frame_publisher(address: str) -> Callable[[World], None]:
+    from sim.snapshots import SnapshotPublisher
+
+    snapshots = SnapshotPublisher(address)
+
+    def publish_frame(world: World) -> None:
+        if world.time_ns % FRAME_PERIOD_NS == 0:
+            snapshots.publish(world.snapshot())
+
+    return publish_frame
+
+
+def _expect_one_arm(task: str, option: str) -> None:
+    from sim.tasks import task_named
+
+    arms = len(task_named(task).arms)
+    if arms > 1:
+        raise ConfigError(f"{option} goes with a task of one arm, {task} has {arms}")
+
+
+def _successive(address: str, count: int) -> tuple[str, ...]:
+    """This address and those after it. Raises ConfigError."""
+    try:
+        first = ipaddress.IPv4Address(address)
+    except ValueError as error:
+        raise ConfigError(f"several robots count on from a numeric --address, got {address!r}") from error
+    return tuple(str(first + i) for i in range(count))
 
 
 def _read_faults(server: RobotServer) -> None:
@@ -123,15 +169,12 @@ def _read_faults(server: RobotServer) -> None:
 
 def _serve_many(address: str, robots: int, options: list[str]) -> int:
     """One process per robot; ends them all when asked to or when one fails, and returns the worst exit code."""
-    try:
-        first = ipaddress.IPv4Address(address)
-    except ValueError as error:
-        raise ConfigError(f"--robots counts on from a numeric --address, got {address!r}") from error
+    addresses = _successive(address, robots)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     command = [sys.executable, "-m", "sim.fci", *options]
-    servers = [subprocess.Popen([*command, "--address", str(first + i)]) for i in range(robots)]
+    servers = [subprocess.Popen([*command, "--address", each]) for each in addresses]
     while not stop.wait(0.1) and all(server.poll() is None for server in servers):
         pass
     for server in servers:

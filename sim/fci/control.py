@@ -16,6 +16,7 @@ from sim.fci.limits import Limits
 from sim.fci.reference import DT_S, Reference, ReflexError, difference
 from sim.fci.wire import Controller, Error
 from sim.world import World
+from sim.world_arm import WorldArm
 
 Vector = NDArray[np.float64]
 Command = dict[str, Vector]
@@ -48,7 +49,7 @@ class JointImpedance:
 
     controller = Controller.JOINT_IMPEDANCE
 
-    def __init__(self, world: World, limits: Limits) -> None:
+    def __init__(self, world: World | WorldArm, limits: Limits) -> None:
         self._world, self._limits = world, limits
         self._forward, self._wanted = np.zeros(world.model.nv), np.zeros(world.model.nv)
         self.set_stiffness(JOINT_STIFFNESS_NM_RAD)
@@ -99,7 +100,9 @@ class CartesianImpedance:
 
     controller = Controller.CARTESIAN_IMPEDANCE
 
-    def __init__(self, world: World, limits: Limits, kinematics: ArmKinematics, joints: JointImpedance) -> None:
+    def __init__(
+        self, world: World | WorldArm, limits: Limits, kinematics: ArmKinematics, joints: JointImpedance
+    ) -> None:
         self._world, self._limits, self._kinematics, self._joints = world, limits, kinematics, joints
         self._springs = TaskSprings(world)
         self.ee_T_k = np.eye(4)
@@ -131,7 +134,7 @@ class CartesianImpedance:
 class TaskSprings:
     """Springs and critical dampers between two frames."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World | WorldArm) -> None:
         self._world = world
         self._mass = np.zeros((world.model.nv, world.model.nv))
         self._damping = np.zeros(6)
@@ -163,7 +166,7 @@ class Guiding:
 
     controller = Controller.OTHER
 
-    def __init__(self, world: World, kinematics: ArmKinematics, free: Vector) -> None:
+    def __init__(self, world: World | WorldArm, kinematics: ArmKinematics, free: Vector) -> None:
         """`free` (7,) tells which of x, y, z, R, P, Y and elbow move freely."""
         self._world, self._kinematics, self._springs = world, kinematics, TaskSprings(world)
         self._locked = CARTESIAN_STIFFNESS * ~free[:6].astype(bool)
@@ -190,7 +193,7 @@ class ExternalTorque:
 
     controller = Controller.EXTERNAL
 
-    def __init__(self, world: World | KinematicArm, limits: Limits, filters: Filters) -> None:
+    def __init__(self, world: World | WorldArm | KinematicArm, limits: Limits, filters: Filters) -> None:
         self._world, self._filters = world, filters
         self.tau_nm = np.zeros(7)
         """(7,) commanded last."""

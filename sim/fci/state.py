@@ -11,6 +11,7 @@ from sim.fci.limits import ELBOW_FLIP_RAD
 from sim.fci.reference import Reference
 from sim.fci.wire import Protocol, RobotMode, field_views
 from sim.world import World
+from sim.world_arm import WorldArm
 
 _IDENTITY = np.eye(4).ravel()
 
@@ -18,7 +19,7 @@ _IDENTITY = np.eye(4).ravel()
 class StateBuffer:
     """One RobotState in wire format with a view per field, so that a millisecond copies numbers and nothing else."""
 
-    def __init__(self, protocol: Protocol, world: World | KinematicArm) -> None:
+    def __init__(self, protocol: Protocol, world: World | WorldArm | KinematicArm) -> None:
         """Fill in what does not change while the robot is on."""
         self.bytes = bytearray(protocol.state.itemsize)
         self.fields = field_views(self.bytes, protocol.state)

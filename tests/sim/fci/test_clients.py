@@ -74,9 +74,7 @@ def test_every_motion_ends_where_it_should(client):
         if name.startswith("joint_position"):
             assert np.allclose(outcome["q"], REACH_RAD, atol=6e-3 if soft else 3e-4), name
         elif name.startswith("joint_velocity"):
-            assert np.allclose(outcome["q"], 0.05, atol=6e-3 if soft else 3e-4), (
-                name
-            )  # 0.1 rad/s, 0.5 s
+            assert np.allclose(outcome["q"], 0.05, atol=6e-3 if soft else 3e-4), name  # 0.1 rad/s, 0.5 s
         elif name.startswith("cartesian_pose"):
             assert outcome["z"] == pytest.approx(RISE_M, abs=2e-3 if soft else 2e-4), name
         elif name.startswith("cartesian_velocity"):

@@ -158,7 +158,7 @@ def test_the_end_of_a_joints_travel_pushes_back_as_hard_as_a_hand_pushes(arm, jo
     for _ in range(600):
         world.step(law.torque(reference, None) + np.where(others, 0.0, pushed_nm))
         world.q_rad[others], world.dq_rad_s[others] = q[others], 0.0
-    end_nm = world.data.qfrc_constraint[world._v][joint]
+    end_nm = world.data.qfrc_constraint[world.arms[0].dofs][joint]
     assert world.q_rad[joint] == pytest.approx(limit, abs=5e-3)  # rad
     assert end_nm == pytest.approx(-pushed_nm, rel=0.1)  # Nm
 

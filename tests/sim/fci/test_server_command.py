@@ -33,13 +33,26 @@ def test_robots_come_up_on_successive_addresses_and_end_together(robot_address):
         assert time.monotonic() < deadline
 
 
+def test_every_arm_of_a_world_is_a_robot_on_an_address_of_its_own(robot_address):
+    addresses = [str(ipaddress.IPv4Address(robot_address) + i) for i in range(2)]
+    options = ["--address", robot_address, "--task", "transport", "--no-real-time"]
+    with subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, text=True) as process:
+        for address in addresses:
+            assert f"on {address}:1337, gripper on {address}:1338" in process.stdout.readline()
+        assert all(served(address) for address in addresses)
+        process.terminate()
+        assert process.wait(timeout=10.0) == 0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--robots", "0"], "--robots takes 1 or more, got 0"),
         (["--robots", "2", "--faults"], "--faults goes with one robot"),
-        (["--robots", "2", "--address", "localhost"], "counts on from a numeric --address, got 'localhost'"),
+        (["--robots", "2", "--address", "localhost"], "count on from a numeric --address, got 'localhost'"),
         (["--robot-version", "7", "--backend", "kinematic"], r"must be one of [5, 10], got 7"),
+        (["--robots", "2", "--task", "transport"], "--robots goes with a task of one arm, transport has 2"),
+        (["--task", "transport", "--faults"], "--faults goes with a task of one arm, transport has 2"),
         (["--task", "fold"], "no task 'fold'"),
     ],
 )
