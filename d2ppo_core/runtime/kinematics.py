@@ -14,7 +14,9 @@ _D_M = (0.333, 0.0, 0.316, 0.0, 0.384, 0.0, 0.0)
 _QUARTERS = (0, -1, 1, 1, -1, 1, 1)
 FLANGE_M = 0.107
 """From the seventh link's frame to the flange, along z."""
-_DAMPING = 1e-6
+ELBOW_STRAIGHT_RAD = -0.467002423653011
+"""Of the fourth joint: shoulder, elbow and wrist lie on one line, the arm reaches no further and turns over."""
+_DAMPING = 1e-10
 _COLUMN = np.arange(7)
 
 
@@ -34,8 +36,12 @@ class ArmPosture:
 
     def jacobian(self) -> Array:
         """(6, 7) of the end effector: linear rows first, base frame."""
-        z = self.axes[:, :, 2]
-        return np.concatenate((crossed(z, self.pose[:3, 3] - self.origins_m).T, z.T))
+        ex, ey, ez = self.pose[:3, 3].tolist()
+        columns = []
+        for (ox, oy, oz), (zx, zy, zz) in zip(self.origins_m.tolist(), self.axes[:, :, 2].tolist(), strict=True):
+            x, y, z = ex - ox, ey - oy, ez - oz
+            columns += [zy * z - zz * y, zz * x - zx * z, zx * y - zy * x, zx, zy, zz]
+        return np.array(columns).reshape(7, 6).T
 
     def point_jacobians(self, points_m: Array, links: Array) -> Array:
         """(N, 3, 7) of points (N, 3) in the base frame, fixed to links counted from 1, (N,)."""
@@ -45,7 +51,8 @@ class ArmPosture:
 
 def posture(q_rad: Array, T_flange_ee: Array) -> ArmPosture:
     """Forward kinematics at joint angles (7,) with a tool (4, 4) on the flange; about 30 microseconds."""
-    axes, origins = np.empty((7, 3, 3)), np.empty((7, 3))
+    frames: list[float] = []
+    origins: list[float] = []
     # plain floats: numpy costs a microsecond per operation on three numbers, whatever the operation
     x, y, z, p = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.0, 0.0, 0.0)
     for i, q in enumerate(q_rad.tolist()):
@@ -61,12 +68,13 @@ def posture(q_rad: Array, T_flange_ee: Array) -> ArmPosture:
             (c * x[0] + s * y[0], c * x[1] + s * y[1], c * x[2] + s * y[2]),
             (c * y[0] - s * x[0], c * y[1] - s * x[1], c * y[2] - s * x[2]),
         )
-        axes[i] = ((x[0], y[0], z[0]), (x[1], y[1], z[1]), (x[2], y[2], z[2]))
-        origins[i] = p
+        frames += [*x, *y, *z]
+        origins += p
+    axes, origins_m = np.array(frames).reshape(7, 3, 3).transpose(0, 2, 1), np.array(origins).reshape(7, 3)
     pose = np.eye(4)
     pose[:3, :3] = axes[6] @ T_flange_ee[:3, :3]
-    pose[:3, 3] = origins[6] + axes[6] @ (T_flange_ee[:3, 3] + (0.0, 0.0, FLANGE_M))
-    return ArmPosture(axes, origins, pose)
+    pose[:3, 3] = origins_m[6] + axes[6] @ T_flange_ee[:3, 3] + FLANGE_M * axes[6, :, 2]
+    return ArmPosture(axes, origins_m, pose)
 
 
 def pseudo_inverse(jacobian: Array) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from d2ppo_core.runtime import robots
+from d2ppo_core.runtime.kinematics import ELBOW_STRAIGHT_RAD
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,7 +26,7 @@ FR3 = Limits(
     rounding=(1.001, 1.05, 1.15),
 )
 
-ELBOW_FLIP_RAD = -0.467002423653011
+ELBOW_FLIP_RAD = ELBOW_STRAIGHT_RAD
 """Angle of the fourth joint at which the elbow turns over."""
 LIMITS = {5: PANDA, 10: FR3}
 """By robot-server version."""

@@ -1,89 +1,126 @@
-"""The safety filter: no step beyond its limits, nothing changed that is allowed, NaN refused."""
+"""The safety filter command by command: what each check changes, refuses and counts."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.spatial.transform import Rotation
 
 from d2ppo_core.errors import ConfigError
-from d2ppo_core.geometry import transform_from
+from d2ppo_core.geometry import Array, moved_by
+from d2ppo_core.runtime.kinematics import posture
 from d2ppo_core.runtime.osc import RigidState
-from d2ppo_core.runtime.safety import SafetyFilter, SafetyLimits
+from d2ppo_core.runtime.robots import PANDA
+from d2ppo_core.runtime.safety import CHECKS, SafetyFilter
+from d2ppo_core.runtime.safety_cell import Ball, Cell, Tool
+from d2ppo_core.runtime.safety_rows import approach
 
-LIMITS = SafetyLimits(
-    workspace_min_m=(0.2, -0.5, 0.0), workspace_max_m=(0.8, 0.5, 0.7), linear_speed_m_s=0.5, angular_speed_rad_s=2.0
-)
 PERIOD_S = 0.008
-coordinate = st.floats(-2.0, 2.0, allow_nan=False)
-vector = st.lists(coordinate, min_size=3, max_size=3)
+HOME = np.array([0.0, 0.0, 0.0, -2.1, 0.0, 2.1, 0.785])
+CELL = Cell(
+    robot="panda",
+    workspace_min_m=(0.2, -0.5, 0.0),
+    workspace_max_m=(0.8, 0.5, 0.7),
+    table_height_m=-0.05,
+    tool=Tool(balls=(Ball(position_m=(0.0, 0.05, 0.01)), Ball(position_m=(0.0, -0.05, 0.01)))),
+    linear_speed_m_s=0.3,
+    angular_speed_rad_s=1.0,
+    joint_speed_share=1.0,
+)
+START = posture(HOME, CELL.tool.T_flange_ee).pose
+FAST = np.array([0.3, 0.0, 0.0, 1.0, 0.0, 0.0])
 
 
-def state(position, turn, twist=None) -> RigidState:
-    rotation = Rotation.from_rotvec(turn) * Rotation.from_euler("x", np.pi)
-    return RigidState(transform_from(position, rotation), np.zeros(6) if twist is None else twist)
+def state(step=(0.0,) * 6, twist=None) -> RigidState:
+    return RigidState(moved_by(START, np.array(step)), np.zeros(6) if twist is None else np.asarray(twist, float))
 
 
-@settings(max_examples=200, deadline=None)
-@given(wanted=vector, turn=vector, inside=st.lists(st.floats(0.0, 1.0), min_size=3, max_size=3))
-def test_a_command_stays_in_the_box_and_within_its_speed(wanted, turn, inside):
-    low, high = np.array(LIMITS.workspace_min_m), np.array(LIMITS.workspace_max_m)
-    previous = state(low + np.array(inside) * (high - low), [0, 0, 0]).pose
-    command = SafetyFilter(LIMITS).apply(state(wanted, turn), previous, PERIOD_S)
-    position = command.pose[:3, 3]
-    assert (position >= low - 1e-9).all() and (position <= high + 1e-9).all()
-    assert np.linalg.norm(position - previous[:3, 3]) <= 0.5 * PERIOD_S + 1e-9
-    angle = np.linalg.norm(Rotation.from_matrix(command.pose[:3, :3] @ previous[:3, :3].T).as_rotvec())
-    assert angle <= 2.0 * PERIOD_S + 1e-9
+def filtered(wanted: RigidState, previous_twist: Array = FAST) -> tuple[RigidState, dict[str, int]]:
+    safety = SafetyFilter(CELL, PANDA)
+    command = safety.apply(wanted, state(twist=previous_twist), HOME, PERIOD_S)
+    assert safety.interventions == sum(safety.counts.values())
+    assert tuple(safety.counts) == CHECKS
+    return command, {check: count for check, count in safety.counts.items() if count}
 
 
 def test_an_allowed_command_passes_unchanged_and_uncounted():
-    safety = SafetyFilter(LIMITS)
-    wanted = state([0.5, 0.0, 0.3], [0, 0, 0.001], np.full(6, 0.01))
-    assert safety.apply(wanted, state([0.501, 0.0, 0.3], [0, 0, 0]).pose, PERIOD_S) is wanted
-    assert safety.interventions == 0
+    wanted = state((0.001, 0.0, 0.0, 0.0, 0.0, 0.002), np.full(6, 0.1))
+    command, counts = filtered(wanted)
+    assert command is wanted and counts == {}
 
 
-def test_the_reference_brakes_before_a_wall_and_stops_at_it():
-    safety, pose, speeds = SafetyFilter(LIMITS), state([0.5, 0.0, 0.4], [0, 0, 0]).pose, []
-    for _ in range(400):
-        command = safety.apply(state([0.5, 0.0, -1.0], [0, 0, 0]), pose, PERIOD_S)
-        speeds.append((pose[2, 3] - command.pose[2, 3]) / PERIOD_S)
-        pose = command.pose
-    assert pose[2, 3] == pytest.approx(0.0, abs=1e-6)
-    assert max(speeds) == pytest.approx(0.5)
-    assert np.diff(speeds).min() / PERIOD_S >= -2.0 * LIMITS.braking_m_s2, "it brakes harder than it may"
-
-
-def test_every_intervention_is_counted():
-    safety = SafetyFilter(LIMITS)
-    for _ in range(3):
-        safety.apply(state([0.5, 0.0, 2.0], [0, 0, 0]), state([0.5, 0.0, 0.7], [0, 0, 0]).pose, PERIOD_S)
-    assert safety.interventions == 3
-
-
-def test_a_command_that_is_not_finite_is_refused():
-    with pytest.raises(ValueError, match="not finite"):
-        SafetyFilter(LIMITS).apply(state([0.5, 0.0, 0.3], [0, 0, 0], np.full(6, np.nan)), np.eye(4), PERIOD_S)
-
-
-@pytest.mark.parametrize("speed", [0.0, -1.0, 2.0])
-def test_a_speed_limit_out_of_range_is_refused(speed):
-    with pytest.raises(ConfigError, match="speed limits"):
-        SafetyLimits(
-            workspace_min_m=(0, 0, 0), workspace_max_m=(1, 1, 1), linear_speed_m_s=speed, angular_speed_rad_s=1
-        )
-
-
-def test_a_box_turned_inside_out_is_refused():
-    with pytest.raises(ConfigError, match="min < max"):
-        SafetyLimits(workspace_min_m=(0, 0, 1), workspace_max_m=(1, 1, 0), linear_speed_m_s=0.5, angular_speed_rad_s=1)
+@pytest.mark.parametrize(
+    ("step", "previous_twist", "checks"),
+    [
+        ((0.006, 0.0, 0.0, 0.0, 0.0, 0.0), FAST, {"linear_speed"}),
+        ((0.0, 0.0, 0.0, 0.0, 0.02, 0.0), FAST, {"angular_speed"}),
+        ((0.1, 0.0, 0.0, 0.0, 0.0, 0.0), FAST, {"step", "linear_speed"}),
+        ((0.002, 0.0, 0.0, 0.0, 0.0, 0.0), np.zeros(6), {"acceleration"}),
+        ((0.0, 0.0, 0.0, 0.0, 0.0, 0.007), np.zeros(6), {"acceleration"}),
+        ((0.0, 0.9, 0.0, 0.0, 0.0, 0.0), FAST, {"step", "linear_speed", "workspace"}),
+    ],
+)
+def test_a_step_too_long_is_shortened_towards_what_was_wanted_and_its_reason_counted(step, previous_twist, checks):
+    command, counts = filtered(state(step), previous_twist)
+    assert counts == dict.fromkeys(checks, 1)
+    moved = command.pose[:3, 3] - START[:3, 3]
+    assert np.linalg.norm(moved) <= 0.3 * PERIOD_S + 1e-9
+    np.testing.assert_allclose(command.twist[:3], moved / PERIOD_S, atol=1e-12)
+    if any(step[:3]):
+        assert moved @ step[:3] == pytest.approx(np.linalg.norm(moved) * np.linalg.norm(step[:3]))
 
 
 def test_a_twist_is_bounded_even_where_the_pose_stands_still():
-    safety = SafetyFilter(LIMITS)
-    still = state([0.5, 0.0, 0.3], [0, 0, 0], np.array([30.0, 0.0, 40.0, 0.0, 50.0, 0.0]))
-    command = safety.apply(still, still.pose, PERIOD_S)
-    np.testing.assert_array_equal(command.pose, still.pose)
-    np.testing.assert_allclose(command.twist, [0.3, 0.0, 0.4, 0.0, 2.0, 0.0])
-    assert safety.interventions == 1
+    command, counts = filtered(state(twist=[30.0, 0.0, 40.0, 0.0, 50.0, 0.0]))
+    np.testing.assert_array_equal(command.pose, START)
+    assert np.linalg.norm(command.twist[:3]) <= 0.3 + 1e-9 and np.linalg.norm(command.twist[3:]) <= 1.0 + 1e-9
+    assert counts == {"twist": 1}
+
+
+def test_a_twist_that_its_poses_do_not_follow_is_taken_back_before_it_pushes_the_arm_far():
+    safety, standing = SafetyFilter(CELL, PANDA), state(twist=[0.2, 0.0, 0.0, 0.0, 0.0, 0.0])
+    pushed = 0.0
+    for _ in range(50):
+        pushed += safety.apply(standing, state(), HOME, PERIOD_S).twist[0] * PERIOD_S
+        if safety.counts["twist"]:
+            break
+    assert safety.counts["twist"] == 1 and pushed < 0.012
+
+
+@pytest.mark.parametrize("broken", ["pose", "twist", "joints", "period"])
+def test_what_is_not_finite_is_refused_and_counted(broken):
+    safety, wanted, q = SafetyFilter(CELL, PANDA), state(), HOME.copy()
+    if broken == "joints":
+        q[3] = np.inf
+    elif broken != "period":
+        getattr(wanted, broken).flat[2] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        safety.apply(wanted, state(), q, np.nan if broken == "period" else PERIOD_S)
+    assert safety.counts["not_finite"] == 1
+
+
+@pytest.mark.parametrize("rotation", [1.01 * np.eye(3), np.diag([1.0, 1.0, -1.0]), np.zeros((3, 3))])
+def test_a_matrix_that_is_no_rotation_is_refused_and_counted(rotation):
+    safety, wanted = SafetyFilter(CELL, PANDA), state()
+    wanted.pose[:3, :3] = rotation
+    with pytest.raises(ValueError, match="no rigid pose"):
+        safety.apply(wanted, state(), HOME, PERIOD_S)
+    assert safety.counts["not_rigid"] == 1
+
+
+def test_a_robot_with_another_tool_than_the_cells_is_noticed():
+    safety = SafetyFilter(CELL, PANDA)
+    safety.refuse_if_tool_differs(START, HOME)
+    longer = Tool(position_m=(0.0, 0.0, 0.2), balls=CELL.tool.balls)
+    with pytest.raises(ConfigError, match="tool: wanted the cell's end effector .* got it 97 mm and 0 degrees away"):
+        SafetyFilter(replace(CELL, tool=longer), PANDA).refuse_if_tool_differs(START, HOME)
+
+
+def test_an_approach_never_brakes_harder_than_it_may_and_ends_at_the_limit():
+    period_change = np.array([1.0 * PERIOD_S**2])
+    distance, steps = np.array([0.1]), []
+    for _ in range(400):
+        steps.append(float(approach(distance, period_change)[0]))
+        distance = distance - steps[-1]
+    assert distance[0] == pytest.approx(0.0, abs=1e-9)
+    assert -np.diff(steps).min() <= 1.13 * period_change[0]
+    assert approach(np.array([-0.1]), period_change)[0] == 0.0
