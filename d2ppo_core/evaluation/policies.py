@@ -19,6 +19,7 @@ from d2ppo_core.evaluation.samplers import (
 )
 from d2ppo_core.finetune import checkpoint as finetuned
 from d2ppo_core.pretrain import checkpoint as pretrained
+from d2ppo_core.representations import OSC_DELTA
 from d2ppo_core.runs import load_run
 
 LADDER = (1, 2, 5, 10, 20)
@@ -32,7 +33,7 @@ class PolicyFolder(ABC):
     task: str
     action_horizon: int
     """Actions executed of each chunk."""
-    action_representation: str
+    action_representation: str = OSC_DELTA
     low_dim_keys: tuple[str, ...]
     image_keys: tuple[str, ...]
     image_size_px: int

@@ -100,6 +100,13 @@ def test_pictures_have_the_size_that_the_policy_was_trained_with() -> None:
         assert shown == ({"robot0_eye_in_hand_image": (32, 32, 3)} if size_px else {})
 
 
+def test_worlds_take_the_actions_that_the_policy_was_trained_to_give() -> None:
+    config = from_mapping(FinetuneConfig, {"name": "x", "task": "lift", **SMALL})
+    for mode in AutoresetMode:
+        with worlds_of(config, image_size_px=0, action_representation="ee_absolute")(mode) as env:
+            assert env.single_action_space.shape == (10,)
+
+
 def randomised(**randomisation: float) -> FinetuneConfig:
     env = {"num_envs": 3, "horizon_steps": 40, "threads": 1, "randomisation": randomisation}
     success = {"episodes": 2}

@@ -5,6 +5,7 @@ import pytest
 
 pytest.importorskip("robosuite", reason="robosuite is not installed (pip install --no-deps robosuite==1.5.2)")
 
+from d2ppo_core.actions import rotations_6d
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.evaluation.noise import chunk_noise
 from sim.batch.env import BatchedEnv
@@ -53,12 +54,29 @@ def test_a_chunk_is_executed_open_loop_before_the_policy_is_asked_again(env):
     assert calls[0]["robot0_eye_in_hand_image"].shape == (16, 16, 3)
 
 
+def chunks_of(representation):
+    """Three chunks of four random actions: deltas, or goals around the start."""
+    rng = np.random.default_rng(0)
+    if representation == "osc_delta":
+        return rng.uniform(-1, 1, (3, 4, 7))
+    goals = np.zeros((3, 4, 10))
+    goals[..., :3] = [-0.1, 0.0, 1.01] + rng.uniform(-0.1, 0.1, (3, 4, 3))
+    goals[..., 3:9] = rotations_6d(np.diag([1.0, -1.0, -1.0])) + rng.uniform(-0.2, 0.2, (3, 4, 6))
+    goals[..., 9] = rng.uniform(-1, 1, (3, 4))
+    return goals
+
+
+@pytest.mark.parametrize("representation", ["osc_delta", "ee_absolute"])
 @pytest.mark.parametrize("make", [RobosuiteVecEnv.of_task, BatchedEnv])
-def test_a_policy_is_shown_what_the_training_worlds_show_it(env, make):
-    chunks = np.random.default_rng(0).uniform(-1, 1, (3, 4, 7))
-    seen = []
-    run_episode(env, lambda o: seen.append(o) or chunks[len(seen) - 1], 3, 4, 12, images=False)
-    with make("lift", 1) as others:
+def test_a_policy_is_shown_what_the_training_worlds_show_it(env, make, representation):
+    chunks, seen = chunks_of(representation), []
+
+    def policy(observation):
+        seen.append(observation)
+        return chunks[len(seen) - 1]
+
+    run_episode(env, policy, 3, 4, 12, images=False, representation=representation)
+    with make("lift", 1, action_representation=representation) as others:
         shown = [others.reset(seed=3)[0]] + [others.step_chunk(chunk[None]).obs for chunk in chunks[:2]]
     for ours, theirs in zip(seen, shown, strict=True):
         for key, value in theirs.items():

@@ -22,6 +22,7 @@ from d2ppo_core.runtime.policy import Policy
 VARIANTS = {
     "state": {"images": False},
     "plain": {"images": True},
+    "goals": {"images": False, "data": {"action_representation": "ee_absolute"}},
     "overlap": {"images": True, "model": {"stem": "overlap", "vit_depth": 2}},
 }
 
@@ -86,6 +87,9 @@ def test_a_bundle_loads_in_the_runtime_and_describes_itself(run: Path, dataset: 
     golden = bundle.golden
     np.testing.assert_array_equal(policy.infer(golden.inputs), golden.actions[0])
     manifest = bundle.manifest
+    representation = load_run(run).config.data.action_representation
+    assert (manifest.action.representation, manifest.action.dim) == (representation, golden.actions.shape[2])
+    assert manifest.action.frame == {"osc_delta": "base", "ee_absolute": "world"}[representation]
     assert bundle.hash == done.bundle_hash and done.parity.samples == 8
     assert manifest.input_shapes == {name: value.shape for name, value in golden.inputs.items()}
     assert manifest.T_world_base[3::4][:3] == (-0.56, 0.0, 0.912)

@@ -5,7 +5,9 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
+from d2ppo_core.actions import goals_from_deltas
 from d2ppo_core.envs import AutoresetMode
 from d2ppo_core.envs.contract import HORIZON, EnvContract
 from d2ppo_core.errors import ConfigError
@@ -34,6 +36,49 @@ class TestSquare(Batched):
 
 class TestTransport(Batched):
     task = "transport"
+
+
+class TestGoalsInLift(EnvContract):
+    def make(self, *, autoreset_mode=AutoresetMode.SAME_STEP):
+        return BatchedEnv(
+            "lift", 3, num_threads=2, horizon_steps=HORIZON, autoreset_mode=autoreset_mode,
+            action_representation="ee_absolute",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(("task", "yaws_rad"), [("lift", [0.0]), ("transport", [np.pi / 2, -np.pi / 2])])
+def test_goals_move_the_worlds_as_the_deltas_do_of_which_they_are_made(task, yaws_rad):
+    bases = Rotation.from_euler("z", np.array(yaws_rad)[:, None]).as_matrix()
+    arms, rng = range(len(yaws_rad)), np.random.default_rng(0)
+    deltas, goals = rng.uniform(-1.2, 1.2, (2, 12, 7 * len(arms))), []
+    with BatchedEnv(task, 2, num_threads=1) as env:
+        obs, _ = env.reset(seed=4)
+        for action in np.moveaxis(deltas, 1, 0):
+            quats = np.stack([obs[f"robot{arm}_eef_quat"] for arm in arms], axis=1)
+            rotations = Rotation.from_quat(quats.reshape(-1, 4)).as_matrix().reshape(2, -1, 3, 3)
+            positions = np.stack([obs[f"robot{arm}_eef_pos"] for arm in arms], axis=1)
+            goals.append(goals_from_deltas(action, positions, rotations, bases))
+            obs, *_ = env.step(action.clip(-1, 1))
+        wanted = env.states()
+    with BatchedEnv(task, 2, num_threads=1, action_representation="ee_absolute") as env:
+        assert env.metadata["action_representation"] == "ee_absolute"
+        env.reset(seed=4)
+        for start in range(0, 12, 4):
+            env.step_chunk(np.stack(goals[start : start + 4], axis=1))
+        np.testing.assert_allclose(env.states(), wanted, atol=2e-4)
+
+
+def test_a_goal_out_of_reach_pulls_as_a_delta_of_one_and_no_rotation_turns_nothing():
+    ends = []
+    for representation, action in (
+        ("osc_delta", [1.0, -1.0, 1.0, 0, 0, 0, -1.0]),
+        ("ee_absolute", [9.0, -9.0, 9.0, 0, 0, 0, 0, 0, 0, -1.0]),
+    ):
+        with BatchedEnv("lift", 1, num_threads=1, action_representation=representation) as env:
+            env.reset(seed=1)
+            env.step_chunk(np.tile(action, (1, 5, 1)))
+            ends.append(env.states())
+    np.testing.assert_allclose(*ends, atol=1e-9)
 
 
 @pytest.mark.parametrize("arithmetic", ["fast", "exact"])
