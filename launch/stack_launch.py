@@ -29,11 +29,11 @@ def node_actions(stack: StackDescription) -> list[Node]:
             package=node.package,
             executable=node.executable,
             name=node.name,
-            namespace=stack.namespace,
+            namespace=node.namespace or stack.namespace,
             parameters=[dict(node.parameters)],
             remappings=list(node.remappings.items()),
             output="screen",
-            on_exit=Shutdown(reason=f"{node.name} ended") if node.required else None,
+            on_exit=Shutdown(reason=f"{node.label} ended") if node.required else None,
         )
         for node in stack.nodes
     ]

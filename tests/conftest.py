@@ -72,6 +72,12 @@ def module_address() -> str:
     return free_address()
 
 
+@pytest.fixture(scope="module")
+def module_addresses() -> tuple[str, str]:
+    """Two of them, for two robots in one world."""
+    return free_address(), free_address()
+
+
 def free_address() -> str:
     """Return a loopback address on which nobody listens, another one at every call."""
     for _ in range(LAST_HOST - FIRST_HOST):

@@ -14,7 +14,7 @@ from d2ppo_core.errors import ConfigError
 from d2ppo_core.stack.description import NodeDescription, StackDescription
 
 STACK_KEYS = ("namespace", "arguments", "environment", "parameters", "nodes")
-NODE_KEYS = ("name", "package", "executable", "parameters", "remappings", "required")
+NODE_KEYS = ("name", "namespace", "package", "executable", "parameters", "remappings", "required")
 SCALARS = (str, bool, int, float)
 
 
@@ -85,6 +85,7 @@ def _node(content: object, common: Mapping[str, Any]) -> NodeDescription:
         raise ConfigError(f"required of {name} must be true or false, got {required!r}")
     return NodeDescription(
         name=name,
+        namespace=_text(fields, "namespace", name) if "namespace" in fields else "",
         package=_text(fields, "package", name),
         executable=_text(fields, "executable", name),
         parameters={**common, **_values(fields.get("parameters"), f"parameters of {name}")},

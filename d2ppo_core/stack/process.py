@@ -34,10 +34,16 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def node_command(node: NodeDescription, namespace: str, params_file: Path) -> list[str]:
-    """Write the node's parameters to ``params_file`` and return the command line that starts it."""
+    """Write the node's parameters to ``params_file`` and return the command line that starts it.
+
+    Args:
+        node: the node.
+        namespace: the stack's, for a node without one of its own.
+        params_file: is written.
+    """
     params_file.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(node.parameters)}}, sort_keys=False))
     command = [sys.executable, "-m", f"{node.package}.{node.executable}", "--ros-args"]
-    command += ["-r", f"__node:={node.name}", "-r", f"__ns:=/{namespace}"]
+    command += ["-r", f"__node:={node.name}", "-r", f"__ns:=/{node.namespace or namespace}"]
     for source, target in node.remappings.items():
         command += ["-r", f"{source}:={target}"]
     return [*command, "--params-file", str(params_file)] if node.parameters else command

@@ -83,23 +83,23 @@ class Stack:
                 start_new_session=True,
             )
             for node in self.description.nodes:
-                self.start_node(node.name)
+                self.start_node(node.label)
         except BaseException:
             self.stop()
             raise
 
     def start_node(self, name: str) -> NodeProcess:
-        """Start one node of the list, e.g. again after it ended.
+        """Start one node of the list, e.g. again after it ended; ``name`` is its label.
 
         Raises:
             StackError: no such node, it runs already, or it cannot be started.
         """
-        node = next((node for node in self.description.nodes if node.name == name), None)
+        node = next((node for node in self.description.nodes if node.label == name), None)
         if node is None or self._scratch is None:
             raise StackError(f"{name!r} is not a node of the running stack {self.description.name!r}")
         if name in self.processes and self.processes[name].exit_code is None:
             raise StackError(f"{name} runs already")
-        params_file = Path(self._scratch.name) / f"{name}.yaml"
+        params_file = Path(self._scratch.name) / f"{name.replace('/', '.')}.yaml"
         command = node_command(node, self.description.namespace, params_file)
         process = NodeProcess(name, command, self.environment, self._log)
         self.processes[name] = process
@@ -125,7 +125,7 @@ class Stack:
         if self._scratch is None:
             raise StackError(f"stack {self.description.name!r} does not run")
         dead = [process for process in self.processes.values() if process.exit_code is not None]
-        required = {node.name for node in self.description.nodes if node.required}
+        required = {node.label for node in self.description.nodes if node.required}
         for process in sorted(dead, key=lambda process: process.ended_s or time.monotonic()):
             if process.name in required:  # the first one to die is the cause, the others follow
                 raise StackError(process.describe_death())

@@ -13,8 +13,13 @@ from d2ppo_core.stack.process import node_command
 
 LAUNCH = Path(__file__).parents[2] / "launch"
 SOURCES = Path(__file__).parents[2] / "ros2_ws" / "src"
-STACKS = ("sim", "real")
-CHOSEN = {"sim": {"robot_address": "127.0.0.9", "real_time": False}, "real": {"robot_address": "10.0.0.1"}}
+STACKS = tuple(sorted(path.stem for path in (LAUNCH / "stacks").glob("*.yaml")))
+CHOSEN: dict[str, dict[str, Any]] = {
+    "sim": {"robot_address": "127.0.0.9", "real_time": False},
+    "real": {"robot_address": "10.0.0.1"},
+    "sim_transport": {"left_address": "127.0.0.8", "right_address": "127.0.0.9", "real_time": False},
+    "real_transport": {"left_address": "10.0.0.1", "right_address": "10.0.1.1"},
+}
 
 
 def read_parameters(path: str) -> dict[str, Any]:
@@ -85,8 +90,31 @@ def launch_graph(name: str) -> list[dict[str, Any]]:
 def test_ros2_launch_and_the_runner_start_the_same_graph(name: str, tmp_path: Path) -> None:
     started = runner_graph(name, tmp_path)
     assert launch_graph(name) == started
-    assert all(node["name"].startswith("/panda/") for node in started)
-    assert started[-1]["parameters"]["robot_address"] == CHOSEN[name]["robot_address"]
+    assert len({node["name"] for node in started}) == len(started)
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_every_arm_of_a_stack_has_a_namespace_and_the_address_that_was_chosen(name: str, tmp_path: Path) -> None:
+    arms = {
+        node["name"]: node["parameters"]["robot_address"]
+        for node in runner_graph(name, tmp_path)
+        if node["program"] == ("d2ppo_nodes", "arm_node")
+    }
+    addresses = {key: value for key, value in CHOSEN[name].items() if key.endswith("address")}
+    wanted = {f"/{key.partition('_')[0]}/arm".replace("robot", "panda"): value for key, value in addresses.items()}
+    assert arms == wanted
+
+
+@pytest.mark.parametrize("name", [name for name in STACKS if "transport" in name])
+def test_two_arms_share_one_emergency_stop_and_one_coordinator(name: str, tmp_path: Path) -> None:
+    nodes = runner_graph(name, tmp_path)
+    arms = [node for node in nodes if node["program"][1] == "arm_node"]
+    assert len(arms) == 2 and all(("estop", "/pair/estop") in arm["remappings"] for arm in arms)
+    (coordinator,) = (node for node in nodes if node["program"][1] == "coordinator_node")
+    assert coordinator["name"] == "/pair/coordinator"
+    assert coordinator["parameters"]["arms"].split(",") == [arm["name"].split("/")[1] for arm in arms]
+    frames = {arm["parameters"]["base_frame"] for arm in arms}
+    assert len(frames) == 2
 
 
 @pytest.mark.parametrize("name", STACKS)

@@ -21,6 +21,7 @@ setup(
             "camera_node = d2ppo_nodes.camera_node:main",
             "policy_node = d2ppo_nodes.policy_node:main",
             "arm_node = d2ppo_nodes.arm_node:main",
+            "coordinator_node = d2ppo_nodes.coordinator_node:main",
         ],
         "d2ppo.evaluators": ["live = d2ppo_nodes.cli.evaluate:evaluate"],
     },

@@ -1,8 +1,9 @@
-"""Sim node: one simulated world behind the robot's own wire protocol; it publishes `/clock` and the ground truth."""
+"""Sim node: one simulated world behind its robots' own wire protocol; it publishes `/clock` and the ground truth."""
 
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rosgraph_msgs.msg import Clock
@@ -13,8 +14,7 @@ from d2ppo_interfaces.msg import WorldState
 from d2ppo_interfaces.srv import InjectFault, ResetWorld, StepWorld
 from d2ppo_nodes.convert import time_msg
 from d2ppo_nodes.lifecycle import NEWEST, StackNode, run
-from sim.fci.gripper_server import GripperServer
-from sim.fci.robot_server import RobotServer
+from sim.fci.cell import RobotCell
 from sim.snapshots import SnapshotPublisher
 from sim.tasks import task_named
 from sim.world import World
@@ -32,34 +32,40 @@ class SimNode(StackNode):
         super().__init__("sim")
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._server: RobotServer | None = None
+        self._cell: RobotCell | None = None
 
     def configure(self) -> None:
-        """Load the world, open the robot's ports and create the interfaces."""
-        address = self.text("robot_address", "127.0.0.1", "address of the robot and gripper servers (1337, 1338)")
+        """Load the world, open the robots' ports and create the interfaces."""
         task = task_named(self.text("task", "lift", "which world"))
+        addresses = self._addresses(len(task.arms))
         seed = round(self.number("seed", 0.0, 0.0, 2.0**31, "seed of the first episode"))
         rate_hz = self.number("frame_rate_hz", 20.0, 1.0, 100.0, "camera frames and ground truth per simulated second")
         version = round(self.number("robot_version", 10.0, 5.0, 10.0, "robot server version: 10, or 5 as a Panda"))
         world = World(task, seed)
-        self._server = RobotServer(
+        self._cell = RobotCell(
             world,
-            address,
+            addresses,
             version=version,
-            gripper=GripperServer(world, address),
             on_step=(self._publish_clock, self._publish_frame),
-            lockstep=self._flag("lockstep", True, "the world waits (bounded) for the client's command"),
+            lockstep=self._flag("lockstep", True, "the world waits (bounded) for the clients' commands"),
             real_time=self._flag("real_time", True, "never faster than real time; false: as fast as it goes"),
         )
         self._frame_period_ns = round(1e3 / rate_hz) * 1_000_000
-        self._snapshots = SnapshotPublisher(address)
+        self._snapshots = SnapshotPublisher(addresses[0])
         self._clock_pub = self.create_publisher(Clock, "/clock", NEWEST)
         self._state_pub = self.create_publisher(WorldState, "sim/state", NEWEST)
         self.create_service(ResetWorld, "sim/reset_world", self._on_reset)
         self.create_service(SetBool, "sim/set_pause", self._on_pause)
         self.create_service(StepWorld, "sim/step", self._on_step)
-        self.create_service(InjectFault, "sim/inject_fault", self._on_inject_fault)
-        self.get_logger().info(f"world {task.name!r} serves robot version {version} on {address}")
+        for index, arm in enumerate(task.arms):
+            name = f"sim/{arm}/inject_fault" if len(task.arms) > 1 else "sim/inject_fault"
+            self.create_service(InjectFault, name, self._injecting(index))
+        self.get_logger().info(f"world {task.name!r} serves robot version {version} on {' and '.join(addresses)}")
+
+    def _addresses(self, num_arms: int) -> tuple[str, ...]:
+        first = self.text("robot_address", "127.0.0.1", "address of the robot and gripper servers (1337, 1338)")
+        second = self.text("second_robot_address", "127.0.0.2", "the same of the second arm, in a world with two")
+        return (first, second)[:num_arms]
 
     def activate(self) -> None:
         """Let simulated time run."""
@@ -77,10 +83,10 @@ class SimNode(StackNode):
 
     def cleanup(self) -> None:
         """Close the ports and the channel to the renderers."""
-        if self._server is None:
+        if self._cell is None:
             return
-        self._server.close()
-        self._server = None
+        self._cell.close()
+        self._cell = None
         self._snapshots.close()
 
     def _flag(self, name: str, default: bool, description: str) -> bool:
@@ -90,7 +96,7 @@ class SimNode(StackNode):
 
     def _run(self) -> None:
         try:
-            self._server.serve(self._stop)
+            self._cell.serve(self._stop)
         except Exception as error:  # a world that stands still is worse than a node that ends
             self.failure = f"the world stopped: {type(error).__name__}: {error}"
             self.get_logger().fatal(self.failure)
@@ -106,14 +112,13 @@ class SimNode(StackNode):
             return
         snapshot = world.snapshot()
         self._snapshots.publish(snapshot)
-        statistics = self._server.statistics
         state = WorldState(
             task=world.task.name,
             episode=world.episode,
             seed=world.seed,
             success=world.is_success(),
-            real_time_factor=statistics.real_time_factor,
-            commands_late=statistics.commands_late,
+            real_time_factor=self._cell.real_time_factor,
+            commands_late=self._cell.commands_late,
             qpos=snapshot.qpos,
         )
         state.header.stamp = time_msg(snapshot.stamp_ns)
@@ -123,9 +128,9 @@ class SimNode(StackNode):
     # --- services, in the executor's thread ------------------------------------------------------------------------
 
     def _on_reset(self, request: ResetWorld.Request, response: ResetWorld.Response) -> ResetWorld.Response:
-        world = self._server.world
+        world = self._cell.world
         try:
-            self._server.call(lambda: world.reset_objects(request.seed))
+            self._cell.call(lambda: world.reset_objects(request.seed))
             response.success, response.message = True, f"seed {request.seed}"
         except (TimeoutError, WorldError) as error:
             response.success, response.message = False, f"cannot reset the world: {error or 'it does not answer'}"
@@ -134,17 +139,17 @@ class SimNode(StackNode):
 
     def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         try:
-            self._server.call(lambda: self._server.pause(request.data))
+            self._cell.call(lambda: self._cell.pause(request.data))
             response.success, response.message = True, "paused" if request.data else "running"
         except TimeoutError:
             response.success, response.message = False, "the world does not answer"
         return response
 
     def _on_step(self, request: StepWorld.Request, response: StepWorld.Response) -> StepWorld.Response:
-        server, world = self._server, self._server.world
+        cell, world = self._cell, self._cell.world
         try:
             until_ns = world.time_ns + request.milliseconds * 1_000_000
-            server.call(lambda: server.allow_steps(request.milliseconds))
+            cell.call(lambda: cell.allow_steps(request.milliseconds))
             give_up = time.monotonic() + 2.0 + request.milliseconds * 1e-2
             while world.time_ns < until_ns and time.monotonic() < give_up:
                 time.sleep(1e-3)
@@ -154,14 +159,17 @@ class SimNode(StackNode):
             response.success, response.message = False, str(error) or "the world does not answer"
         return response
 
-    def _on_inject_fault(self, request: InjectFault.Request, response: InjectFault.Response) -> InjectFault.Response:
-        try:
-            response.message = self._server.inject_fault(request.fault, request.duration_s, request.amount)
-            response.success = True
-            self.get_logger().warning(f"fault {request.fault!r}: {response.message}")
-        except (TimeoutError, WorldError) as error:
-            response.success, response.message = False, str(error) or "the world does not answer"
-        return response
+    def _injecting(self, arm: int) -> Callable[[InjectFault.Request, InjectFault.Response], InjectFault.Response]:
+        def inject(request: InjectFault.Request, response: InjectFault.Response) -> InjectFault.Response:
+            try:
+                response.message = self._cell.inject_fault(arm, request.fault, request.duration_s, request.amount)
+                response.success = True
+                self.get_logger().warning(f"fault {request.fault!r}: {response.message}")
+            except (TimeoutError, WorldError) as error:
+                response.success, response.message = False, str(error) or "the world does not answer"
+            return response
+
+        return inject
 
 
 def main() -> None:

@@ -1,0 +1,22 @@
+"""Two arms with MuJoCo as the world: ``ros2 launch launch/sim_transport.launch.py [argument:=value ...]``.
+
+The list of nodes is stacks/sim_transport.yaml, which ``d2ppo up sim_transport`` starts as well.
+"""
+
+import sys
+from pathlib import Path
+
+from launch import LaunchDescription
+
+sys.path.insert(0, str(Path(__file__).parent))
+from stack_launch import describe  # noqa: E402
+
+ARGUMENTS = {
+    "left_address": "Loopback address of the left simulated robot.",
+    "right_address": "Loopback address of the right simulated robot; must be another one.",
+    "real_time": "true: pace the world with the wall clock; false: as fast as the machine can.",
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    return describe("sim_transport", ARGUMENTS)
