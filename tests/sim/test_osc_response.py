@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from d2ppo_core.actions import goals_from_deltas
 from d2ppo_core.bundle import ActionSpec
 from d2ppo_core.config.schema import ROBOSUITE_PANDA_COUPLING
 from d2ppo_core.geometry import transform_from
-from d2ppo_core.runtime.osc import RigidState, targets_from_deltas
+from d2ppo_core.runtime.osc import RigidState, targets_from_deltas, targets_from_goals
 
 pytest.importorskip("robosuite")
 from sim.experts import ActionNoise, Style, expert_for  # noqa: E402
@@ -73,3 +74,29 @@ def test_the_coupling_halves_the_error_of_an_arm_that_were_decoupled(episodes):
     coupled, _ = prediction_errors(episodes, ActionSpec(coupling=ROBOSUITE_PANDA_COUPLING))
     decoupled, _ = prediction_errors(episodes, ActionSpec())
     assert rms(coupled) < 0.6 * rms(decoupled)
+
+
+def drift(episodes, *, goals: bool) -> np.ndarray:
+    """Distance (m) from the motion in robosuite after each chunk, where each starts as the one before was to end."""
+    delta_spec = ActionSpec(coupling=ROBOSUITE_PANDA_COUPLING)
+    goal_spec = ActionSpec(representation="ee_absolute", frame="world", dim=10, coupling=ROBOSUITE_PANDA_COUPLING)
+    distances, still = [], np.eye(4)
+    for states, actions in episodes:
+        poses = np.array([state.pose for state in states[:-1]])
+        wanted = goals_from_deltas(actions, poses[:, None, :3, 3], poses[:, None, :3, :3], np.eye(3)[None])
+        state = states[0]
+        for first in range(0, len(actions) - TICKS + 1, TICKS):
+            ticks = slice(first, first + TICKS)
+            if goals:
+                targets = targets_from_goals(wanted[ticks], state, goal_spec, still, still, 1)
+            else:
+                targets = targets_from_deltas(actions[ticks], state, delta_spec, still, 1)
+            state = targets.states[TICKS]
+            distances.append(np.linalg.norm(state.pose[:3, 3] - states[first + TICKS].pose[:3, 3]))
+    return np.array(distances)
+
+
+def test_goals_keep_a_motion_that_nobody_corrects_in_place_where_deltas_drift(episodes):
+    along_goals, along_deltas = drift(episodes, goals=True), drift(episodes, goals=False)
+    assert rms(along_goals) < 6e-3 and along_goals.max() < 20e-3
+    assert rms(along_deltas) > 2.0 * rms(along_goals)
