@@ -1,4 +1,4 @@
-"""The stack on a real Panda or FR3: ``ros2 launch launch/real.launch.py robot_address:=172.16.0.2``.
+"""The stack on a real Panda or FR3: ``ros2 launch launch/real.launch.py cell:=my_lab.yaml``.
 
 The list of nodes is stacks/real.yaml, which ``d2ppo up real`` starts as well.
 """
@@ -14,6 +14,7 @@ from stack_launch import describe  # noqa: E402
 ARGUMENTS = {
     "bundle": "Policy bundle: the name of a committed one, or a path.",
     "robot_address": "Address of the robot's control box.",
+    "cell": "Name or path of the cell's file; required, measured as launch/cells/example_lab.yaml.",
     "camera_serial": "Serial number of the wrist camera; empty takes the only one there is.",
 }
 

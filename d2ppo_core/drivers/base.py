@@ -60,7 +60,13 @@ class ArmReading:
 class ArmDriver(Protocol):
     """An arm that tracks a pose and twist by Cartesian impedance. No call blocks for longer than a few milliseconds,
     except ``connect`` and ``recover``.
+
+    A driver watches its caller: when references stop coming while it tracks, it brings the arm to rest by itself.
     """
+
+    @property
+    def commanded(self) -> RigidState | None:
+        """Reference that the robot was told last, by the caller or by the driver itself; None without tracking."""
 
     def connect(self) -> None:
         """Connect; raise RobotError with what to do when the robot can't be used."""
@@ -74,8 +80,8 @@ class ArmDriver(Protocol):
     def track(self, reference: RigidState) -> None:
         """Set the reference of the running controller."""
 
-    def start_joint_motion(self, q_rad: Array) -> None:
-        """Start a slow joint motion."""
+    def start_joint_motion(self, q_rad: Array, speed: float = 1.0) -> None:
+        """Start a slow joint motion, at a fraction (0, 1] of its usual speed."""
 
     def motion_running(self) -> bool:
         """Tell whether tracking or a joint motion runs; raise RobotError once with the cause when it was aborted."""
@@ -90,18 +96,49 @@ class ArmDriver(Protocol):
         """Stop and disconnect."""
 
 
+class GripperOutcome(IntEnum):
+    """How the gripper's newest command came out; the numbers are those of ``d2ppo_interfaces/ArmState``."""
+
+    NONE = 0
+    MOVING = 1
+    REACHED = 2
+    GRASPED = 3
+    MISSED = 4
+    FAILED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class GripperReading:
+    """What the gripper is and has.
+
+    Attributes:
+        width_m: Distance of the fingers.
+        force_n: Force with which it was told to hold what it has grasped; 0 when it holds nothing.
+        outcome: How the newest command came out.
+        fault: Why commands fail; empty when they don't.
+    """
+
+    width_m: float = 0.0
+    force_n: float = 0.0
+    outcome: GripperOutcome = GripperOutcome.NONE
+    fault: str = ""
+
+
 class GripperDriver(Protocol):
     """A parallel gripper whose commands return at once; the newest wins."""
 
-    width_m: float
-    grasped: bool
-    fault: str
+    @property
+    def reading(self) -> GripperReading:
+        """The newest state."""
 
     def connect(self) -> None:
         """Connect; raise RobotError with what to do when the gripper can't be used."""
 
     def command(self, width_m: float) -> None:
         """Ask for an opening; zero closes with force around whatever is there."""
+
+    def hold(self) -> None:
+        """Stop fingers that move to an opening; a grasp, finished or not, keeps its force."""
 
     def close(self) -> None:
         """Disconnect."""

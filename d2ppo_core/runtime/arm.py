@@ -1,88 +1,30 @@
 """The arm's state machine: chunks in, references out, at every tick; no ROS, no clock, no threads.
 
-Time enters with each call. The watchdog lives here and trusts nobody: when chunks stop, the arm comes to rest.
+Time enters with each call. The watchdogs live here and trust nobody: when chunks, the robot's states or the ticks
+themselves stop, the arm comes to rest.
 """
 
-from dataclasses import dataclass, replace
-from enum import IntEnum
+from dataclasses import replace
 
 import numpy as np
 
 from d2ppo_core.drivers.base import ArmDriver, ArmReading, GripperDriver, RobotMode
-from d2ppo_core.errors import ConfigError, RobotError
+from d2ppo_core.errors import RobotError
+from d2ppo_core.runtime.arm_state import AT_HOME, HOME, ArmConfig, ArmMode, ArmReport
 from d2ppo_core.runtime.chunk import ChunkRefusedError, TimedChunk
+from d2ppo_core.runtime.chunk_gate import ChunkGate
 from d2ppo_core.runtime.osc import RigidState
 from d2ppo_core.runtime.reference import ReferenceGenerator
-from d2ppo_core.runtime.safety import SafetyFilter, SafetyLimits
+from d2ppo_core.runtime.robots import robot_named
+from d2ppo_core.runtime.safety import SafetyFilter
+from d2ppo_core.runtime.speed import SpeedScale
+from d2ppo_core.runtime.watchdogs import DeadmanSwitch, Freshness, TickCount
 
-
-class ArmMode(IntEnum):
-    """States of the arm node; the numbers are those of ``d2ppo_interfaces/ArmState``."""
-
-    IDLE = 0
-    READY = 1
-    RUNNING = 2
-    HOLDING = 3
-    REFLEX = 4
-    USER_STOPPED = 5
-    ESTOPPED = 6
-    DISCONNECTED = 7
-
-
-AT_HOME = "at home"
-"""Reason of READY after homing; a stop gives another one."""
-
-_CLOCK_STEP_NS = 20_000_000
-"""How far two nodes' clocks may be apart: a simulated clock comes in steps."""
+__all__ = ["AT_HOME", "ArmConfig", "ArmController", "ArmMode", "ArmReport"]
 
 _TRACKING = (ArmMode.READY, ArmMode.RUNNING, ArmMode.HOLDING)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArmConfig:
-    """How the arm is commanded.
-
-    Attributes:
-        reference_hz: Rate of the references.
-        chunk_timeout_s: Longest time without a fresh chunk before the arm holds: three policy periods.
-        blend_s: Time in which the jump at a seam fades out.
-        home_q_rad: Joint position that ``home`` goes to.
-        home_gripper_width_m: Opening that ``home`` goes to.
-        limits: Limits of the safety filter.
-    """
-
-    reference_hz: float
-    chunk_timeout_s: float
-    blend_s: float
-    home_q_rad: tuple[float, ...]
-    home_gripper_width_m: float
-    limits: SafetyLimits
-
-    def __post_init__(self) -> None:
-        if len(self.home_q_rad) != 7:
-            raise ConfigError(f"home_q_rad needs 7 joints, got {len(self.home_q_rad)}")
-        if not 0.0 <= self.home_gripper_width_m <= 0.08:
-            raise ConfigError(f"home_gripper_width_m must lie in [0, 0.08], got {self.home_gripper_width_m}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArmReport:
-    """What the arm publishes after a tick."""
-
-    mode: ArmMode = ArmMode.DISCONNECTED
-    reason: str = "not connected yet"
-    epoch: int = 0
-    stamp_ns: int = 0
-    reading: ArmReading | None = None
-    reference: RigidState | None = None
-    ticks: int = 0
-    missed_ticks: int = 0
-    chunks_accepted: int = 0
-    chunks_refused: int = 0
-    safety_interventions: int = 0
-    chunk_sequence: int = 0
-    chunk_stamp_ns: int = 0
-    chunk_first_command_ns: int = 0
+_LEAST_HOMING_SPEED = 0.1
+"""Homing never takes longer than ten times as long, whatever the speed scale."""
 
 
 class ArmController:
@@ -91,17 +33,24 @@ class ArmController:
     def __init__(self, arm: ArmDriver, gripper: GripperDriver, config: ArmConfig) -> None:
         """Take the drivers, unconnected."""
         self._arm, self._gripper, self._config = arm, gripper, config
-        self._filter = SafetyFilter(config.limits)
+        self._filter = SafetyFilter(config.cell, robot_named(config.cell.robot))
+        self._gate = ChunkGate()
+        self._speed = SpeedScale(config.speed_scale)
         self._generator: ReferenceGenerator | None = None
-        self._homing = False
-        self._schedule: tuple[int, int] | None = None
-        self._last_chunk_ns = 0
-        self.report = ArmReport()
+        self._freshness = Freshness(config.state_timeout_s)
+        self._deadman = DeadmanSwitch(config.deadman_timeout_s)
+        self._count = TickCount(config.reference_hz)
+        self._going_to = ""
+        self._shaken = False
+        self._last_tick_ns = self._last_chunk_ns = 0
+        self.report = ArmReport(speed_scale=config.speed_scale)
 
     def connect(self) -> None:
-        """Connect arm and gripper; raises RobotError."""
+        """Connect arm and gripper; raises RobotError, or ConfigError when the robot has another tool than the cell."""
         self._arm.connect()
         self._gripper.connect()
+        reading = self._arm.read()
+        self._filter.refuse_if_tool_differs(reading.measured.pose, reading.q_rad)
         self._enter(ArmMode.IDLE, "connected; call home")
 
     def close(self) -> None:
@@ -113,33 +62,37 @@ class ArmController:
     # Operator's calls. Each raises RobotError with the reason when the present state does not allow it.
 
     def home(self) -> None:
-        """Go to the home position slowly; READY follows."""
-        self._require((ArmMode.IDLE, *_TRACKING), "home")
+        """Go to the home position slowly and open the gripper; READY follows."""
+        self._go(HOME, self._config.home_q_rad, HOME)
         self._gripper.command(self._config.home_gripper_width_m)
-        self._generator = None
-        self._arm.start_joint_motion(np.asarray(self._config.home_q_rad))
-        self._homing = True
-        self._enter(ArmMode.IDLE, "homing")
+
+    def go_to(self, name: str) -> None:
+        """Go to a named pose slowly, the gripper as it is; READY follows. An unknown name is answered with the list."""
+        poses = {**self._config.poses, HOME: self._config.home_q_rad}
+        if name not in poses:
+            raise RobotError(f"no pose named {name!r}; known: {', '.join(sorted(poses))}")
+        self._go(name, poses[name], f"go to {name}")
 
     def start(self) -> None:
-        """Allow chunks to move the arm."""
+        """Allow chunks to move the arm; the next one fixes the bundle that is followed."""
         self._require((ArmMode.READY, ArmMode.HOLDING, ArmMode.RUNNING), "start")
         self._last_chunk_ns = self.report.stamp_ns
+        self._gate.open()
         self._enter(ArmMode.RUNNING, "follows chunks")
 
     def stop(self) -> None:
         """Come to rest from the present command and hold; chunks are left alone until ``start``."""
         self._require(_TRACKING, "stop")
-        report = self.report
-        if self._generator is not None and report.reference is not None:
-            self._generator.rest(report.reference, report.stamp_ns)
-        self.report = replace(report, epoch=report.epoch + 1)
+        self._come_to_rest()
+        self.report = replace(self.report, epoch=self.report.epoch + 1)
         self._enter(ArmMode.READY, "stopped by the operator")
 
     def estop(self) -> None:
-        """Stop now and stay stopped until ``clear_estop``; allowed in every state."""
+        """Stop now and stay stopped until ``clear_estop``; allowed in every state. What is grasped stays grasped."""
         if self.report.mode != ArmMode.ESTOPPED:
+            self._shaken = True
             self._rest("emergency stop", ArmMode.ESTOPPED)
+            self._gripper.hold()
 
     def halt(self, reason: str) -> None:
         """Stop any motion and forget all targets; the arm stays at rest until ``home``. States at rest stay."""
@@ -152,8 +105,9 @@ class ArmController:
         self._enter(ArmMode.IDLE, "emergency stop cleared; call home")
 
     def recover(self) -> None:
-        """Clear a reflex or reconnect; the arm stays at rest until ``home``."""
+        """Clear a reflex or reconnect; the arm stays at rest until ``home``, which is slower than usual this once."""
         self._require((ArmMode.REFLEX, ArmMode.DISCONNECTED, ArmMode.USER_STOPPED), "error_recovery")
+        self._shaken = True
         if self.report.mode == ArmMode.DISCONNECTED:
             self._arm.close()
             self._gripper.close()
@@ -162,17 +116,41 @@ class ArmController:
             self._arm.recover()
             self._enter(ArmMode.IDLE, "recovered; call home")
 
+    def set_speed(self, scale: float, now_ns: int) -> None:
+        """Drive along chunks at a fraction in [0, 1] of their speed from now on, smoothly; ConfigError outside."""
+        self._speed.set(scale, now_ns)
+        self.report = replace(self.report, speed_scale=scale)
+
+    # What arrives without being asked for.
+
+    def hold_deadman(self, held: bool, now_ns: int) -> None:
+        """Take a message of the dead-man switch; it counts for ``deadman_timeout_s``, a release counts at once."""
+        self._deadman.hear(held, now_ns)
+
+    def announce_bundle(self, bundle_hash: str) -> None:
+        """Take note of the bundle that the policy node says it runs: a swap is followed, a foreign bundle is not."""
+        self._gate.announce(bundle_hash)
+
+    def refuse(self, error: ChunkRefusedError) -> None:
+        """Count a chunk that was refused before it became one."""
+        self._gate.count(error)
+        self.report = replace(self.report, refused=dict(self._gate.refused))
+
     def offer(self, chunk: TimedChunk, now_ns: int) -> None:
         """Follow a chunk from now on, or raise ChunkRefusedError with the reason.
 
-        Before ``start`` and at rest chunks are left alone without a word: a policy may run ahead of the operator.
+        Before ``start``, at rest and without the dead-man switch chunks are left alone without a word: a policy may
+        run ahead of the operator.
         """
-        if self.report.mode not in (ArmMode.RUNNING, ArmMode.HOLDING) or self._generator is None:
+        following = self.report.mode in (ArmMode.RUNNING, ArmMode.HOLDING)
+        if not following or self._generator is None or not self._allowed(now_ns):
             return
         try:
-            self._refuse_if_unfit(chunk, now_ns)
-        except ChunkRefusedError:
-            self.report = replace(self.report, chunks_refused=self.report.chunks_refused + 1)
+            if self._freshness.lost_s(now_ns) is not None:
+                raise ChunkRefusedError("the robot's own state stopped arriving", "blind")
+            self._gate.admit(chunk, self._generator.chunk, self.report.epoch, now_ns)
+        except ChunkRefusedError as error:
+            self.refuse(error)
             raise
         self._generator.follow(chunk, now_ns)
         self._last_chunk_ns = now_ns
@@ -182,31 +160,21 @@ class ArmController:
             chunk_sequence=chunk.sequence,
             chunk_stamp_ns=chunk.stamp_ns,
             chunk_first_command_ns=0,
+            bundle_hash=chunk.bundle_hash,
         )
         if self.report.mode == ArmMode.HOLDING:
             self._enter(ArmMode.RUNNING, "chunks are back")
-
-    def _refuse_if_unfit(self, chunk: TimedChunk, now_ns: int) -> None:
-        if chunk.epoch != self.report.epoch:
-            raise ChunkRefusedError(f"chunk of epoch {chunk.epoch}, the arm is in epoch {self.report.epoch}")
-        chunk.refuse_if_malformed()
-        followed = self._generator.chunk if self._generator is not None else None
-        if followed is not None and chunk.stamp_ns < followed.stamp_ns:
-            late_ms = (followed.stamp_ns - chunk.stamp_ns) / 1e6
-            raise ChunkRefusedError(f"{late_ms:.0f} ms older than the chunk followed; does a second policy run?")
-        if chunk.stamp_ns - now_ns > _CLOCK_STEP_NS:
-            raise ChunkRefusedError(f"stamp lies {(chunk.stamp_ns - now_ns) / 1e6:.0f} ms in the future")
-        if chunk.end_ns <= now_ns:
-            raise ChunkRefusedError(f"its last target was due {(now_ns - chunk.end_ns) / 1e6:.0f} ms ago")
 
     def tick(self, now_ns: int) -> ArmReport:
         """Read the robot, follow its state, send one reference; never raises for what a robot can do."""
         self._count_tick(now_ns)
         try:
             reading = self._arm.read()
-            self.report = replace(self.report, reading=reading, stamp_ns=now_ns)
+            self.report = replace(
+                self.report, reading=reading, stamp_ns=now_ns, deadman_held=self._deadman.held(now_ns)
+            )
             self._follow_robot(reading)
-            if self.report.mode in _TRACKING or self._homing:
+            if self.report.mode in _TRACKING or self._going_to:
                 self._follow_motion(now_ns)
             if self.report.mode in _TRACKING:
                 self._command(now_ns)
@@ -215,28 +183,36 @@ class ArmController:
                 self._enter(ArmMode.ESTOPPED, f"emergency stop; {error}")
             elif self.report.mode != ArmMode.DISCONNECTED:
                 self._drop(str(error), ArmMode.DISCONNECTED)
+        self._last_tick_ns = now_ns
         return self.report
 
+    def _go(self, name: str, q_rad: tuple[float, ...], call: str) -> None:
+        self._require((ArmMode.IDLE, *_TRACKING), call)
+        scale = self._speed.setting
+        if scale == 0.0:
+            raise RobotError(f"{call}: the speed scale is 0; raise speed_scale first")
+        speed = max(scale, _LEAST_HOMING_SPEED) * (self._config.recovery_dynamics if self._shaken else 1.0)
+        self._generator = None
+        self._arm.start_joint_motion(np.asarray(q_rad, dtype=float), speed)
+        self._going_to = name
+        self._enter(ArmMode.IDLE, "homing" if name == HOME else f"on the way to {name}")
+
     def _count_tick(self, now_ns: int) -> None:
-        """Count ticks and those missed: periods of the schedule that passed without one."""
         if self.report.mode not in _TRACKING:
-            self._schedule = None
+            self._count.pause()
             return
-        if self._schedule is None:
-            self._schedule = (now_ns, 0)
-        first_ns, last = self._schedule
-        period = int((now_ns - first_ns) * 1e-9 * self._config.reference_hz + 1e-6)
-        missed = max(0, period - last - 1)
-        self._schedule = (first_ns, period)
-        self.report = replace(self.report, ticks=self.report.ticks + 1, missed_ticks=self.report.missed_ticks + missed)
+        self._count.count(now_ns)
+        self.report = replace(self.report, ticks=self._count.ticks, missed_ticks=self._count.missed)
 
     def _follow_robot(self, reading: ArmReading) -> None:
         mode = self.report.mode
         if mode == ArmMode.ESTOPPED:
             return
         if reading.mode == RobotMode.REFLEX and mode != ArmMode.REFLEX:
+            self._shaken = True
             self._drop(f"the robot stopped itself: {reading.error or 'reflex'}; call error_recovery", ArmMode.REFLEX)
         elif reading.mode in (RobotMode.USER_STOPPED, RobotMode.GUIDING) and mode != ArmMode.USER_STOPPED:
+            self._shaken = True
             self._drop(f"the robot is in {reading.mode.name.lower()}; targets dropped", ArmMode.USER_STOPPED)
         elif reading.mode in (RobotMode.IDLE, RobotMode.MOVE) and mode in (ArmMode.USER_STOPPED, ArmMode.REFLEX):
             self._enter(ArmMode.IDLE, "the robot is free again; call home")
@@ -245,55 +221,85 @@ class ArmController:
         try:
             if self._arm.motion_running():
                 return
-            if self._homing:
+            if self._going_to:
                 self._arm.start_tracking()
-                self._homing = False
+                name, self._going_to, self._shaken = self._going_to, "", False
                 self._seed(now_ns)
-                self._enter(ArmMode.READY, AT_HOME)
+                self._enter(ArmMode.READY, f"at {name}")
             else:
                 self._drop("the robot ended the control loop; call home", ArmMode.IDLE)
         except RobotError as error:
             self._drop(f"motion aborted: {error}; call home", ArmMode.IDLE)
 
     def _command(self, now_ns: int) -> None:
-        report, config = self.report, self._config
-        if self._generator is None or report.reading is None or report.reference is None:
+        report, config, generator = self.report, self._config, self._generator
+        if generator is None or report.reading is None or report.reference is None:
             return
-        wanted = self._generator.sample(now_ns)
+        self._freshness.see(report.reading, report.reference.twist, now_ns)
+        period_s = 1.0 / config.reference_hz
+        previous = report.reference
+        if now_ns - self._last_tick_ns > (config.stall_ticks + 0.5) * period_s * 1e9:
+            previous = self._arm.commanded or previous
+            generator.resume(previous, now_ns)
+        wanted = generator.sample(now_ns)
         try:
-            command = self._filter.apply(wanted, report.reference.pose, 1.0 / config.reference_hz)
+            command = self._filter.apply(wanted, previous, report.reading.q_rad, period_s)
         except ValueError as error:
             self._seed(now_ns)
             self._enter(ArmMode.READY, f"{error}; stopped")
             return
+        generator.overrule(None if command is wanted else command, now_ns)
         self._arm.track(command)
         first_ns = report.chunk_first_command_ns
-        if report.mode == ArmMode.RUNNING and self._generator.chunk is not None:
-            self._gripper.command(_gripper_width(self._generator.chunk, now_ns))
+        if report.mode == ArmMode.RUNNING and generator.chunk is not None:
+            self._gripper.command(float(generator.chunk.gripper_width_m[generator.index(now_ns)]))
             first_ns = first_ns or now_ns
         self.report = replace(
             report,
             reference=command,
             chunk_first_command_ns=first_ns,
             safety_interventions=self._filter.interventions,
+            safety_counts={check: count for check, count in self._filter.counts.items() if count},
         )
-        silence_s = (now_ns - self._last_chunk_ns) * 1e-9
-        if report.mode == ArmMode.RUNNING and silence_s > config.chunk_timeout_s:
-            self._generator.rest(command, now_ns)
-            self._enter(ArmMode.HOLDING, f"no chunk for {silence_s:.2f} s; holds")
+        self._watch(now_ns)
+
+    def _watch(self, now_ns: int) -> None:
+        """Hold when somebody has gone quiet: the policy, the robot or the operator's hand."""
+        if self.report.mode != ArmMode.RUNNING:
+            return
+        silence_s, blind_s = (now_ns - self._last_chunk_ns) * 1e-9, self._freshness.lost_s(now_ns)
+        reason = ""
+        if not self._allowed(now_ns):
+            reason = "the dead-man switch is not held; holds"
+        elif blind_s is not None:
+            reason = f"the robot's state is {blind_s:.2f} s old; holds"
+        elif silence_s > self._config.chunk_timeout_s:
+            reason = f"no chunk for {silence_s:.2f} s; holds"
+        if reason:
+            self._come_to_rest()
+            self._enter(ArmMode.HOLDING, reason)
+
+    def _allowed(self, now_ns: int) -> bool:
+        return not self._config.deadman or self._deadman.held(now_ns)
+
+    def _come_to_rest(self) -> None:
+        """Forget the chunk and lose the speed of the last command, smoothly."""
+        if self._generator is not None and self.report.reference is not None:
+            self._generator.rest(self.report.reference, self.report.stamp_ns)
 
     def _seed(self, now_ns: int) -> None:
         """Start a new epoch from rest at the measured pose: nothing older may move the arm."""
         reading = self._arm.read()
-        self._generator = ReferenceGenerator(reading.measured.pose, self._config.blend_s)
-        self._last_chunk_ns = now_ns
+        self._generator = ReferenceGenerator(reading.measured.pose, self._config.blend, self._speed)
+        self._freshness.begin(now_ns)
+        self._last_chunk_ns = self._last_tick_ns = now_ns
         self.report = replace(
             self.report, epoch=self.report.epoch + 1, reference=RigidState(reading.measured.pose, np.zeros(6))
         )
 
     def _drop(self, reason: str, mode: ArmMode) -> None:
         """Forget all targets and start a new epoch in a state at rest."""
-        self._generator, self._homing = None, False
+        self._generator, self._going_to = None, ""
         self.report = replace(self.report, epoch=self.report.epoch + 1, reference=None)
         self._enter(mode, reason)
 
@@ -312,8 +318,3 @@ class ArmController:
         if self.report.mode not in modes:
             allowed = ", ".join(mode.name for mode in modes)
             raise RobotError(f"{call} needs {allowed}; the arm is {self.report.mode.name}: {self.report.reason}")
-
-
-def _gripper_width(chunk: TimedChunk, now_ns: int) -> float:
-    index = int(np.clip((now_ns - chunk.stamp_ns) // chunk.dt_ns, 0, len(chunk.gripper_width_m) - 1))
-    return float(chunk.gripper_width_m[index])

@@ -10,7 +10,28 @@ _NS = 1_000_000_000
 
 
 class ChunkRefusedError(ValueError):
-    """The chunk may not be executed; the text says why. Not fatal: the arm counts it and goes on."""
+    """The chunk may not be executed; the text says why. Not fatal: the arm counts it by its reason and goes on."""
+
+    def __init__(self, text: str, reason: str = "malformed") -> None:
+        """Take the text and the reason it counts under, one of REASONS."""
+        super().__init__(text)
+        self.reason = reason
+
+
+REASONS = {
+    "malformed": "no targets, or parts of different shapes or lengths",
+    "not_finite": "a NaN or an infinity",
+    "period": "dt not between 1 ms and 1 s",
+    "quaternion": "a quaternion whose norm is off by more than 0.001",
+    "frame": "targets in another frame than the robot's base",
+    "epoch": "made from an observation before the last stop, reflex or homing",
+    "bundle": "made by another bundle than the one followed, and no swap was announced",
+    "older": "made from an observation older than that of the chunk followed",
+    "future": "stamped more than 20 ms ahead of the clock",
+    "expired": "its last target was due already",
+    "blind": "the robot's own state stopped arriving",
+}
+"""Why chunks are refused: reason and what it means."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +79,9 @@ class TimedChunk:
             if value.shape != shape or count == 0:
                 raise ChunkRefusedError(f"{name} has shape {value.shape}, wanted {shape} with at least one target")
             if not np.isfinite(value).all():
-                raise ChunkRefusedError(f"{name} holds NaN or infinity")
+                raise ChunkRefusedError(f"{name} holds NaN or infinity", "not_finite")
         if not 1_000_000 <= self.dt_ns <= _NS:
-            raise ChunkRefusedError(f"dt must lie between 1 ms and 1 s, got {self.dt_ns / 1e6:.3f} ms")
+            raise ChunkRefusedError(f"dt must lie between 1 ms and 1 s, got {self.dt_ns / 1e6:.3f} ms", "period")
         error = float(np.abs(np.linalg.norm(self.quats_xyzw, axis=1) - 1.0).max())
         if error > 1e-3:
-            raise ChunkRefusedError(f"quaternions must have unit norm, worst is off by {error:.3g}")
+            raise ChunkRefusedError(f"quaternions must have unit norm, worst is off by {error:.3g}", "quaternion")

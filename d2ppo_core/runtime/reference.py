@@ -1,40 +1,41 @@
-"""Reference generator: a continuous pose and twist, at any rate, out of chunks that jump at their seams."""
+"""Reference generator: a smooth motion, at any rate, out of chunks that jump at their seams."""
+
+from dataclasses import replace
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
-from d2ppo_core.geometry import Array, transform_from
+from d2ppo_core.geometry import Array, moved_by, step_between
+from d2ppo_core.runtime.blend import BlendLimits, seam, stop
 from d2ppo_core.runtime.chunk import TimedChunk
 from d2ppo_core.runtime.osc import RigidState
-
-REST_S = 0.25
-"""Time in which a reference that is told to rest loses its speed: 0.5 m/s at 2 m/s²."""
+from d2ppo_core.runtime.speed import SpeedScale
+from d2ppo_core.runtime.trajectory import ChunkCurve, Motion
 
 
 class ReferenceGenerator:
     """Follows the newest chunk by time and fades the jump at each seam out.
 
-    Within a chunk the pose is a cubic Hermite curve through its targets and twists. At a seam the offset between the
-    reference so far and the new chunk (position and velocity) is carried over and taken to zero by a quintic within
-    ``blend_s``, so that pose and twist never jump. Past its last target a chunk rests at its end; ``rest`` ends it
-    earlier.
+    Within a chunk the motion is a curve without steps of acceleration. At a seam the offset between the motion so far
+    and the new chunk (pose, twist and acceleration) is carried over and faded out, in a time chosen such that what the
+    fading adds stays within the limits; so none of the three ever jumps. Past its last target a chunk comes
+    to rest; ``rest`` ends it earlier. A speed scale below 1 lets the chunk's own time pass more slowly.
     """
 
-    def __init__(self, hold: Array, blend_s: float) -> None:
+    def __init__(self, hold: Array, limits: BlendLimits, speed: SpeedScale | None = None) -> None:
         """Start at rest.
 
         Args:
             hold: 4×4 pose to hold until the first chunk comes.
-            blend_s: Time in which a seam's offset fades out.
+            limits: What seams and stops may add to the motion.
+            speed: How fast a chunk's time passes; None: as the clock does.
         """
-        if blend_s <= 0.0:
-            raise ValueError(f"blend_s must be positive, got {blend_s}")
-        self._blend_s = blend_s
-        self._hold = RigidState(hold, np.zeros(6))
+        self._limits, self._speed = limits, speed or SpeedScale()
         self._chunk: TimedChunk | None = None
-        self._seam_ns = 0
-        self._offset = np.zeros(6)
-        self._offset_rate = np.zeros(6)
+        self._curve: ChunkCurve | None = None
+        self._base_pose = hold
+        self._blend = stop(np.zeros(6), np.zeros(6), limits)
+        self._since_ns = 0
+        self._overruled: tuple[RigidState, int] | None = None
 
     @property
     def chunk(self) -> TimedChunk | None:
@@ -42,61 +43,67 @@ class ReferenceGenerator:
         return self._chunk
 
     def follow(self, chunk: TimedChunk, now_ns: int) -> None:
-        """Change over to a chunk at ``now_ns`` without a jump."""
-        before = self.sample(now_ns)
-        pose, twist = _sample_chunk(chunk, now_ns)
-        turn = Rotation.from_matrix(before.pose[:3, :3]) * pose[1].inv()
-        self._offset = np.concatenate([before.pose[:3, 3] - pose[0], turn.as_rotvec()])
-        self._offset_rate = before.twist - twist
-        self._chunk, self._seam_ns = chunk, now_ns
+        """Change over to a chunk at ``now_ns``, smoothly."""
+        self._begin(chunk, self._before(now_ns), now_ns)
+
+    def resume(self, start: RigidState, now_ns: int) -> None:
+        """Go on from what the robot was told last, after time has passed in which nobody told it anything."""
+        if self._chunk is None:
+            self.rest(start, now_ns)
+        else:
+            self._begin(self._chunk, _motion(start), now_ns)
 
     def rest(self, start: RigidState, now_ns: int) -> None:
-        """Forget the chunk and slow down evenly from ``start`` to rest within ``REST_S``."""
-        self._hold, self._chunk, self._seam_ns = start, None, now_ns
+        """Forget the chunk and come to rest from ``start`` within the limits."""
+        motion = _motion(start)
+        self._chunk = self._curve = None
+        self._base_pose, self._since_ns, self._overruled = motion.pose, now_ns, None
+        self._blend = stop(motion.twist, motion.acceleration, self._limits)
 
-    def sample(self, now_ns: int) -> RigidState:
-        """Return the reference at a time; times before the last seam give the reference at the seam."""
+    def overrule(self, command: RigidState | None, now_ns: int) -> None:
+        """Take note of a command that differed from the last sample, or of none: the next seam starts from there."""
+        self._overruled = None if command is None else (command, now_ns)
+
+    def index(self, now_ns: int) -> int:
+        """Return which of the chunk's targets was due last; 0 without a chunk."""
         if self._chunk is None:
-            return _slowed(self._hold, max(0.0, (now_ns - self._seam_ns) * 1e-9))
-        (position, rotation), twist = _sample_chunk(self._chunk, max(now_ns, self._seam_ns))
-        offset, rate = self._fade(max(0.0, (now_ns - self._seam_ns) * 1e-9))
-        rotation = Rotation.from_rotvec(offset[3:]) * rotation
-        return RigidState(transform_from(position + offset[:3], rotation), twist + rate)
+            return 0
+        place = self._speed.elapsed_s(self._chunk.stamp_ns, now_ns) / (self._chunk.dt_ns * 1e-9)
+        return int(min(max(place + 1e-9, 0.0), len(self._chunk.positions_m) - 1))
 
-    def _fade(self, time_s: float) -> tuple[Array, Array]:
-        """Quintic with the seam's offset and rate at 0, at rest and zero (to the second derivative) at the end."""
-        s = time_s / self._blend_s
-        if s >= 1.0:
-            return np.zeros(6), np.zeros(6)
-        p, v = self._offset, self._offset_rate * self._blend_s
-        c3, c4, c5 = -10.0 * p - 6.0 * v, 15.0 * p + 8.0 * v, -6.0 * p - 3.0 * v
-        value = p + s * (v + s * s * (c3 + s * (c4 + s * c5)))
-        slope = v + s * s * (3.0 * c3 + s * (4.0 * c4 + s * 5.0 * c5))
-        return value, slope / self._blend_s
+    def sample(self, now_ns: int) -> Motion:
+        """Return the reference at a time; times before the last seam give the reference at the seam."""
+        now_ns = max(now_ns, self._since_ns)
+        way, rate, acceleration = self._blend.at((now_ns - self._since_ns) * 1e-9)
+        if self._chunk is None or self._curve is None:
+            return Motion(moved_by(self._base_pose, way), rate, acceleration)
+        base = self._on_curve(self._chunk, self._curve, now_ns)
+        return Motion(moved_by(base.pose, way), base.twist + rate, base.acceleration + acceleration)
+
+    def _before(self, now_ns: int) -> Motion:
+        """The motion that a seam continues: what the robot was told, brought forward to now."""
+        if self._overruled is None:
+            return self.sample(now_ns)
+        command, then_ns = self._overruled
+        return _motion(replace(command, pose=moved_by(command.pose, command.twist * (now_ns - then_ns) * 1e-9)))
+
+    def _begin(self, chunk: TimedChunk, before: Motion, now_ns: int) -> None:
+        curve = ChunkCurve(chunk, self._limits)
+        base = self._on_curve(chunk, curve, now_ns)
+        self._blend = seam(
+            step_between(base.pose, before.pose),
+            before.twist - base.twist,
+            before.acceleration - base.acceleration,
+            self._limits,
+        )
+        self._chunk, self._curve, self._since_ns, self._overruled = chunk, curve, now_ns, None
+
+    def _on_curve(self, chunk: TimedChunk, curve: ChunkCurve, now_ns: int) -> Motion:
+        """The chunk's motion, driven along at the speed scale."""
+        base = curve.at(self._speed.elapsed_s(chunk.stamp_ns, now_ns))
+        scale, change = self._speed.at(now_ns)
+        return Motion(base.pose, scale * base.twist, scale**2 * base.acceleration + change * base.twist)
 
 
-def _slowed(start: RigidState, time_s: float) -> RigidState:
-    """Where a motion is that loses its twist evenly from ``start`` on."""
-    s = min(1.0, time_s / REST_S)
-    moved = start.twist * REST_S * (s - 0.5 * s * s)
-    pose = start.pose.copy()
-    pose[:3, 3] += moved[:3]
-    pose[:3, :3] = Rotation.from_rotvec(moved[3:]).as_matrix() @ pose[:3, :3]
-    return RigidState(pose, start.twist * (1.0 - s))
-
-
-def _sample_chunk(chunk: TimedChunk, now_ns: int) -> tuple[tuple[Array, Rotation], Array]:
-    """Hermite sample of a chunk; it rests at its last target and starts at its first."""
-    place = max(0.0, (now_ns - chunk.stamp_ns) / chunk.dt_ns)
-    last = len(chunk.positions_m) - 1
-    if place >= last:
-        return (chunk.positions_m[last], Rotation.from_quat(chunk.quats_xyzw[last])), np.zeros(6)
-    dt_s = chunk.dt_ns * 1e-9
-    i = int(place)
-    s = place - i
-    start, end = Rotation.from_quat(chunk.quats_xyzw[i]), Rotation.from_quat(chunk.quats_xyzw[i + 1])
-    step = np.concatenate([chunk.positions_m[i + 1] - chunk.positions_m[i], (end * start.inv()).as_rotvec()])
-    m0, m1 = chunk.twists[i] * dt_s, chunk.twists[i + 1] * dt_s
-    moved = s * (m0 + s * ((3.0 * step - 2.0 * m0 - m1) + s * (m0 + m1 - 2.0 * step)))
-    rate = m0 + s * (2.0 * (3.0 * step - 2.0 * m0 - m1) + 3.0 * s * (m0 + m1 - 2.0 * step))
-    return (chunk.positions_m[i] + moved[:3], Rotation.from_rotvec(moved[3:]) * start), rate / dt_s
+def _motion(state: RigidState) -> Motion:
+    return state if isinstance(state, Motion) else Motion(state.pose, state.twist, np.zeros(6))

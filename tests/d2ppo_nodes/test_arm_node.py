@@ -14,8 +14,15 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (extra ros)")
         ("stiffness_n_m:=1.0e9", "parameter stiffness_n_m must be a number in [10.0, 3000.0]"),
         ("reference_hz:=20", "parameter reference_hz must be a number in [100.0, 500.0], got 20"),
         ("home_q_rad:=[0.0, 1.0]", "parameter home_q_rad needs 7 numbers, got 2"),
-        ("workspace_min_m:=[1.0, 0.0, 0.0]", "workspace needs two corners with min < max"),
-        ("linear_speed_m_s:=fast", "parameter linear_speed_m_s must be a number"),
+        ("workspace_min_m:=[1.0, 0.0, 0.0]", "workspace"),
+        ("gripper_force_n:=strong", "parameter gripper_force_n must be a number"),
+        ("robot_address:=10.0.0.1", "parameter cell must name the cell of the robot at 10.0.0.1; see launch/cells"),
+        ("cell:=moon", "there is no cell 'moon'; known: "),
+        ("robot:=fr3", "parameter robot says fr3, the cell sim_lift a panda"),
+        ("deadman:=perhaps", "parameter deadman must be true or false, got 'perhaps'"),
+        ("speed_scale:=2.0", "speed_scale"),
+        ("home_q_rad:=[0.0, 0.0, 0.0, 0.5, 0.0, 2.9, 0.0]", "pose home: joint 4 of a panda must lie in [-3.0718"),
+        ("poses:='shelf: [0, 1]'", "pose shelf needs 7 joint angles in rad, got [0, 1]"),
     ],
 )
 def test_a_parameter_out_of_range_ends_the_node_with_one_line(ros_domain_id, parameter, line):

@@ -1,28 +1,37 @@
-"""Arm node: drives a Franka arm, real or simulated, along the chunks of a policy. Only the address tells which."""
+"""Arm node: drives a Franka arm, real or simulated, along the chunks of a policy. Only the address tells which.
+
+What it takes, publishes, refuses and does when something stops: ``doc/arm_node.md`` beside this package.
+"""
 
 import array
+import signal
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from geometry_msgs.msg import PoseStamped, WrenchStamped
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-from d2ppo_core.drivers.franka import FrankaArm, FrankaConfig, FrankaGripper, GripperConfig
-from d2ppo_core.errors import RobotError, RobotUnreachableError
-from d2ppo_core.runtime.arm import ArmConfig, ArmController, ArmMode
+from d2ppo_core.drivers.franka import FrankaArm, FrankaGripper
+from d2ppo_core.errors import D2ppoError, RobotError, RobotUnreachableError
+from d2ppo_core.runtime.arm import ArmController, ArmMode
 from d2ppo_core.runtime.chunk import ChunkRefusedError
-from d2ppo_core.runtime.safety import SafetyLimits
-from d2ppo_interfaces.msg import ActionChunk, ArmState
+from d2ppo_interfaces.msg import ActionChunk, ArmState, PolicyStatus
+from d2ppo_interfaces.srv import GoTo
+from d2ppo_nodes.arm_parameters import SPEED_SCALE, arm_config, franka_config, gripper_config, read_cell
 from d2ppo_nodes.convert import arm_state_msg, chunk_of, time_msg
 from d2ppo_nodes.lifecycle import LATCHED, NEWEST, SENSOR, StackNode, run
 
 _BROADCAST_EVERY = 4
 _WATCH_S = 1.0
-_HOME_Q_RAD = [0.0, 0.19635, 0.0, -2.61799, 0.0, 2.94159, 0.785398]
+_MOVING = (ArmMode.READY, ArmMode.RUNNING, ArmMode.HOLDING)
+_ALARMING = (ArmMode.REFLEX, ArmMode.USER_STOPPED, ArmMode.ESTOPPED, ArmMode.DISCONNECTED)
 
 
 class ArmNode(StackNode):
@@ -35,21 +44,20 @@ class ArmNode(StackNode):
         self._ticks = 0
         self._last_tick_s = 0.0
         self._logged: tuple[ArmMode, str] | None = None
+        self._controller: ArmController | None = None
+        self.add_on_set_parameters_callback(self._on_parameters)
 
     def configure(self) -> None:
         """Connect to the robot and create the interfaces."""
-        address = self.text("robot_address", "172.16.0.2", "address of the robot, or of the simulated one")
+        cell = read_cell(self)
+        driven = franka_config(self, cell)
         self._frame = self.text("base_frame", "panda_link0", "frame in which poses are given")
-        self._arm = FrankaArm(self._franka_config(address))
-        self._gripper = FrankaGripper(
-            GripperConfig(
-                address=address,
-                speed_m_s=self.number("gripper_speed_m_s", 0.1, 0.01, 0.1, "speed of the fingers"),
-                force_n=self.number("gripper_force_n", 30.0, 5.0, 70.0, "force of a grasp"),
-            )
-        )
-        config = self._arm_config()
+        self._arm, self._gripper = FrankaArm(driven), FrankaGripper(gripper_config(self, driven.address))
+        config = arm_config(self, cell)
+        self._hang_s = self.number("hang_timeout_s", 2.0, 0.0, 60.0, "a process hanging for longer is ended; 0: never")
         self._controller = ArmController(self._arm, self._gripper, config)
+        if self._arm.warning:
+            self.get_logger().warning(self._arm.warning)
         self._connect(self.number("connect_timeout_s", 5.0, 0.0, 600.0, "time to wait for the robot to answer"))
         self._create_interfaces()
         self._timer = self.create_timer(1.0 / config.reference_hz, self._tick)
@@ -69,36 +77,6 @@ class ArmNode(StackNode):
                     raise
                 time.sleep(0.5)
 
-    def _franka_config(self, address: str) -> FrankaConfig:
-        return FrankaConfig(
-            address=address,
-            stiffness_n_m=self.number("stiffness_n_m", 1000.0, 10.0, 3000.0, "translational stiffness"),
-            stiffness_nm_rad=self.number("stiffness_nm_rad", 40.0, 1.0, 200.0, "rotational stiffness"),
-            max_force_n=self.number("max_force_n", 25.0, 1.0, 100.0, "greatest force of the tracking controller"),
-            collision_torque_nm=self.number("collision_torque_nm", 40.0, 5.0, 100.0, "reflex threshold of a joint"),
-            collision_force_n=self.number("collision_force_n", 40.0, 5.0, 150.0, "reflex threshold of the hand"),
-            homing_dynamics=self.number("homing_dynamics", 0.15, 0.01, 0.5, "fraction of the limits when homing"),
-        )
-
-    def _arm_config(self) -> ArmConfig:
-        low = self.numbers("workspace_min_m", [0.2, -0.5, 0.0], "lower corner of the workspace, base frame")
-        high = self.numbers("workspace_max_m", [0.8, 0.5, 0.7], "upper corner of the workspace, base frame")
-        limits = SafetyLimits(
-            workspace_min_m=(low[0], low[1], low[2]),
-            workspace_max_m=(high[0], high[1], high[2]),
-            linear_speed_m_s=self.number("linear_speed_m_s", 0.4, 0.01, 1.7, "greatest speed of the reference"),
-            angular_speed_rad_s=self.number("angular_speed_rad_s", 1.5, 0.01, 2.5, "greatest turning speed"),
-            braking_m_s2=self.number("braking_m_s2", 1.0, 0.1, 13.0, "deceleration before a wall of the workspace"),
-        )
-        return ArmConfig(
-            reference_hz=self.number("reference_hz", 125.0, 100.0, 500.0, "rate of the references"),
-            chunk_timeout_s=self.number("chunk_timeout_s", 0.6, 0.05, 5.0, "silence after which the arm holds"),
-            blend_s=self.number("blend_s", 0.1, 0.01, 1.0, "time in which a seam fades out"),
-            home_q_rad=tuple(self.numbers("home_q_rad", _HOME_Q_RAD, "home position of the joints")),
-            home_gripper_width_m=self.number("home_gripper_width_m", 0.04, 0.0, 0.08, "opening at home"),
-            limits=limits,
-        )
-
     def _create_interfaces(self) -> None:
         self._joint_names = [f"panda_joint{i}" for i in range(1, 8)]
         self._state_pub = self.create_publisher(ArmState, "arm/state", SENSOR)
@@ -110,23 +88,27 @@ class ArmNode(StackNode):
         self.create_subscription(ActionChunk, "policy/chunk", self._on_chunk, NEWEST)
         self.create_subscription(Bool, "estop", self._on_estop, LATCHED)
         self.create_subscription(Bool, "estop", self._on_estop, SENSOR)  # a button that latches nothing counts as well
+        self.create_subscription(Bool, "deadman", self._on_deadman, SENSOR)
+        self.create_subscription(PolicyStatus, "policy/status", self._on_policy, LATCHED)
+        controller = self._controller
         calls = {
-            "arm/home": self._controller.home,
-            "arm/start": self._controller.start,
-            "arm/stop": self._controller.stop,
-            "arm/clear_estop": self._controller.clear_estop,
-            "action_server/error_recovery": self._controller.recover,
+            "arm/home": controller.home,
+            "arm/start": controller.start,
+            "arm/stop": controller.stop,
+            "arm/clear_estop": controller.clear_estop,
+            "action_server/error_recovery": controller.recover,
         }
         for name, call in calls.items():
-            self.create_service(Trigger, name, self._trigger(call))
+            self.create_service(Trigger, name, self._serve(lambda _, call=call: call()))
+        self.create_service(GoTo, "arm/go_to", self._serve(lambda request: controller.go_to(request.name)))
 
-    def _trigger(self, call: Callable[[], None]) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
-        def serve(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _serve(self, call: Callable[[Any], None]) -> Callable[[Any, Any], Any]:
+        def serve(request: Any, response: Any) -> Any:  # noqa: ANN401
             try:
                 self._refuse_if_inactive()
-                call()
+                call(request)
                 response.success, response.message = True, self._controller.report.reason
-            except RobotError as error:
+            except D2ppoError as error:
                 response.success, response.message = False, str(error)
             self._log_change()
             return response
@@ -146,6 +128,7 @@ class ArmNode(StackNode):
         """Stop the robot smoothly."""
         self._active = False
         self._timer.cancel()
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
         self._controller.halt("the node was deactivated; call home")
         self._log_change()
 
@@ -161,9 +144,29 @@ class ArmNode(StackNode):
 
     def _on_chunk(self, message: ActionChunk) -> None:
         try:
-            self._controller.offer(chunk_of(message, self._frame), self.now_ns())
+            try:
+                chunk = chunk_of(message, self._frame)
+            except ChunkRefusedError as error:
+                self._controller.refuse(error)
+                raise
+            self._controller.offer(chunk, self.now_ns())
         except ChunkRefusedError as error:
             self.get_logger().warning(f"chunk {message.sequence} refused: {error}", throttle_duration_sec=1.0)
+
+    def _on_policy(self, message: PolicyStatus) -> None:
+        self._controller.announce_bundle(message.bundle_hash)
+
+    def _on_deadman(self, message: Bool) -> None:
+        self._controller.hold_deadman(message.data, self.now_ns())
+
+    def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        for parameter in parameters:
+            if parameter.name == SPEED_SCALE and self._controller is not None:
+                if parameter.type_ != Parameter.Type.DOUBLE or not 0.0 <= parameter.value <= 1.0:
+                    reason = f"{SPEED_SCALE} must be a number in [0, 1], got {parameter.value!r}"
+                    return SetParametersResult(successful=False, reason=reason)
+                self._controller.set_speed(parameter.value, self.now_ns())
+        return SetParametersResult(successful=True)
 
     def _on_estop(self, message: Bool) -> None:
         if message.data:
@@ -173,8 +176,10 @@ class ArmNode(StackNode):
     def _tick(self) -> None:
         self._last_tick_s = time.monotonic()
         report = self._controller.tick(self.now_ns())
+        # The kernel ends a process that hangs, even one that holds Python's lock; without commands the robot stops.
+        signal.setitimer(signal.ITIMER_REAL, self._hang_s if report.mode in _MOVING else 0.0)
         self._log_change()
-        state = arm_state_msg(report, self._gripper.width_m, self._gripper.grasped, self._frame)
+        state = arm_state_msg(report, self._gripper.reading, self._frame)
         self._state_pub.publish(state)
         self._ticks += 1
         if self._ticks % _BROADCAST_EVERY == 0:
@@ -193,14 +198,15 @@ class ArmNode(StackNode):
             publisher.publish(message)
 
     def _log_change(self) -> None:
-        if self._gripper.fault:
-            self.get_logger().warning(f"gripper: {self._gripper.fault}", throttle_duration_sec=5.0)
+        fault = self._gripper.reading.fault
+        if fault:
+            self.get_logger().warning(f"gripper: {fault}", throttle_duration_sec=5.0)
         report = self._controller.report
         entry = (report.mode, report.reason)
         if entry != self._logged:
             self._logged = entry
             text = f"{report.mode.name}, epoch {report.epoch}: {report.reason}"
-            if report.mode in (ArmMode.REFLEX, ArmMode.USER_STOPPED, ArmMode.ESTOPPED, ArmMode.DISCONNECTED):
+            if report.mode in _ALARMING:
                 self.get_logger().error(text)
             else:
                 self.get_logger().info(text)

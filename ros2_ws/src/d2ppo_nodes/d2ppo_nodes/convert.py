@@ -9,6 +9,7 @@ from geometry_msgs.msg import Pose, Twist, Wrench
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Image
 
+from d2ppo_core.drivers.base import GripperOutcome, GripperReading
 from d2ppo_core.geometry import Array, rotation_of, transform_from
 from d2ppo_core.runtime.arm import ArmReport
 from d2ppo_core.runtime.chunk import ChunkRefusedError, TimedChunk
@@ -78,7 +79,7 @@ def twist_of(message: Twist) -> Array:
 def chunk_of(message: ActionChunk, frame_id: str) -> TimedChunk:
     """Convert a chunk; raises ChunkRefusedError when it is in another frame or its parts are not equally long."""
     if message.header.frame_id != frame_id:
-        raise ChunkRefusedError(f"targets must be in frame '{frame_id}', got '{message.header.frame_id}'")
+        raise ChunkRefusedError(f"targets must be in frame '{frame_id}', got '{message.header.frame_id}'", "frame")
     count = len(message.poses)
     if len(message.twists) != count or len(message.gripper_width_m) != count:
         raise ChunkRefusedError(
@@ -119,19 +120,28 @@ def arm_sample(message: ArmState) -> ArmSample:
     )
 
 
-def arm_state_msg(report: ArmReport, gripper_width_m: float, grasped: bool, frame_id: str) -> ArmState:
+def arm_state_msg(report: ArmReport, gripper: GripperReading, frame_id: str) -> ArmState:
     """Convert a report; fields that the robot has not delivered yet stay zero."""
     message = ArmState(
         state=int(report.mode),
         reason=report.reason,
         epoch=report.epoch,
-        gripper_width_m=gripper_width_m,
-        gripper_grasped=grasped,
+        gripper_width_m=gripper.width_m,
+        gripper_force_n=gripper.force_n,
+        gripper_grasped=gripper.outcome == GripperOutcome.GRASPED,
+        gripper_outcome=int(gripper.outcome),
         ticks=report.ticks,
         missed_ticks=report.missed_ticks,
         chunks_accepted=report.chunks_accepted,
         chunks_refused=report.chunks_refused,
+        refusal_reasons=list(report.refused),
+        refusal_counts=list(report.refused.values()),
         safety_interventions=report.safety_interventions,
+        safety_checks=list(report.safety_counts),
+        safety_counts=list(report.safety_counts.values()),
+        speed_scale=report.speed_scale,
+        deadman_held=report.deadman_held,
+        bundle_hash=report.bundle_hash,
         chunk_sequence=report.chunk_sequence,
         chunk_stamp=time_msg(report.chunk_stamp_ns),
         chunk_first_command=time_msg(report.chunk_first_command_ns),

@@ -1,0 +1,116 @@
+"""How the arm is driven through franky: parameters, the robot's limits and what to say when it does not fit."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from d2ppo_core.errors import ConfigError
+from d2ppo_core.runtime.robots import Robot, robot_named
+
+FRANKY_VERSION = "2.0.0"
+_PAGE = "https://timschneider42.github.io/franky/whl/by-robot-server-version"
+PANDA_WHEEL = f"pip install franky-control --extra-index-url {_PAGE}/5/"
+"""A Panda speaks server version 5; franky is published for it on its own page."""
+
+_REALTIME = ("auto", "enforce", "ignore")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrankaConfig:
+    """How the arm is driven.
+
+    Attributes:
+        address: Host name or address of the robot.
+        robot: ``panda`` or ``fr3``: whose limits are set.
+        realtime: ``enforce`` a real-time kernel, ``ignore`` its absence, or ``auto``: enforce where the kernel is one.
+        stiffness_n_m: Translational stiffness of the tracking controller.
+        stiffness_nm_rad: Rotational stiffness.
+        effective_mass_kg: Mass that the hand presents to the controller; translational damping is critical for it.
+            franky's own default is critical for 1 kg, which lets a Panda overshoot.
+        max_force_n: Greatest force of the tracking controller, whatever holds the arm back; below the reflex threshold.
+        max_torque_nm: The same for its torque.
+        posture_stiffness_nm_rad: Stiffness with which the elbow is kept, in the null space.
+        collision_torque_nm: Joint torque above which the robot stops itself.
+        collision_force_n: Cartesian force above which the robot stops itself.
+        homing_dynamics: Fraction of the joint limits used on the way home.
+        guard_s: Time of the robot's clock without a reference after which the driver brings the arm to rest itself.
+    """
+
+    address: str
+    robot: str = "panda"
+    realtime: str = "auto"
+    stiffness_n_m: float = 1000.0
+    stiffness_nm_rad: float = 40.0
+    effective_mass_kg: float = 4.0
+    max_force_n: float = 25.0
+    max_torque_nm: float = 8.0
+    posture_stiffness_nm_rad: float = 5.0
+    collision_torque_nm: float = 40.0
+    collision_force_n: float = 40.0
+    homing_dynamics: float = 0.15
+    guard_s: float = 0.1
+
+    def __post_init__(self) -> None:
+        robot_named(self.robot)
+        if self.realtime not in _REALTIME:
+            raise ConfigError(f"realtime must be one of {', '.join(_REALTIME)}, got {self.realtime!r}")
+        bounds = {
+            "stiffness_n_m": (10.0, 3000.0),
+            "stiffness_nm_rad": (1.0, 200.0),
+            "effective_mass_kg": (0.5, 10.0),
+            "max_force_n": (1.0, 100.0),
+            "max_torque_nm": (0.5, 30.0),
+            "posture_stiffness_nm_rad": (0.0, 50.0),
+            "collision_torque_nm": (5.0, 100.0),
+            "collision_force_n": (5.0, 150.0),
+            "homing_dynamics": (0.01, 0.5),
+            "guard_s": (0.02, 1.0),
+        }
+        for name, (low, high) in bounds.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"{name} must lie in [{low}, {high}], got {value}")
+
+
+def set_limits(client: Any, robot: Robot) -> None:
+    """Set every limit of franky's motions: its own defaults are those of the other robot in the Panda build.
+
+    Args:
+        client: A ``franky.Robot``.
+        robot: Whose limits are set.
+    """
+    client.joint_velocity_limit.set(np.array(robot.dq_rad_s))
+    client.joint_acceleration_limit.set(np.array(robot.ddq_rad_s2))
+    client.joint_jerk_limit.set(np.array(robot.dddq_rad_s3))
+    derivatives = {"velocity": robot.speed, "acceleration": robot.acceleration, "jerk": robot.jerk}
+    for (derivative, (translation, rotation)), elbow in zip(derivatives.items(), robot.elbow, strict=True):
+        getattr(client, f"translation_{derivative}_limit").set(translation)
+        getattr(client, f"rotation_{derivative}_limit").set(rotation)
+        getattr(client, f"elbow_{derivative}_limit").set(elbow)
+
+
+def explain_mismatch(text: str) -> str:
+    """Name the installation line that fits a robot, from libfranka's words about a version that does not."""
+    found = re.search(r"server version:?\s*(\d+)", text)
+    server = int(found.group(1)) if found else 5
+    line = f"pip install franky-control=={FRANKY_VERSION}"
+    if server == 5:
+        line, whose = PANDA_WHEEL, "a Panda"
+    elif server < 10:
+        line, whose = PANDA_WHEEL.replace("/5/", f"/{server}/"), "an FR3 of an older system version"
+    else:
+        whose = "an FR3"
+    return f"{text}. For {whose} (server version {server}) run: pip uninstall -y franky-control && {line}"
+
+
+def has_realtime_kernel() -> bool:
+    """Tell whether this kernel is a PREEMPT_RT one."""
+    flag = Path("/sys/kernel/realtime")
+    try:
+        return flag.read_text().strip() == "1" or "PREEMPT_RT" in os.uname().version
+    except OSError:
+        return "PREEMPT_RT" in os.uname().version

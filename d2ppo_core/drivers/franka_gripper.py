@@ -1,0 +1,204 @@
+"""The Franka hand through franky."""
+
+import contextlib
+import math
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from d2ppo_core.drivers.base import GripperOutcome, GripperReading
+from d2ppo_core.errors import ConfigError, RobotError, RobotUnreachableError
+
+_PERIOD_S = 0.02
+_RETRY_S = 0.1
+_END_S = 2.0
+"""How long closing waits for a command that blocks; its thread then ends by itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GripperConfig:
+    """How the hand is driven.
+
+    Attributes:
+        address: Host name or address of the robot.
+        speed_m_s: Speed of the fingers.
+        force_n: Force of a grasp.
+        close_below_m: Widths below this one close with force.
+        grasp_above_m: Fingers that close to less than this have missed.
+    """
+
+    address: str
+    speed_m_s: float = 0.1
+    force_n: float = 30.0
+    close_below_m: float = 0.005
+    grasp_above_m: float = 0.002
+
+    def __post_init__(self) -> None:
+        bounds = {"speed_m_s": 0.1, "force_n": 70.0, "close_below_m": 0.04, "grasp_above_m": 0.04}
+        for name, high in bounds.items():
+            value = getattr(self, name)
+            if not 0.0 < value <= high:
+                raise ConfigError(f"gripper: {name} must lie in (0, {high}], got {value}")
+
+
+class FrankaGripper:
+    """The hand in a thread of its own, because its calls block for as long as the fingers move."""
+
+    def __init__(self, config: GripperConfig) -> None:
+        """Remember the configuration; nothing is opened yet."""
+        self._config = config
+        self._session: _Session | None = None
+
+    @property
+    def reading(self) -> GripperReading:
+        """The newest state; zeros without a connection."""
+        return self._session.reading if self._session is not None else GripperReading()
+
+    def connect(self) -> None:
+        """Connect and start the thread; RobotError when nobody answers."""
+        self.close()
+        try:
+            import franky
+
+            session = _Session(franky.Gripper(self._config.address), self._config)
+        except ImportError as error:
+            raise RobotError(f"franky is not installed ({error}); run: pip install 'd2ppo-panda[franka]'") from error
+        except Exception as error:
+            raise RobotUnreachableError(f"no gripper answers at {self._config.address}: {_line(error)}") from error
+        self._session = session
+        session.start()
+
+    def command(self, width_m: float) -> None:
+        """Ask for an opening in m; the newest command replaces one that still runs. What is no number is ignored."""
+        if self._session is not None and math.isfinite(width_m):
+            self._session.want(width_m)
+
+    def hold(self) -> None:
+        """Stop fingers that move to an opening; a grasp, finished or not, keeps its force."""
+        if self._session is not None:
+            self._session.hold()
+
+    def close(self) -> None:
+        """End the thread and drop the connection; a thread that still waits for the hand ends with its answer."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.end()
+
+
+class _Session:
+    """One connection and its thread: a thread that outlives its connection can't disturb the next one."""
+
+    def __init__(self, gripper: Any, config: GripperConfig) -> None:
+        self._gripper, self._config = gripper, config
+        self._wanted: float | None = None
+        self._begun: float | None = None
+        self._running: Any = None
+        self._grasping = self._holding = False
+        self._lock = threading.Lock()
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="franka-gripper", daemon=True)
+        self.reading = GripperReading()
+        self._read(GripperOutcome.NONE)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def want(self, width_m: float) -> None:
+        with self._lock:
+            if width_m == self._wanted:
+                return
+            self._wanted = width_m
+        self._wake.set()
+
+    def hold(self) -> None:
+        with self._lock:
+            self._wanted, self._holding = None, True
+        self._wake.set()
+
+    def end(self) -> None:
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(timeout=_END_S)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait(timeout=_PERIOD_S)
+            self._wake.clear()
+            try:
+                self._step()
+            except Exception as error:
+                outcome = GripperOutcome.FAILED
+                self.reading = GripperReading(width_m=self.reading.width_m, outcome=outcome, fault=_line(error))
+                self._running = None
+                self._stop.wait(_RETRY_S)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Let the connection go, but not under a command that still uses it."""
+        with contextlib.suppress(Exception):
+            if not self._grasping:
+                self._interrupt()
+            if self._running is not None:
+                _result(self._running)
+        self._running = self._gripper = None
+
+    def _step(self) -> None:
+        outcome = self.reading.outcome
+        with self._lock:
+            wanted, holding, self._holding = self._wanted, self._holding, False
+        if holding:
+            if not self._grasping:
+                self._interrupt()
+            self._begun = None  # whatever comes next is a new command
+        if wanted != self._begun:  # still so after a command that failed to begin: it is tried again
+            self._interrupt()
+            self._grasping = wanted is not None and wanted < self._config.close_below_m
+            self._running = self._begin(wanted)
+            self._begun, outcome = wanted, GripperOutcome.MOVING
+        if self._running is not None and self._running.wait(0.0):
+            outcome = self._outcome_of(self._running)
+            self._running = None
+        self._read(outcome)
+
+    def _interrupt(self) -> None:
+        if self._running is not None and not self._running.wait(0.0):
+            self._gripper.stop()
+            _result(self._running)
+        self._running = None
+
+    def _begin(self, width_m: float | None) -> Any:
+        if width_m is None or self._stop.is_set():
+            return None
+        config = self._config
+        if self._grasping:
+            return self._gripper.grasp_async(
+                0.0, config.speed_m_s, config.force_n, epsilon_inner=0.01, epsilon_outer=0.09
+            )
+        return self._gripper.move_async(width_m, config.speed_m_s)
+
+    def _outcome_of(self, future: Any) -> GripperOutcome:
+        if not self._grasping:
+            return GripperOutcome.REACHED if _result(future) else GripperOutcome.FAILED
+        _result(future)
+        held = bool(self._gripper.state.is_grasped)
+        return GripperOutcome.GRASPED if held else GripperOutcome.MISSED
+
+    def _read(self, outcome: GripperOutcome) -> None:
+        state, config = self._gripper.state, self._config
+        width_m = float(state.width)
+        if outcome == GripperOutcome.GRASPED and not (state.is_grasped and width_m > config.grasp_above_m):
+            outcome = GripperOutcome.MISSED  # closed on nothing, or it slipped away
+        force_n = config.force_n if outcome == GripperOutcome.GRASPED else 0.0
+        self.reading = GripperReading(width_m=width_m, force_n=force_n, outcome=outcome)
+
+
+def _result(future: Any) -> bool:
+    """Collect the outcome of a finished command; a stopped one ends with an error that is expected."""
+    try:
+        return bool(future.get())
+    except Exception:
+        return False
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

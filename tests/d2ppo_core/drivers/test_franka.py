@@ -1,0 +1,364 @@
+"""Arm and hand through the real Franka client, against a robot server of its own on loopback."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from d2ppo_core.drivers.base import GripperReading, RobotMode
+from d2ppo_core.drivers.franka import FrankaArm, FrankaConfig, FrankaGripper, GripperConfig
+from d2ppo_core.drivers.franka_config import has_realtime_kernel
+from d2ppo_core.errors import RobotError, RobotUnreachableError
+from d2ppo_core.runtime.arm import AT_HOME, ArmConfig, ArmController, ArmMode
+from d2ppo_core.runtime.chunk import TimedChunk
+from d2ppo_core.runtime.robots import PANDA
+from d2ppo_core.runtime.safety_cell import load_cell
+
+pytestmark = pytest.mark.timeout(180)
+HOME = (0.0, 0.19635, 0.0, -2.61799, 0.0, 2.94159, 0.785398)
+PERIOD_S = 0.008
+CONFIG = ArmConfig(
+    reference_hz=1 / PERIOD_S,
+    chunk_timeout_s=0.6,
+    home_q_rad=HOME,
+    home_gripper_width_m=0.05,
+    cell=load_cell("sim_lift"),
+)
+ROBOT_WITH_A_USER_STOP = """
+import signal, sys, threading
+from sim.fci.gripper_server import GripperServer
+from sim.fci.robot_server import RobotServer
+from sim.tasks import task_named
+from sim.world import World
+
+world = World(task_named("lift"))
+server = RobotServer(world, sys.argv[1], gripper=GripperServer(world, sys.argv[1]))
+signal.signal(signal.SIGUSR1, lambda *_: server.press_user_stop(True))
+signal.signal(signal.SIGUSR2, lambda *_: server.press_user_stop(False))
+server.serve(threading.Event())
+"""
+
+
+MOVES_ON = """
+import sys, time
+import numpy as np
+from d2ppo_core.drivers.franka import FrankaArm, FrankaConfig
+from d2ppo_core.errors import RobotUnreachableError
+from d2ppo_core.runtime.osc import RigidState
+
+arm = FrankaArm(FrankaConfig(address=sys.argv[1]))
+while True:
+    try:
+        arm.connect()
+        break
+    except RobotUnreachableError:
+        time.sleep(0.3)
+arm.start_tracking()
+pose, begun = arm.read().measured.pose.copy(), time.monotonic()
+start_m = pose[1, 3]
+while True:
+    passed_s = time.monotonic() - begun
+    pose[1, 3] = start_m + 0.1 * passed_s
+    arm.track(RigidState(pose, np.array([0.0, 0.1, 0.0, 0.0, 0.0, 0.0])))
+    if passed_s > 0.5:
+        print("moving", flush=True)
+    time.sleep(0.008)
+"""
+
+
+class NoGripper:
+    """A hand that nobody needs."""
+
+    reading = GripperReading()
+
+    def connect(self) -> None: ...
+
+    def command(self, width_m: float) -> None: ...
+
+    def hold(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def server(robot_address: str) -> Iterator[subprocess.Popen]:
+    process = subprocess.Popen([sys.executable, "-m", "sim.fci", "--address", robot_address])
+    yield process
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture
+def arm(server: subprocess.Popen, robot_address: str) -> Iterator[ArmController]:
+    controller = ArmController(
+        FrankaArm(FrankaConfig(address=robot_address)), FrankaGripper(GripperConfig(address=robot_address)), CONFIG
+    )
+    connect(controller)
+    yield controller
+    controller.close()
+
+
+def connect(controller: ArmController, timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            controller.connect()
+            return
+        except RobotUnreachableError:
+            controller.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.3)
+
+
+def tick_until(controller: ArmController, done, timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not done(controller.report):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"still {controller.report.mode.name}: {controller.report.reason}")
+        controller.tick(time.monotonic_ns())
+        time.sleep(PERIOD_S)
+
+
+def bring_home(controller: ArmController) -> None:
+    controller.home()
+    tick_until(controller, lambda r: r.mode == ArmMode.READY and r.reason == AT_HOME)
+
+
+def chunk_to(controller: ArmController, offset_m, **changes) -> TimedChunk:
+    """Half a second from where the arm is to an offset, at rest at both ends."""
+    reading = controller.report.reading
+    assert reading is not None
+    s = np.linspace(0, 1, 11)
+    blend = s * s * (3 - 2 * s)
+    pose = reading.measured.pose
+    chunk = TimedChunk(
+        stamp_ns=time.monotonic_ns(),
+        dt_ns=50_000_000,
+        sequence=1,
+        epoch=controller.report.epoch,
+        bundle_hash="test",
+        positions_m=pose[:3, 3] + blend[:, None] * np.asarray(offset_m),
+        quats_xyzw=np.tile(Rotation.from_matrix(pose[:3, :3]).as_quat(), (11, 1)),
+        twists=np.c_[(6 * s * (1 - s) / 0.5)[:, None] * np.asarray(offset_m), np.zeros((11, 3))],
+        gripper_width_m=np.full(11, 0.02),
+    )
+    return replace(chunk, **changes)
+
+
+def position(controller: ArmController) -> np.ndarray:
+    reading = controller.report.reading
+    assert reading is not None
+    return reading.measured.pose[:3, 3].copy()
+
+
+def test_home_start_follow_hold_and_stop(arm: ArmController):
+    bring_home(arm)
+    np.testing.assert_allclose(arm.report.reading.q_rad, HOME, atol=0.01)
+    arm.start()
+    start = position(arm)
+    chunk = chunk_to(arm, (0.05, 0.02, 0.03))
+    arm.offer(chunk, time.monotonic_ns())
+    tick_until(arm, lambda r: r.mode == ArmMode.HOLDING)
+    tick_until(arm, lambda r: np.abs(r.reading.dq_rad_s).max() < 0.01, timeout_s=2.0)
+    np.testing.assert_allclose(position(arm) - start, (0.05, 0.02, 0.03), atol=0.004)
+    assert "no chunk for 0.6" in arm.report.reason and arm.report.mode == ArmMode.HOLDING
+    assert 0 < arm.report.chunk_first_command_ns - chunk.stamp_ns < 50_000_000
+    assert arm._gripper.reading.width_m == pytest.approx(0.02, abs=0.003)
+    arm.offer(chunk_to(arm, (0.0, -0.02, 0.0)), time.monotonic_ns())
+    assert arm.report.mode == ArmMode.RUNNING, "a fresh chunk ends the hold"
+    arm.stop()
+    assert (arm.report.mode, arm.report.reason) == (ArmMode.READY, "stopped by the operator")
+
+
+def test_the_arm_stays_in_its_workspace_whatever_the_chunk_says(arm: ArmController):
+    bring_home(arm)
+    arm.start()
+    arm.offer(chunk_to(arm, (0.0, 0.0, -0.6)), time.monotonic_ns())
+    tick_until(arm, lambda r: r.mode == ArmMode.HOLDING)
+    assert arm.report.safety_interventions > 0
+    assert arm.report.reference.pose[2, 3] >= CONFIG.cell.workspace_min_m[2] - 1e-6
+    assert arm.report.mode != ArmMode.REFLEX
+
+
+def test_an_emergency_stop_is_latched_and_starts_a_new_epoch(arm: ArmController):
+    bring_home(arm)
+    arm.start()
+    epoch = arm.report.epoch
+    arm.offer(chunk_to(arm, (0.05, 0, 0)), time.monotonic_ns())
+    arm.estop()
+    tick_until(arm, lambda r: np.abs(r.reading.dq_rad_s).max() < 0.01, timeout_s=5.0)
+    assert arm.report.mode == ArmMode.ESTOPPED and arm.report.epoch > epoch
+    for call in (arm.home, arm.start, arm.recover):
+        with pytest.raises(RobotError, match="the arm is ESTOPPED"):
+            call()
+    arm.clear_estop()
+    assert arm.report.mode == ArmMode.IDLE
+    bring_home(arm)
+
+
+def test_a_robot_that_goes_away_is_noticed_and_can_be_reconnected(arm, server, robot_address):
+    bring_home(arm)
+    server.kill()
+    server.wait(10)
+    tick_until(arm, lambda r: r.mode == ArmMode.DISCONNECTED)
+    assert robot_address in arm.report.reason
+    with pytest.raises(RobotUnreachableError, match=f"no robot answers at {robot_address}"):
+        arm.recover()
+    with subprocess.Popen([sys.executable, "-m", "sim.fci", "--address", robot_address]) as second:
+        try:
+            connect(arm)
+            bring_home(arm)
+        finally:
+            arm.close()
+            second.terminate()
+
+
+def test_a_silent_policy_does_not_move_the_arm_although_its_last_chunk_goes_on(arm: ArmController):
+    bring_home(arm)
+    arm.start()
+    start = position(arm)
+    arm.offer(chunk_to(arm, (0.0, 0.2, 0.1), dt_ns=400_000_000), time.monotonic_ns())
+    tick_until(arm, lambda r: r.mode == ArmMode.HOLDING)
+    tick_until(arm, lambda r: np.abs(r.reading.dq_rad_s).max() < 0.01, timeout_s=2.0)
+    rested = position(arm)
+    assert np.linalg.norm(rested - start) < 0.06, "four seconds of motion end where the silence is noticed"
+    until = time.monotonic() + 1.0
+    tick_until(arm, lambda _: time.monotonic() > until)
+    np.testing.assert_allclose(position(arm), rested, atol=0.003)
+
+
+def test_an_emergency_stop_outlives_the_robot_that_it_stopped(arm, server):
+    bring_home(arm)
+    arm.estop()
+    server.kill()
+    server.wait(10)
+    tick_until(arm, lambda r: "stopped answering" in r.reason)
+    assert arm.report.mode == ArmMode.ESTOPPED
+    with pytest.raises(RobotError, match="the arm is ESTOPPED"):
+        arm.recover()
+    arm.clear_estop()
+    tick_until(arm, lambda r: r.mode == ArmMode.DISCONNECTED)
+
+
+def test_an_emergency_stop_is_taken_without_a_connection(arm, server):
+    server.kill()
+    server.wait(10)
+    tick_until(arm, lambda r: r.mode == ArmMode.DISCONNECTED)
+    with pytest.raises(RobotUnreachableError):
+        arm.recover()
+    arm.estop()
+    arm.tick(time.monotonic_ns())
+    assert arm.report.mode == ArmMode.ESTOPPED
+
+
+def test_halted_it_stands_until_home_and_an_interrupted_way_home_is_forgotten(arm: ArmController):
+    bring_home(arm)
+    arm.start()
+    arm.offer(chunk_to(arm, (0.0, 0.1, 0.0)), time.monotonic_ns())
+    tick_until(arm, lambda r: r.reading.measured.pose[1, 3] > 0.03)
+    arm.home()
+    arm.halt("not active any more; call home")
+    assert (arm.report.mode, arm.report.reason) == (ArmMode.IDLE, "not active any more; call home")
+    tick_until(arm, lambda r: np.abs(r.reading.dq_rad_s).max() < 0.01, timeout_s=3.0)
+    stopped = position(arm)
+    until = time.monotonic() + 1.0
+    tick_until(arm, lambda _: time.monotonic() > until)
+    np.testing.assert_allclose(position(arm), stopped, atol=0.002)
+    bring_home(arm)
+
+
+def test_after_a_user_stop_the_first_call_of_home_works(robot_address):
+    command = [sys.executable, "-c", ROBOT_WITH_A_USER_STOP, robot_address]
+    arm = ArmController(
+        FrankaArm(FrankaConfig(address=robot_address)), FrankaGripper(GripperConfig(address=robot_address)), CONFIG
+    )
+    with subprocess.Popen(command) as robot:
+        try:
+            connect(arm)
+            bring_home(arm)
+            arm.start()
+            robot.send_signal(signal.SIGUSR1)
+            tick_until(arm, lambda r: r.mode == ArmMode.USER_STOPPED)
+            with pytest.raises(RobotError, match="home needs .* the arm is USER_STOPPED"):
+                arm.home()
+            robot.send_signal(signal.SIGUSR2)
+            tick_until(arm, lambda r: r.mode == ArmMode.IDLE)
+            bring_home(arm)
+        finally:
+            arm.close()
+            robot.kill()
+
+
+def test_when_the_caller_hangs_the_driver_brings_the_arm_to_rest(arm: ArmController):
+    bring_home(arm)
+    arm.start()
+    arm.offer(chunk_to(arm, (0.0, 0.2, 0.1)), time.monotonic_ns())
+    tick_until(arm, lambda r: np.linalg.norm(r.reference.twist[:3]) > 0.2)
+    guard = arm._arm._guard
+    before = position(arm)
+    time.sleep(1.0)
+    reading = arm._arm.read()
+    assert guard.engaged == 1 and not guard.commanded.twist.any()
+    assert np.abs(reading.dq_rad_s).max() < 0.01, "it drifts"
+    assert np.linalg.norm(reading.measured.pose[:3, 3] - before) < 0.12
+    told = guard.commanded.pose
+    arm.tick(time.monotonic_ns())
+    np.testing.assert_allclose(arm.report.reference.pose, told, atol=1e-6)
+    assert arm.report.mode == ArmMode.HOLDING, "the silence was noticed as well"
+
+
+def test_a_process_that_is_stopped_leaves_the_robot_at_rest(server, robot_address):
+    with subprocess.Popen([sys.executable, "-c", MOVES_ON, robot_address], stdout=subprocess.PIPE, text=True) as mover:
+        try:
+            assert mover.stdout.readline() == "moving\n"
+            mover.send_signal(signal.SIGSTOP)
+            time.sleep(4.0)  # the simulated robot waits for each command before it counts it as lost
+            mover.kill()
+        finally:
+            mover.kill()
+    watcher = ArmController(FrankaArm(FrankaConfig(address=robot_address)), NoGripper(), CONFIG)
+    connect(watcher)
+    try:
+        watcher.tick(time.monotonic_ns())
+        assert watcher.report.mode == ArmMode.REFLEX
+        assert np.abs(watcher.report.reading.dq_rad_s).max() < 0.01
+        watcher.recover()
+        tick_until(watcher, lambda r: r.reading.mode == RobotMode.IDLE)
+    finally:
+        watcher.close()
+
+
+def test_every_limit_is_that_of_the_robot_named(arm: ArmController):
+    robot, limits = arm._arm._robot, PANDA
+    for name, wanted in (
+        ("joint_velocity", limits.dq_rad_s),
+        ("joint_acceleration", limits.ddq_rad_s2),
+        ("joint_jerk", limits.dddq_rad_s3),
+        ("translation_velocity", limits.speed[0]),
+        ("rotation_acceleration", limits.acceleration[1]),
+        ("elbow_jerk", limits.elbow[2]),
+    ):
+        np.testing.assert_allclose(getattr(robot, f"{name}_limit").max, wanted)
+
+
+def test_a_real_time_kernel_that_is_missing_is_said(server, robot_address):
+    demanding = FrankaArm(FrankaConfig(address=robot_address, realtime="enforce"))
+    if has_realtime_kernel():
+        pytest.skip("this kernel is a real-time one")
+    deadline = time.monotonic() + 30.0
+    while True:
+        try:
+            demanding.connect()
+        except RobotUnreachableError:
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+        except RobotError as error:
+            assert str(error).startswith("realtime: enforce needs a real-time kernel")
+            break

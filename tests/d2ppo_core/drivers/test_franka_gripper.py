@@ -1,0 +1,202 @@
+"""The hand's thread with a hand that does what a test wants: newest command, outcomes, holding, reconnection."""
+
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from d2ppo_core.drivers.base import GripperOutcome
+from d2ppo_core.drivers.franka_gripper import FrankaGripper, GripperConfig
+from d2ppo_core.errors import ConfigError, RobotUnreachableError
+
+LIMIT_S = 5.0
+
+
+class Future:
+    """A command under way until somebody finishes it."""
+
+    def __init__(self) -> None:
+        self.done, self.result = threading.Event(), True
+
+    def finish(self, result: bool = True) -> None:
+        self.result = result
+        self.done.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        return self.done.wait(timeout_s)
+
+    def get(self) -> bool:
+        self.done.wait(LIMIT_S)
+        return self.result
+
+
+class Hand:
+    """Stands in for franky.Gripper."""
+
+    def __init__(self, address: str) -> None:
+        self.calls: list[tuple[str, float]] = []
+        self.future = Future()
+        self.state = SimpleNamespace(width=0.04, is_grasped=False)
+        self.slow = threading.Event()
+        self.slow.set()
+        self.broken = 0
+
+    def move_async(self, width: float, speed: float) -> Future:
+        return self._begin("move", width)
+
+    def grasp_async(self, width: float, speed: float, force: float, **_: float) -> Future:
+        return self._begin("grasp", force)
+
+    def _begin(self, name: str, number: float) -> Future:
+        self.slow.wait(LIMIT_S)
+        if self.broken:
+            self.broken -= 1
+            raise RuntimeError("network hiccup")
+        self.calls.append((name, number))
+        self.future = Future()
+        return self.future
+
+    def stop(self) -> None:
+        self.calls.append(("stop", 0.0))
+        self.future.finish(False)
+
+
+@pytest.fixture
+def hands(monkeypatch) -> list[Hand]:
+    made: list[Hand] = []
+
+    def make(address: str) -> Hand:
+        made.append(Hand(address))
+        return made[-1]
+
+    monkeypatch.setitem(sys.modules, "franky", SimpleNamespace(Gripper=make))
+    return made
+
+
+@pytest.fixture
+def gripper(hands: list[Hand]):
+    gripper = FrankaGripper(GripperConfig(address="127.0.0.1", force_n=25.0))
+    gripper.connect()
+    yield gripper
+    for hand in hands:
+        hand.slow.set()
+        hand.future.finish()
+    gripper.close()
+
+
+def wait(done) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not done():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
+def test_the_newest_command_replaces_one_under_way(gripper, hands):
+    gripper.command(0.03)
+    wait(lambda: hands[0].calls == [("move", 0.03)])
+    assert gripper.reading.outcome == GripperOutcome.MOVING
+    gripper.command(0.05)
+    wait(lambda: hands[0].calls == [("move", 0.03), ("stop", 0.0), ("move", 0.05)])
+    hands[0].state.width = 0.05
+    hands[0].future.finish()
+    wait(lambda: gripper.reading.outcome == GripperOutcome.REACHED)
+    assert (gripper.reading.width_m, gripper.reading.force_n) == (0.05, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("grasped", "width_m", "outcome", "force_n"),
+    [
+        (True, 0.02, GripperOutcome.GRASPED, 25.0),
+        (False, 0.03, GripperOutcome.MISSED, 0.0),
+        (True, 0.0005, GripperOutcome.MISSED, 0.0),
+    ],
+)
+def test_a_grasp_says_how_it_came_out(gripper, hands, grasped, width_m, outcome, force_n):
+    gripper.command(0.0)
+    wait(lambda: hands[0].calls == [("grasp", 25.0)])
+    hands[0].state = SimpleNamespace(width=width_m, is_grasped=grasped)
+    hands[0].future.finish()
+    wait(lambda: gripper.reading.outcome == outcome)
+    assert (gripper.reading.width_m, gripper.reading.force_n) == (width_m, force_n)
+
+
+def test_what_slips_away_is_missed(gripper, hands):
+    gripper.command(0.0)
+    wait(lambda: hands[0].calls)
+    hands[0].state = SimpleNamespace(width=0.02, is_grasped=True)
+    hands[0].future.finish()
+    wait(lambda: gripper.reading.outcome == GripperOutcome.GRASPED)
+    hands[0].state = SimpleNamespace(width=0.0, is_grasped=False)
+    wait(lambda: gripper.reading.outcome == GripperOutcome.MISSED)
+
+
+def test_a_command_that_fails_says_so(gripper, hands):
+    gripper.command(0.03)
+    wait(lambda: hands[0].calls)
+    hands[0].future.finish(False)
+    wait(lambda: gripper.reading.outcome == GripperOutcome.FAILED)
+
+
+def test_told_to_hold_it_stops_opening_fingers_but_keeps_a_grasp(gripper, hands):
+    gripper.command(0.06)
+    wait(lambda: hands[0].calls == [("move", 0.06)])
+    gripper.hold()
+    wait(lambda: hands[0].calls[1:] == [("stop", 0.0)])
+    gripper.command(0.0)
+    wait(lambda: hands[0].calls[2:] == [("grasp", 25.0)])
+    gripper.hold()
+    hands[0].state = SimpleNamespace(width=0.02, is_grasped=True)
+    hands[0].future.finish()
+    wait(lambda: gripper.reading.outcome == GripperOutcome.GRASPED)
+    assert len(hands[0].calls) == 3
+    gripper.hold()
+    gripper.command(0.06)
+    wait(lambda: hands[0].calls[3:] == [("move", 0.06)])
+
+
+def test_a_command_that_does_not_begin_is_tried_again(gripper, hands):
+    hands[0].broken = 2
+    gripper.command(0.03)
+    wait(lambda: "network hiccup" in gripper.reading.fault)
+    wait(lambda: hands[0].calls == [("move", 0.03)])
+    wait(lambda: gripper.reading.fault == "")
+
+
+def test_connected_anew_it_works_although_the_old_connection_still_hangs(gripper, hands, monkeypatch):
+    monkeypatch.setattr("d2ppo_core.drivers.franka_gripper._END_S", 0.1)
+    hands[0].slow.clear()
+    gripper.command(0.03)
+    time.sleep(0.1)
+    gripper.close()
+    assert gripper.reading.width_m == 0.0
+    gripper.connect()
+    gripper.command(0.05)
+    wait(lambda: hands[1].calls == [("move", 0.05)])
+    hands[0].slow.set()
+    time.sleep(0.1)
+    gripper.command(0.02)
+    wait(lambda: ("move", 0.02) in hands[1].calls)
+    wait(lambda: sum(thread.name == "franka-gripper" for thread in threading.enumerate()) == 1)
+    assert ("move", 0.02) not in hands[0].calls
+
+
+def test_no_number_is_no_command(gripper, hands):
+    gripper.command(float("nan"))
+    gripper.command(0.05)
+    wait(lambda: hands[0].calls == [("move", 0.05)])
+
+
+def test_a_hand_that_does_not_answer_is_named(monkeypatch):
+    def refuse(address: str):
+        raise RuntimeError("connection\nrefused")
+
+    monkeypatch.setitem(sys.modules, "franky", SimpleNamespace(Gripper=refuse))
+    with pytest.raises(RobotUnreachableError, match=r"no gripper answers at 10\.0\.0\.1: connection refused"):
+        FrankaGripper(GripperConfig(address="10.0.0.1")).connect()
+
+
+def test_parameters_out_of_range_are_refused():
+    with pytest.raises(ConfigError, match=r"gripper: force_n must lie in \(0, 70.0\], got 500"):
+        GripperConfig(address="127.0.0.1", force_n=500)
