@@ -39,6 +39,15 @@ def test_overrides_reach_arguments_and_single_parameters(tmp_path: Path) -> None
     assert stack.nodes[1].parameters["extra"] == [1, 2]
 
 
+def test_two_nodes_of_one_name_have_namespaces_of_their_own(tmp_path: Path) -> None:
+    text = MINIMAL.replace("name: b", "name: a, namespace: right")
+    stack = load_stack(stack_file(tmp_path, text), {"right/a.extra": 1})
+    assert [node.label for node in stack.nodes] == ["a", "right/a"]
+    assert stack.nodes[1].parameters["extra"] == 1 and "extra" not in stack.nodes[0].parameters
+    with pytest.raises(ConfigError, match="namespace of a must be one ROS name without slashes, got '/right'"):
+        load_stack(stack_file(tmp_path, text.replace("namespace: right", "namespace: /right")))
+
+
 @pytest.mark.parametrize("key", ["adress", "c.rate_hz", "a.", ".a"])
 def test_an_override_that_names_nothing_is_refused_with_what_there_is(tmp_path: Path, key: str) -> None:
     with pytest.raises(ConfigError, match=r"has no .*; wanted one of address, rate_hz, a\.<parameter>"):
