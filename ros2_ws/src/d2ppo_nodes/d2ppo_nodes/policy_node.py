@@ -162,6 +162,7 @@ class PolicyNode(StackNode):
         try:
             self._planner = self._load(request.bundle_path)
             self._subscribe_cameras()
+            self._publish_status()  # the arm follows another bundle only once it is announced
             response.success, response.message = True, f"running {self._planner.policy.manifest.name}"
         except D2ppoError as error:
             response.success, response.message = False, str(error)
