@@ -54,7 +54,8 @@ class ArmNode(StackNode):
         self._frame = self.text("base_frame", "panda_link0", "frame in which poses are given")
         self._arm, self._gripper = FrankaArm(driven), FrankaGripper(gripper_config(self, driven.address))
         config = arm_config(self, cell)
-        self._hang_s = self.number("hang_timeout_s", 2.0, 0.0, 60.0, "a process hanging for longer is ended; 0: never")
+        # libfranka itself waits 2 s for a lost robot: that is no hang.
+        self._hang_s = self.number("hang_timeout_s", 5.0, 0.0, 60.0, "a process hanging for longer is ended; 0: never")
         self._controller = ArmController(self._arm, self._gripper, config)
         if self._arm.warning:
             self.get_logger().warning(self._arm.warning)
