@@ -22,8 +22,10 @@ class BlendLimits:
 
     Attributes:
         shortest_s: Least duration of a seam.
-        longest_s: Greatest duration of a seam or a stop; a jump too big for it goes beyond the other limits.
+        longest_s: Greatest duration of a seam; a jump too big for it goes beyond the other limits. No longer than
+            chunks are apart: a seam that outlasts its chunk makes the motion lag.
         stop_s: Least duration of a stop.
+        longest_stop_s: Greatest duration of a stop.
         acceleration_m_s2: Greatest acceleration that is added.
         jerk_m_s3: Greatest jerk that is added.
         acceleration_rad_s2: The same for the rotation.
@@ -31,19 +33,19 @@ class BlendLimits:
     """
 
     shortest_s: float = 0.1
-    longest_s: float = 0.5
+    longest_s: float = 0.2
     stop_s: float = 0.2
-    acceleration_m_s2: float = 3.0
-    jerk_m_s3: float = 100.0
-    acceleration_rad_s2: float = 12.0
-    jerk_rad_s3: float = 400.0
+    longest_stop_s: float = 0.5
+    acceleration_m_s2: float = 6.0
+    jerk_m_s3: float = 300.0
+    acceleration_rad_s2: float = 24.0
+    jerk_rad_s3: float = 1200.0
 
     def __post_init__(self) -> None:
-        if not 0.0 < min(self.shortest_s, self.stop_s) <= max(self.shortest_s, self.stop_s) <= self.longest_s:
-            raise ConfigError(
-                "blends need 0 < shortest_s, stop_s <= longest_s, got "
-                f"{self.shortest_s}, {self.stop_s} and {self.longest_s}"
-            )
+        for name, least, most in (("", self.shortest_s, self.longest_s), ("stop", self.stop_s, self.longest_stop_s)):
+            if not 0.0 < least <= most:
+                words = (f"{name}_s", f"longest_{name}_s") if name else ("shortest_s", "longest_s")
+                raise ConfigError(f"blends need 0 < {words[0]} <= {words[1]}, got {least} and {most}")
         bounds = (self.acceleration_m_s2, self.jerk_m_s3, self.acceleration_rad_s2, self.jerk_rad_s3)
         if min(bounds) <= 0.0:
             raise ConfigError(f"accelerations and jerks of blends must be positive, got {bounds}")
@@ -96,7 +98,7 @@ def seam(offset: Array, rate: Array, acceleration: Array, limits: BlendLimits) -
 
 def stop(rate: Array, acceleration: Array, limits: BlendLimits) -> Blend:
     """Lose a rate (6,) and an acceleration; the value is the way moved meanwhile."""
-    durations = _durations(limits.stop_s, limits.longest_s)
+    durations = _durations(limits.stop_s, limits.longest_stop_s)
     h = durations[:, None]
     v, a = h * rate, h * h * acceleration
     zero = np.zeros_like(v)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.runtime.blend import BlendLimits, seam, stop
 
-LIMITS = BlendLimits()
+LIMITS = BlendLimits(longest_s=0.5, acceleration_m_s2=3.0, jerk_m_s3=100.0, acceleration_rad_s2=12.0, jerk_rad_s3=400.0)
+"""Slower than the default, so that the limits and not the least duration decide."""
 
 
 def vectors(size: float) -> st.SearchStrategy[np.ndarray]:
@@ -49,14 +50,21 @@ def test_a_jump_takes_as_long_as_its_limits_need(jump_m):
 
 
 def test_a_turn_counts_by_its_own_limits():
-    tight = BlendLimits(acceleration_rad_s2=0.5, jerk_rad_s3=5.0)
+    tight = BlendLimits(longest_s=0.5, acceleration_rad_s2=0.5, jerk_rad_s3=5.0)
     turn = np.array([0, 0, 0, 0, 0, 0.01])
     assert seam(turn, np.zeros(6), np.zeros(6), tight).duration_s > 3.0 * LIMITS.shortest_s
     assert seam(turn, np.zeros(6), np.zeros(6), LIMITS).duration_s < 2.0 * LIMITS.shortest_s
 
 
+def test_a_change_of_speed_from_chunk_to_chunk_is_over_before_the_next_chunk():
+    rate = np.array([0.11, 0, 0, 0, 0, 0])  # m/s, the most that chunks of demonstrations of Lift differ by at a seam
+    assert seam(np.zeros(6), rate, np.zeros(6), BlendLimits()).duration_s < 0.15
+
+
 def test_limits_that_cannot_be_are_refused():
-    with pytest.raises(ConfigError, match="blends need 0 < shortest_s, stop_s <= longest_s"):
+    with pytest.raises(ConfigError, match=r"blends need 0 < shortest_s <= longest_s, got 0.6 and 0.2"):
         BlendLimits(shortest_s=0.6)
+    with pytest.raises(ConfigError, match=r"blends need 0 < stop_s <= longest_stop_s, got 0.6 and 0.5"):
+        BlendLimits(stop_s=0.6)
     with pytest.raises(ConfigError, match="accelerations and jerks of blends must be positive"):
         BlendLimits(jerk_m_s3=0.0)

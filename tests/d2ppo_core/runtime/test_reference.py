@@ -13,7 +13,8 @@ from d2ppo_core.runtime.speed import SpeedScale
 
 MS = 1_000_000
 DOWN = transform_from([0.45, 0.0, 0.2], Rotation.from_euler("x", np.pi))
-LIMITS = BlendLimits()
+LIMITS = BlendLimits(longest_s=0.5, acceleration_m_s2=3.0, jerk_m_s3=100.0, acceleration_rad_s2=12.0, jerk_rad_s3=400.0)
+"""Slower than the default, so that the limits and not the least duration decide."""
 
 
 def noisy_chunk(rng: np.random.Generator, stamp_ns: int, start_m, sequence: int = 0) -> TimedChunk:
