@@ -208,6 +208,8 @@ class OptimConfig:
     ema_decay: float = 0.995
     ema_every: int = 10
     ema_start_step: int = 200
+    ema_warmup: bool = True
+    """The average reaches back less far at first; else that of a short run holds its beginning. Published: false."""
     precision: str = "float32"
     """Of the products in image encoder and residual block while training; weights, sums, losses stay in float32."""
     device: str = "cpu"

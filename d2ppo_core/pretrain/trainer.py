@@ -84,7 +84,13 @@ class Trainer:
             self.policy.denoiser.half_products = config.optim.precision == "bfloat16"
         self._parameters = list(self.policy.parameters())
         optim = config.optim
-        self.ema = Ema(self.policy, decay=optim.ema_decay, every=optim.ema_every, start_step=optim.ema_start_step)
+        self.ema = Ema(
+            self.policy,
+            decay=optim.ema_decay,
+            every=optim.ema_every,
+            start_step=optim.ema_start_step,
+            warmup=optim.ema_warmup,
+        )
         self.optimizer = torch.optim.AdamW(self._parameters, lr=optim.lr, weight_decay=optim.weight_decay, fused=True)
         self._objective = compiled(objective, optim)
         self.dispersal = Dispersal(config.loss)

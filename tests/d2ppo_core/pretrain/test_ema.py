@@ -26,6 +26,24 @@ def test_shadow_follows_until_the_start_and_averages_from_then_on() -> None:
     torch.testing.assert_close(ema.shadow["weight"], torch.full((2, 2), 0.9 * (0.9 + 0.2) + 0.2))
 
 
+def test_with_a_warm_up_the_average_reaches_back_over_a_part_of_the_run_only() -> None:
+    net = linear(0.0)
+    short = 0.0
+    ema = Ema(net, decay=0.5, every=2, start_step=4, warmup=True)
+    for step in range(1, 31):
+        with torch.no_grad():
+            net.weight.fill_(float(step))
+        ema.update(net, step)
+        if step <= 4:
+            short = float(step)
+        elif step % 2 == 0:
+            count = (step - 4) // 2
+            decay = min(0.5, (1 + count) / (10 + count))
+            short = decay * short + (1 - decay) * step
+        torch.testing.assert_close(float(ema.shadow["weight"].max()), short, rtol=1e-6, atol=0.0)
+    assert count == 13 and decay == 0.5 and (1 + 7) / (10 + 7) < 0.5, "both branches were taken"
+
+
 def test_only_every_nth_step_counts() -> None:
     net = linear(0.0)
     ema = Ema(net, decay=0.5, every=10, start_step=0)
