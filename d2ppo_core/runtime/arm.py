@@ -42,6 +42,7 @@ class ArmController:
         self._count = TickCount(config.reference_hz)
         self._going_to = ""
         self._shaken = False
+        self._lost = ""
         self._last_tick_ns = self._last_chunk_ns = 0
         self.report = ArmReport(speed_scale=config.speed_scale)
 
@@ -51,6 +52,7 @@ class ArmController:
         self._gripper.connect()
         reading = self._arm.read()
         self._filter.refuse_if_tool_differs(reading.measured.pose, reading.q_rad)
+        self._lost = ""
         self._enter(ArmMode.IDLE, "connected; call home")
 
     def close(self) -> None:
@@ -168,6 +170,9 @@ class ArmController:
     def tick(self, now_ns: int) -> ArmReport:
         """Read the robot, follow its state, send one reference; never raises for what a robot can do."""
         self._count_tick(now_ns)
+        if self._lost:  # asking again would block for seconds, every time; recover connects anew
+            self._say_lost()
+            return self.report
         try:
             reading = self._arm.read()
             self.report = replace(
@@ -179,12 +184,16 @@ class ArmController:
             if self.report.mode in _TRACKING:
                 self._command(now_ns)
         except RobotError as error:
-            if self.report.mode == ArmMode.ESTOPPED:  # only clear_estop ends it
-                self._enter(ArmMode.ESTOPPED, f"emergency stop; {error}")
-            elif self.report.mode != ArmMode.DISCONNECTED:
-                self._drop(str(error), ArmMode.DISCONNECTED)
+            self._lost = str(error)
+            self._say_lost()
         self._last_tick_ns = now_ns
         return self.report
+
+    def _say_lost(self) -> None:
+        if self.report.mode == ArmMode.ESTOPPED:  # only clear_estop ends it
+            self._enter(ArmMode.ESTOPPED, f"emergency stop; {self._lost}")
+        elif self.report.mode != ArmMode.DISCONNECTED:
+            self._drop(self._lost, ArmMode.DISCONNECTED)
 
     def _go(self, name: str, q_rad: tuple[float, ...], call: str) -> None:
         self._require((ArmMode.IDLE, *_TRACKING), call)

@@ -20,21 +20,29 @@ class Freshness:
         self._timeout_s = timeout_s
         self._newest_ms = -1
         self._q_rad: Array | None = None
-        self._seen_ns = self._moved_ns = 0
+        self._seen_ns = self._moved_ns = self._last_ns = 0
+        self._repeats = False
 
     def begin(self, now_ns: int) -> None:
         """Count from now on."""
-        self._newest_ms, self._q_rad = -1, None
-        self._seen_ns = self._moved_ns = now_ns
+        self._newest_ms, self._q_rad, self._repeats = -1, None, False
+        self._seen_ns = self._moved_ns = self._last_ns = now_ns
 
     def see(self, reading: ArmReading, twist: Array, now_ns: int) -> None:
         """Take a reading and the twist that the arm is told to have."""
         if reading.robot_time_ms != self._newest_ms:
             self._newest_ms, self._seen_ns = reading.robot_time_ms, now_ns
-        # Measured joints never repeat to the last digit while the arm moves.
-        moves = self._q_rad is None or not np.array_equal(reading.q_rad, self._q_rad)
-        if moves or float(np.linalg.norm(twist[:3])) < _SLOW_M_S:
+        # Measured joints never repeat to the last digit while the arm moves. Once they did for too long, only a change
+        # shows that states are back; that the arm came to rest does not.
+        rests = float(np.linalg.norm(twist[:3])) < _SLOW_M_S
+        stalled = now_ns - self._last_ns > self._timeout_s * 1e9  # nobody looked meanwhile
+        if self._q_rad is None or not np.array_equal(reading.q_rad, self._q_rad):
+            self._repeats, self._moved_ns = False, now_ns
+        elif (rests or stalled) and not self._repeats:
             self._moved_ns = now_ns
+        else:
+            self._repeats = (now_ns - self._moved_ns) * 1e-9 > self._timeout_s
+        self._last_ns = now_ns
         self._q_rad = reading.q_rad
 
     def lost_s(self, now_ns: int) -> float | None:

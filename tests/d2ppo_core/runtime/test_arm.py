@@ -406,10 +406,26 @@ def test_a_robot_that_does_not_answer_is_said_to_be_gone_and_comes_back_only_on_
     bench.run(0.1)
     assert (bench.report.mode, bench.report.reason) == (ArmMode.DISCONNECTED, "robot stopped answering")
     bench.arm.alive = True
+    asked = bench.arm.time_ms
+    bench.run(0.1)
+    assert bench.report.mode == ArmMode.DISCONNECTED
+    assert bench.arm.time_ms == asked, "each question may block for a second"
+    bench.controller.recover()
+    assert bench.report.mode == ArmMode.IDLE and bench.arm.calls[-2:] == ["close", "connect"]
+
+
+def test_a_lost_robot_in_reflex_stays_disconnected_until_the_operator_reconnects():
+    bench = Bench().start()
+    bench.arm.alive = False
+    bench.controller.estop()
+    bench.run(0.1)
+    bench.arm.alive, bench.arm.mode = True, RobotMode.REFLEX
+    bench.controller.clear_estop()
     bench.run(0.1)
     assert bench.report.mode == ArmMode.DISCONNECTED
     bench.controller.recover()
-    assert bench.report.mode == ArmMode.IDLE and bench.arm.calls[-2:] == ["close", "connect"]
+    bench.run(0.1)
+    assert bench.report.mode == ArmMode.REFLEX
 
 
 def test_periods_without_a_tick_are_counted_and_late_ticks_are_not():

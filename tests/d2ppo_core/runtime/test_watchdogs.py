@@ -53,6 +53,25 @@ def test_fresh_states_end_a_loss():
     assert watch.lost_s(160 * MS) is None
 
 
+def test_a_robot_that_repeats_itself_stays_lost_at_rest_until_its_joints_change():
+    watch = Freshness(0.1)
+    watch.begin(0)
+    for tick in range(50):
+        watch.see(reading(8 * tick, 0.5), MOVING if tick < 20 else STILL, tick * 8 * MS)
+    assert watch.lost_s(400 * MS) is not None, "that it came to rest shows no fresh state"
+    watch.see(reading(500, 0.51), STILL, 400 * MS)
+    assert watch.lost_s(400 * MS) is None
+
+
+def test_ticks_that_stall_at_rest_make_no_repetition():
+    watch = Freshness(0.1)
+    watch.begin(0)
+    watch.see(reading(1, 0.5), STILL, 0)
+    for late in range(3):
+        watch.see(reading(300 + late, 0.5), MOVING, (300 + 8 * late) * MS)
+    assert watch.lost_s(316 * MS) is None
+
+
 def test_a_dead_man_switch_counts_for_a_while_and_a_release_at_once():
     switch = DeadmanSwitch(0.2)
     assert not switch.held(0), "also when a simulated clock begins at 0"
