@@ -22,11 +22,17 @@ CHOSEN: dict[str, dict[str, Any]] = {
 }
 
 
+class RclLoader(yaml.SafeLoader):
+    """Reads a list as one, also where launch_ros tagged it as Python's tuple; rcl does not look at tags."""
+
+
+RclLoader.add_constructor("tag:yaml.org,2002:python/tuple", yaml.SafeLoader.construct_sequence)
+
+
 def read_parameters(path: str) -> dict[str, Any]:
     """Return the parameters of a file the way rcl reads it for its only node."""
-    return {key: value for node in yaml.safe_load(Path(path).read_text()).values() for key, value in node.items()}[
-        "ros__parameters"
-    ]
+    (node,) = yaml.load(Path(path).read_text(), Loader=RclLoader).values()
+    return node["ros__parameters"]
 
 
 def parsed(command: list[str]) -> dict[str, Any]:
