@@ -35,6 +35,7 @@ REASONS: dict[str, tuple[Callable[[], bool], str]] = {
     "launch_ros": (has_launch_ros, "needs launch and launch_ros of a full ROS 2 install, which the wheels don't have"),
     "gpu": (lambda: os.path.exists("/dev/nvidia0"), "needs an NVIDIA GPU (/dev/nvidia0)"),
     "ray": (lambda: importlib.util.find_spec("ray") is not None, "needs Ray: pip install -e '.[ray]'"),
+    "long": (lambda: "D2PPO_LONG" in os.environ, "takes minutes; set D2PPO_LONG=1 to run it"),
     "hardware": (lambda: "D2PPO_HARDWARE" in os.environ, "needs a robot or a camera; set D2PPO_HARDWARE=1 to run it"),
 }
 
