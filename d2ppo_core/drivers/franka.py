@@ -191,9 +191,11 @@ class FrankaArm:
         if self._robot is None:
             return
         if self._tracker is not None:
-            self._end_tracking()
             self._stopping = True
-            self._start(self._franky.TorqueStopMotion())
+            try:
+                self._start(self._franky.TorqueStopMotion())
+            finally:
+                self._end_tracking()  # after the robot was told: the guard's thread may take its time to end
         elif self._robot.is_in_control and not self._stopping:
             self._start(self._franky.JointStopMotion())
 
