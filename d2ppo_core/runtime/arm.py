@@ -204,6 +204,7 @@ class ArmController:
         self._generator = None
         self._arm.start_joint_motion(np.asarray(q_rad, dtype=float), speed)
         self._going_to = name
+        self.report = replace(self.report, reference=None)
         self._enter(ArmMode.IDLE, "homing" if name == HOME else f"on the way to {name}")
 
     def _count_tick(self, now_ns: int) -> None:
