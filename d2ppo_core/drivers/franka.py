@@ -16,6 +16,9 @@ from d2ppo_core.runtime.robots import robot_named
 
 __all__ = ["FrankaArm", "FrankaConfig", "FrankaGripper", "GripperConfig"]
 
+_FRICTION_LIMIT_NM = 3.0
+"""Greatest torque of a joint that compensates friction."""
+
 
 class FrankaArm:
     """The arm behind one libfranka connection; implements ``ArmDriver``."""
@@ -98,11 +101,19 @@ class FrankaArm:
             error=str(state.last_motion_errors).strip("[]"),
         )
 
+    def _friction(self) -> Any:
+        """Return franky's compensation of the friction that the robot leaves; none by default."""
+        friction, config = self._franky.FrictionCompensationParams(), self._config
+        friction.coulomb = config.friction_nm * np.array([1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5])
+        friction.viscous = np.full(7, config.friction_nms_rad)
+        friction.max_torque = np.full(7, _FRICTION_LIMIT_NM)
+        return friction
+
     def start_tracking(self) -> None:
         """Start the impedance controller; it holds the present pose until the first reference."""
         config = self._config
         damping = [2.0 * (config.stiffness_n_m * config.effective_mass_kg) ** 0.5] * 3
-        damping += [2.0 * config.stiffness_nm_rad**0.5] * 3
+        damping += [2.0 * (config.stiffness_nm_rad * config.effective_inertia_kg_m2) ** 0.5] * 3
         try:
             tracker = self._franky.CartesianImpedanceTracker(
                 self._robot,
@@ -112,6 +123,7 @@ class FrankaArm:
                 translational_error_clip=np.full(3, config.max_force_n / config.stiffness_n_m),
                 rotational_error_clip=np.full(3, config.max_torque_nm / config.stiffness_nm_rad),
                 posture_task=self._franky.PostureTask(self._robot.state.q, config.posture_stiffness_nm_rad),
+                friction=self._friction(),
             )
         except Exception as error:
             raise RobotError(f"the robot does not start tracking: {_line(error)}") from error

@@ -31,9 +31,13 @@ class FrankaConfig:
         stiffness_nm_rad: Rotational stiffness.
         effective_mass_kg: Mass that the hand presents to the controller; translational damping is critical for it.
             franky's own default is critical for 1 kg, which lets a Panda overshoot.
+        effective_inertia_kg_m2: The same for the rotation; critical for 1 kg m² it would lag by a third of a second.
         max_force_n: Greatest force of the tracking controller, whatever holds the arm back; below the reflex threshold.
         max_torque_nm: The same for its torque.
         posture_stiffness_nm_rad: Stiffness with which the elbow is kept, in the null space.
+        friction_nm: Friction that joints 1 to 4 are helped over, 5 to 7 over half of it. The robot compensates its own;
+            what it leaves has to be measured, and too much of this makes an arm creep or hum.
+        friction_nms_rad: The same for the part that grows with speed, all joints alike.
         collision_torque_nm: Joint torque above which the robot stops itself.
         collision_force_n: Cartesian force above which the robot stops itself.
         homing_dynamics: Fraction of the joint limits used on the way home.
@@ -43,12 +47,15 @@ class FrankaConfig:
     address: str
     robot: str = "panda"
     realtime: str = "auto"
-    stiffness_n_m: float = 1000.0
-    stiffness_nm_rad: float = 40.0
+    stiffness_n_m: float = 1500.0
+    stiffness_nm_rad: float = 60.0
     effective_mass_kg: float = 4.0
+    effective_inertia_kg_m2: float = 0.2
     max_force_n: float = 25.0
     max_torque_nm: float = 8.0
-    posture_stiffness_nm_rad: float = 5.0
+    posture_stiffness_nm_rad: float = 20.0
+    friction_nm: float = 0.0
+    friction_nms_rad: float = 0.0
     collision_torque_nm: float = 40.0
     collision_force_n: float = 40.0
     homing_dynamics: float = 0.15
@@ -62,6 +69,9 @@ class FrankaConfig:
             "stiffness_n_m": (10.0, 3000.0),
             "stiffness_nm_rad": (1.0, 200.0),
             "effective_mass_kg": (0.5, 10.0),
+            "effective_inertia_kg_m2": (0.02, 2.0),
+            "friction_nm": (0.0, 1.0),
+            "friction_nms_rad": (0.0, 2.0),
             "max_force_n": (1.0, 100.0),
             "max_torque_nm": (0.5, 30.0),
             "posture_stiffness_nm_rad": (0.0, 50.0),

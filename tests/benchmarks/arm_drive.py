@@ -34,7 +34,9 @@ class Drive:
         """Start the robot, connect and go home; ready to follow chunks."""
         self.robot = RecordedRobot(address, path, real_time=real_time)
         self._real_time = real_time
-        self._driver = FrankaArm(FrankaConfig(address=address, homing_dynamics=0.3))
+        self._driver = FrankaArm(
+            FrankaConfig(address=address, homing_dynamics=0.3, friction_nm=0.16, friction_nms_rad=0.8)
+        )
         config = ArmConfig(
             reference_hz=1e3 / PERIOD_MS,
             chunk_timeout_s=chunk_timeout_s,

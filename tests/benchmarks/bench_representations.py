@@ -192,7 +192,10 @@ def lag_ms(achieved: np.ndarray, wanted: np.ndarray) -> tuple[int, np.ndarray]:
 
 def cases_of(mass: np.ndarray) -> dict[tuple[str, str], Gains]:
     """Representations (or bare goals) and gains to compare, for an arm of this effective mass (6,)."""
-    one, unit = np.repeat([NODE.effective_mass_kg, 0.15], 3), np.repeat([NODE.effective_mass_kg, 1.0], 3)
+    one, unit = (
+        np.repeat([NODE.effective_mass_kg, 0.15], 3),
+        np.repeat([NODE.effective_mass_kg, NODE.effective_inertia_kg_m2], 3),
+    )
     node = Gains.critical(np.repeat([NODE.stiffness_n_m, NODE.stiffness_nm_rad], 3), unit)
     matched = Gains.critical(150.0 * mass, mass)
     return {
