@@ -21,6 +21,9 @@ from sim.fci.wire import Error, RobotMode
 CREEP_S = 0.02
 """Without a grant a millisecond passes this rarely: a client at rest that waits for a state gets one."""
 
+PATIENCE_S = 3.0
+"""A client that a busy machine holds up for less than this loses no command."""
+
 
 class Witness:
     """What the robot saw: errors, and the greatest share of a Panda's joint limits while a client moved it."""
@@ -59,7 +62,7 @@ class FaultRobot:
     def __init__(self, address: str, clock_file: str) -> None:
         self._arm = KinematicArm()
         hand = GripperServer(self._arm, address)
-        self._server = RobotServer(self._arm, address, gripper=hand, real_time=False)
+        self._server = RobotServer(self._arm, address, gripper=hand, real_time=False, patience_s=PATIENCE_S)
         self._clock = np.memmap(clock_file, dtype=np.int64, mode="r+", shape=(2,))
         self._witness = Witness(self._server, self._arm)
         self._calls = {"inject": self.inject, "end": self.end, "reset": self.reset, "told": self.told}
@@ -117,7 +120,7 @@ class FaultRobot:
 def main(address: str, clock_file: str) -> None:
     """Serve until the input ends."""
     stop, robot = threading.Event(), FaultRobot(address, clock_file)
-    thread = threading.Thread(target=robot.serve, args=(stop,))
+    thread = threading.Thread(target=robot.serve, args=(stop,), daemon=True)
     thread.start()
     print("ready", flush=True)
     for line in sys.stdin:
