@@ -65,6 +65,7 @@ class Combination:
     then: str
     robot: tuple = ()
     errors: tuple[str, ...] = field(default=())
+    blind: bool = False
 
     @property
     def moved(self) -> bool:
@@ -80,7 +81,10 @@ def combinations() -> list[Combination]:
             end = row.get("ends", {}).get(state, "ready" if state == "homing" else state)
             then = row.get("then", {}).get(state, end)
             robot, errors = tuple(row.get("robot", ())), tuple(row.get("errors", ()))
-            made.append(Combination(fault=fault, state=state, end=end, then=then, robot=robot, errors=errors))
+            blind = bool(row.get("blind"))
+            made.append(
+                Combination(fault=fault, state=state, end=end, then=then, robot=robot, errors=errors, blind=blind)
+            )
     return made
 
 
@@ -141,7 +145,7 @@ def end_fault(bench, case: Combination) -> None:
 
 
 def reaches(bench, state: str, watched_s: float) -> str:
-    """Tick for a while, longer if the state is not there to stay; returns it, or the way if it was left on the way."""
+    """Tick for a while, longer if the state is not there to stay; returns it, or the way if it came in turns."""
     path, stayed, ticks = [state_of(bench)], 0, 0
     deadline = time.monotonic() + AT_MOST_S
     while ticks * TICK_S < watched_s or stayed * TICK_S < STAYS_S:
@@ -151,7 +155,7 @@ def reaches(bench, state: str, watched_s: float) -> str:
             path.append(state_of(bench))
         if time.monotonic() > deadline:
             break
-    return path[-1] if path.count(path[-1]) == 1 else " ".join(path)
+    return path[-1] if path[1:].count(path[-1]) <= 1 else " ".join(path)
 
 
 @pytest.mark.timeout(180)
@@ -182,7 +186,8 @@ def test_a_fault_ends_in_the_state_that_the_table_says_and_an_operator_gets_out(
         if case.moved:
             go_on_without_old_chunks(bench, before)
         assert bench.blocked_s < LONGEST_BLOCK_S
-        assert max(bench.ask("told")["shares"]) <= 1.0, "joint velocity, acceleration, jerk of what was commanded"
+        speed, acceleration, jerk = bench.ask("told")["shares"]
+        assert max(speed, jerk) <= 1.0 and (acceleration <= 1.0 or case.blind), (speed, acceleration, jerk)
         assert max(bench.reference_shares) <= 1.0, "speed, acceleration, jerk of the references"
     finally:
         bench.end()
