@@ -36,10 +36,10 @@ class BlendLimits:
     longest_s: float = 0.2
     stop_s: float = 0.2
     longest_stop_s: float = 0.5
-    acceleration_m_s2: float = 6.0
-    jerk_m_s3: float = 300.0
-    acceleration_rad_s2: float = 24.0
-    jerk_rad_s3: float = 1200.0
+    acceleration_m_s2: float = 4.0
+    jerk_m_s3: float = 150.0
+    acceleration_rad_s2: float = 16.0
+    jerk_rad_s3: float = 600.0
 
     def __post_init__(self) -> None:
         for name, least, most in (("", self.shortest_s, self.longest_s), ("stop", self.stop_s, self.longest_stop_s)):

@@ -73,10 +73,10 @@ def _blend_limits(node: StackNode) -> BlendLimits:
     return BlendLimits(
         shortest_s=node.number("blend_s", 0.1, 0.02, 0.2, "least time in which a seam fades out"),
         longest_s=node.number("longest_blend_s", 0.2, 0.2, 0.5, "greatest; no more than chunks are apart"),
-        acceleration_m_s2=node.number("blend_acceleration_m_s2", 6.0, 0.1, 13.0, "acceleration a seam may add"),
-        jerk_m_s3=node.number("blend_jerk_m_s3", 300.0, 1.0, 6500.0, "jerk a seam may add"),
-        acceleration_rad_s2=node.number("blend_acceleration_rad_s2", 24.0, 0.1, 25.0, "the same, rotation"),
-        jerk_rad_s3=node.number("blend_jerk_rad_s3", 1200.0, 1.0, 12500.0, "the same, rotation"),
+        acceleration_m_s2=node.number("blend_acceleration_m_s2", 4.0, 0.1, 13.0, "acceleration a seam may add"),
+        jerk_m_s3=node.number("blend_jerk_m_s3", 150.0, 1.0, 6500.0, "jerk a seam may add"),
+        acceleration_rad_s2=node.number("blend_acceleration_rad_s2", 16.0, 0.1, 25.0, "the same, rotation"),
+        jerk_rad_s3=node.number("blend_jerk_rad_s3", 600.0, 1.0, 12500.0, "the same, rotation"),
     )
 
 
