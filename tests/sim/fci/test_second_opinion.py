@@ -1,8 +1,8 @@
 """The same franky program on franky-sim, a server that others wrote, ends where it ends here.
 
 franky-sim brings pinocchio along, so it is not among our extras. In an environment of its own:
-    python -m venv /tmp/fs && /tmp/fs/bin/pip install franky-sim==1.0.4 mujoco==3.3.7
-    D2PPO_FRANKY_SIM=/tmp/fs/bin/franky-sim python -m pytest tests/sim/fci/test_second_opinion.py
+    python -m venv fs && fs/bin/pip install franky-sim==1.0.4 mujoco==3.3.7
+    D2PPO_FRANKY_SIM=fs/bin/franky-sim python -m pytest tests/sim/fci/test_second_opinion.py
 """
 
 import json
