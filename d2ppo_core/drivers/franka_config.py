@@ -40,7 +40,8 @@ class FrankaConfig:
         friction_nms_rad: The same for the part that grows with speed, all joints alike.
         collision_torque_nm: Joint torque above which the robot stops itself.
         collision_force_n: Cartesian force above which the robot stops itself.
-        homing_dynamics: Fraction of the joint limits used on the way home.
+        homing_dynamics: Fraction of the joint limits used on the way home; above a third, a stop on the way would be too
+            sudden for the robot.
         guard_s: Time of the robot's clock without a reference after which the driver brings the arm to rest itself.
     """
 
@@ -77,7 +78,7 @@ class FrankaConfig:
             "posture_stiffness_nm_rad": (0.0, 50.0),
             "collision_torque_nm": (5.0, 100.0),
             "collision_force_n": (5.0, 150.0),
-            "homing_dynamics": (0.01, 0.5),
+            "homing_dynamics": (0.01, 0.3),
             "guard_s": (0.02, 1.0),
         }
         for name, (low, high) in bounds.items():

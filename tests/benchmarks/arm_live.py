@@ -45,7 +45,7 @@ class LiveArm:
             "robot_address": address,
             "connect_timeout_s": 60.0,
             "use_sim_time": str(sim_time).lower(),
-            "homing_dynamics": 0.4,
+            "homing_dynamics": 0.3,
             "recovery_dynamics": 1.0,  # as fast after a stop as ever: only the stop is of interest
         }
         command = [sys.executable, "-m", "d2ppo_nodes.arm_node", "--ros-args", "-r", f"__ns:={NAMESPACE}"]

@@ -32,7 +32,7 @@ def franka_config(node: StackNode, cell: Cell) -> FrankaConfig:
         max_force_n=node.number("max_force_n", 25.0, 1.0, 100.0, "greatest force of the tracking controller"),
         collision_torque_nm=node.number("collision_torque_nm", 40.0, 5.0, 100.0, "reflex threshold of a joint"),
         collision_force_n=node.number("collision_force_n", 40.0, 5.0, 150.0, "reflex threshold of the hand"),
-        homing_dynamics=node.number("homing_dynamics", 0.15, 0.01, 0.5, "fraction of the limits when homing"),
+        homing_dynamics=node.number("homing_dynamics", 0.15, 0.01, 0.3, "fraction of the limits when homing"),
         guard_s=node.number("guard_s", 0.1, 0.02, 1.0, "silence after which the driver stops the arm itself"),
     )
 
