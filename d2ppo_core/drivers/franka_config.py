@@ -40,8 +40,8 @@ class FrankaConfig:
         friction_nms_rad: The same for the part that grows with speed, all joints alike.
         collision_torque_nm: Joint torque above which the robot stops itself.
         collision_force_n: Cartesian force above which the robot stops itself.
-        homing_dynamics: Fraction of the joint limits used on the way home; above a third, a stop on the way would be too
-            sudden for the robot.
+        homing_dynamics: Fraction of the joint limits used on the way home; above a third, a stop on the way would be
+            too sudden for the robot.
         guard_s: Time of the robot's clock without a reference after which the driver brings the arm to rest itself.
     """
 
