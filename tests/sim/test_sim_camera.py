@@ -59,5 +59,5 @@ def test_intrinsics_map_the_field_of_view_onto_the_image():
 def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(CameraError, match="no camera 'ceiling'; it has scene, wrist"):
         SimCamera(name="ceiling")
-    with pytest.raises(WorldError, match="no task 'fold'; known: lift"):
+    with pytest.raises(WorldError, match="no task 'fold'; known: can, lift, square, transport"):
         SimCamera(task="fold")

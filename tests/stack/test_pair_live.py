@@ -213,7 +213,9 @@ def test_when_one_arm_stops_the_other_does_not_go_on(operator: Operator, fault: 
     wall_ms, ms = 1e3 * (time.monotonic() - left_s), 1e-6 * (operator.now_ns() - left_ns)
     print_figure(f"{fault}: partner stopped {wall_ms:.0f} ms later ({ms:.0f} ms simulated)")
     operator.spin(lambda: "all arms stopped" in operator.together, ANSWER_S, "the coordinator to say why")
-    assert f"left is {'REFLEX' if fault == 'reflex' else 'DISCONNECTED'} (" in operator.together
+    # a lost robot's states are old before libfranka gives it up
+    seen = ("REFLEX",) if fault == "reflex" else ("HOLDING", "DISCONNECTED")
+    assert any(f"left is {state} (" in operator.together for state in seen)
     refused = operator.call(Trigger, "/pair/start")
     assert not refused.success and "start needs READY" in refused.message
     operator.call(InjectFault, "/pair/sim/left/inject_fault", fault="clear")
