@@ -9,7 +9,7 @@ from d2ppo_core.runtime.arm import ArmMode
 
 _FOLLOWING = (ArmMode.RUNNING, ArmMode.HOLDING)
 HOMING = "homing"
-_UNHEARD = "waits until every arm has said something"
+_UNHEARD = "waits until every arm has said something and can be called"
 
 
 class PairMode(IntEnum):

@@ -173,7 +173,7 @@ def stack(log_file: Path, ros_domain_id: int, module_addresses: tuple[str, str])
 def operator(stack: Stack) -> Iterator[Operator]:
     os.environ.update({k: v for k, v in stack.environment.items() if k.startswith(("ROS_", "FASTRTPS_"))})
     operator = Operator(stack.check)
-    operator.spin(lambda: len(operator.arms) == 2 and operator.together, START_S, "the stack")
+    operator.spin(lambda: len(operator.arms) == 2 and operator.together == "IDLE: call home", START_S, "the stack")
     yield operator
     operator.close()
 

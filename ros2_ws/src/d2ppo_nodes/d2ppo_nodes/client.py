@@ -64,14 +64,15 @@ class StackClient:
 
         Args:
             done: Condition to wait for.
-            timeout_s: Wall time after which waiting ends with a StackError that names ``what``.
+            timeout_s: Wall time after which waiting ends with a StackError that names ``what`` and what the arm says.
             what: What is waited for, for the message.
             check: Called while waiting; raises when waiting has become pointless.
         """
         deadline = time.monotonic() + timeout_s
         while not done():
             if time.monotonic() > deadline:
-                raise StackError(f"waited {timeout_s:.0f} s for {what}")
+                arm = f"; the arm: {self.arm.reason}, refused: {self.arm.chunks_refused}" if self.arm else ""
+                raise StackError(f"waited {timeout_s:.0f} s for {what}{arm}")
             check()
             self._executor.spin_once(timeout_sec=0.05)
 

@@ -51,6 +51,7 @@ class CoordinatorNode(StackNode):
         self._said = ""
         self._calls: list[_Call] = []
         self._arms: dict[str, dict[str, Client]] = {}
+        self._found: set[str] = set()
 
     def configure(self) -> None:
         """Find the arms and create the interfaces."""
@@ -98,7 +99,7 @@ class CoordinatorNode(StackNode):
         for clients in self._arms.values():
             for client in clients.values():
                 self.destroy_client(client)
-        self._arms, self._calls = {}, []
+        self._arms, self._calls, self._found = {}, [], set()
 
     # --- the operator's calls --------------------------------------------------------------------------------------
 
@@ -184,10 +185,18 @@ class CoordinatorNode(StackNode):
 
     def _hearing(self, name: str) -> Callable[[ArmState], None]:
         def hear(state: ArmState) -> None:
+            if not self._finds(name):
+                return
             self._watch.hear(name, ArmMode(state.state), state.reason, state.epoch, self.now_ns())
             self._look()
 
         return hear
+
+    def _finds(self, name: str) -> bool:
+        """Tell whether the arm's services were discovered: its states may arrive long before it can be stopped."""
+        if name not in self._found and all(client.service_is_ready() for client in self._arms[name].values()):
+            self._found.add(name)
+        return name in self._found
 
     def _on_estop(self, message: Bool) -> None:
         if message.data:
