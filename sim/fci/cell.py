@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import select
-import time
 from collections.abc import Callable
-from threading import Event
-from typing import Any, TypeVar
+from typing import Any
 
 from d2ppo_core.errors import WorldError
-from sim.fci.calls import CallQueue
 from sim.fci.gripper_server import GripperServer
-from sim.fci.robot_server import CYCLE_S, KEEP_ALIVE_S, RobotServer
-from sim.pace import Pacer
+from sim.fci.robot_server import KEEP_ALIVE_S, RobotServer
+from sim.fci.world_loop import WorldLoop
 from sim.world import World
 
 PATIENCE_S = 1.0
 SHARED_PATIENCE_S = 0.4
 """A robot that waits for its own client keeps those of the others waiting, and they give up after a second."""
-_Result = TypeVar("_Result")
 
 
 class CellRobot(RobotServer):
@@ -49,12 +45,14 @@ class CellRobot(RobotServer):
         self._serve_sockets(ready)
 
 
-class RobotCell:
+class RobotCell(WorldLoop):
     """Serves every arm of a world on an address of its own; in each millisecond all states go out before it waits.
 
     A client that falls silent costs the others `SHARED_PATIENCE_S` once, then its own robot stops itself as any robot
     does whose commands fail to come, and the world goes on.
     """
+
+    world: World
 
     def __init__(
         self,
@@ -74,7 +72,7 @@ class RobotCell:
         if len(addresses) != len(world.arms) or len(set(addresses)) != len(addresses):
             names = ", ".join(arm.name for arm in world.arms)
             raise WorldError(f"task {world.task.name!r} wants an address per arm ({names}), got {', '.join(addresses)}")
-        self.world, self._on_step = world, on_step
+        super().__init__(world, on_step)
         self.robots: tuple[CellRobot, ...] = ()
         try:
             for arm, address in zip(world.arms, addresses, strict=True):
@@ -93,8 +91,6 @@ class RobotCell:
             raise
         for robot in self.robots:
             robot.partners = tuple(other for other in self.robots if other is not robot)
-        self._paused_steps: int | None = None
-        self._calls, self._pacer = CallQueue(), Pacer(CYCLE_S)
 
     @property
     def real_time_factor(self) -> float:
@@ -106,42 +102,6 @@ class RobotCell:
         """Commands, of all clients, for which the world waited more than a millisecond."""
         return sum(robot.statistics.commands_late for robot in self.robots)
 
-    def serve(self, stop: Event) -> None:
-        """Run cycles until `stop` is set."""
-        while not stop.is_set():
-            self.run_cycle()
-
-    def run_cycle(self) -> None:
-        """One millisecond of the world and of every robot."""
-        self._calls.run()
-        if self._paused_steps == 0:
-            self._stay_paused()
-            return
-        paced = any(robot.wants_pace for robot in self.robots)
-        deadline = self._pacer.next() if paced else time.perf_counter()
-        for robot in self.robots:
-            robot.begin_cycle()
-        for robot in self.robots:
-            robot.end_cycle(deadline)
-        if self._paused_steps:
-            self._paused_steps -= 1
-        for hook in self._on_step:
-            hook(self.world)
-
-    def call(self, function: Callable[[], _Result], timeout_s: float = 2.0) -> _Result:
-        """Run `function` between two cycles, from any thread; returns what it returns, raises what it raises."""
-        return self._calls.call(function, timeout_s)
-
-    def pause(self, paused: bool) -> None:
-        """Stop or continue simulated time; clients stay connected."""
-        self._paused_steps = 0 if paused else None
-
-    def allow_steps(self, milliseconds: int) -> None:
-        """Let a paused world advance this much; raises WorldError when it is not paused."""
-        if self._paused_steps is None:
-            raise WorldError("the world runs already; pause it before stepping it")
-        self._paused_steps += milliseconds
-
     def inject_fault(self, arm: int, fault: str, duration_s: float = 0.0, amount: float = 0.0) -> str:
         """Start a fault of sim.fci.faults at one arm, from any thread; returns what happens, raises WorldError."""
         return self.call(lambda: self.robots[arm].faults.inject(fault, duration_s, amount))
@@ -150,6 +110,15 @@ class RobotCell:
         """Let all ports go."""
         for robot in self.robots:
             robot.close()
+
+    def _is_paced(self) -> bool:
+        return any(robot.wants_pace for robot in self.robots)
+
+    def _cycle(self, deadline: float) -> None:
+        for robot in self.robots:
+            robot.begin_cycle()
+        for robot in self.robots:
+            robot.end_cycle(deadline)
 
     def _stay_paused(self) -> None:
         sockets = {sock: robot for robot in self.robots for sock in robot.stay_paused()}

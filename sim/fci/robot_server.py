@@ -8,14 +8,12 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from threading import Event
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from d2ppo_core.errors import WorldError
 from sim.fci import settings, wire
-from sim.fci.calls import CallQueue
 from sim.fci.connection import Connection, listen
 from sim.fci.faults import FaultInjector, Wire
 from sim.fci.gripper_server import GripperServer
@@ -26,9 +24,8 @@ from sim.fci.robot import Robot
 from sim.fci.tally import Statistics
 from sim.fci.urdf import robot_urdf
 from sim.fci.wire import Reply, RobotMode
-from sim.pace import Pacer
+from sim.fci.world_loop import CYCLE_S, WorldLoop
 
-CYCLE_S = 1e-3
 GRIPPER_CYCLES = 10
 KEEP_ALIVE_S = 0.05
 """Clients give up after a second of silence, so a paused robot repeats its state. So does one that waits for a command:
@@ -36,16 +33,17 @@ a client that did not read for a tenth of a second has lost the newest states an
 _OK, _REFUSED = bytes((Reply.SUCCESS,)), bytes((Reply.NOT_POSSIBLE,))
 _BAD_CLIENT = (ConnectionError, struct.error, ValueError)
 """It went away, or sends what no client of this version would."""
-_Result = TypeVar("_Result")
 
 
-class RobotServer:
+class RobotServer(WorldLoop):
     """Serves one world on one address, a millisecond per cycle.
 
     In lock-step (the default) the world waits for the client's command up to `patience_s`, so a busy machine slows
     simulated time down instead of faking communication faults. With `real_time` it never runs faster than that.
     Without lock-step a command that is not there when its millisecond ends is lost, as on a robot.
     """
+
+    world: Arm
 
     def __init__(
         self,
@@ -66,13 +64,13 @@ class RobotServer:
         """
         if version not in wire.PROTOCOLS:
             raise WorldError(f"robot server version must be one of {sorted(wire.PROTOCOLS)}, got {version}")
-        self.world, self.address = world, address
+        super().__init__(world, on_step)
+        self.address = address
         self.statistics = Statistics()
         self._protocol = wire.PROTOCOLS[version]
         self._robot = Robot(world, self._protocol)
         self._model = self._model_payload()
-        self._gripper, self._on_step = gripper, on_step
-        self._wire = Wire()
+        self._gripper, self._wire = gripper, Wire()
         self.faults = FaultInjector(self._robot, self._wire, world.fingers, self._jump_clock, self._cut_gripper)
         self._lockstep = Lockstep(patience_s, enabled=lockstep)
         size = self._protocol.command.itemsize
@@ -82,27 +80,8 @@ class RobotServer:
         self._move_id: int | None = None
         self._recovery_id: int | None = None
         self._cycles, self._sent = 0, False
-        self._paused_steps: int | None = None
-        self._calls = CallQueue()
-        self._pacer, self._real_time = Pacer(CYCLE_S), real_time
+        self._real_time = real_time
         self._listener = listen(address, wire.ROBOT_PORT)
-
-    def serve(self, stop: Event) -> None:
-        """Run cycles until `stop` is set."""
-        while not stop.is_set():
-            self.run_cycle()
-
-    def run_cycle(self) -> None:
-        """One millisecond: send the state, wait until the millisecond is over and the answer is there, step."""
-        self._calls.run()
-        if self._paused_steps == 0:
-            self._stay_paused()
-            return
-        deadline = self._pacer.next() if self._is_paced() else time.perf_counter()
-        self.begin_cycle()
-        self.end_cycle(deadline)
-        for hook in self._on_step:
-            hook(self.world)
 
     def begin_cycle(self) -> None:
         """Send the state; robots of one world all do so before any of them waits."""
@@ -117,24 +96,6 @@ class RobotServer:
         self._count(answered, command is not None)
         if self._gripper is not None and self._cycles % GRIPPER_CYCLES == 0:
             self._gripper.pump()
-
-    def call(self, function: Callable[[], _Result], timeout_s: float = 2.0) -> _Result:
-        """Run `function` between two cycles, from any thread; returns what it returns, raises what it raises."""
-        return self._calls.call(function, timeout_s)
-
-    def pause(self, paused: bool) -> None:
-        """Stop or continue simulated time; clients stay connected."""
-        self._paused_steps = 0 if paused else None
-
-    def allow_steps(self, milliseconds: int) -> None:
-        """Let a paused world advance this much.
-
-        Raises:
-            WorldError: the world is not paused.
-        """
-        if self._paused_steps is None:
-            raise WorldError("the world runs already; pause it before stepping it")
-        self._paused_steps += milliseconds
 
     def press_user_stop(self, pressed: bool) -> None:
         """Press the operator's stop button or let it go; call it by `call`."""
@@ -156,6 +117,10 @@ class RobotServer:
             self._gripper.close()
 
     # --- one cycle -------------------------------------------------------------------------------------------------
+
+    def _cycle(self, deadline: float) -> None:
+        self.begin_cycle()
+        self.end_cycle(deadline)
 
     def _is_paced(self) -> bool:
         """Whether the wall clock sets the pace; without commands it always does, or states would flood the client."""
@@ -231,8 +196,6 @@ class RobotServer:
         elif self._lockstep.streaming and not delivered:
             self.statistics.commands_lost += 1
         self._lockstep.count(answered=answered)
-        if self._paused_steps:
-            self._paused_steps -= 1
         self.statistics.count(self.world.time_ns)
 
     # --- sockets ---------------------------------------------------------------------------------------------------
