@@ -30,12 +30,13 @@ class Freshness:
 
     def see(self, reading: ArmReading, twist: Array, now_ns: int) -> None:
         """Take a reading and the twist that the arm is told to have."""
-        if reading.robot_time_ms != self._newest_ms:
-            self._newest_ms, self._seen_ns = reading.robot_time_ms, now_ns
+        if reading.robot_time_ms == self._newest_ms:
+            return  # no new state: its age tells, and that its joints are the same tells nothing
+        self._newest_ms, self._seen_ns = reading.robot_time_ms, now_ns
         # Measured joints never repeat to the last digit while the arm moves. Once they did for too long, only a change
         # shows that states are back; that the arm came to rest does not.
         rests = float(np.linalg.norm(twist[:3])) < _SLOW_M_S
-        stalled = now_ns - self._last_ns > self._timeout_s * 1e9  # nobody looked meanwhile
+        stalled = now_ns - self._last_ns > self._timeout_s * 1e9  # nobody looked meanwhile, or there was nothing new
         if self._q_rad is None or not np.array_equal(reading.q_rad, self._q_rad):
             self._repeats, self._moved_ns = False, now_ns
         elif (rests or stalled) and not self._repeats:

@@ -107,7 +107,7 @@ def test_an_operator_has_the_arm_in_hand(client, arm):
         chunks.publish(chunk(client))
         return client.arm.state == ArmState.RUNNING and client.arm.deadman_held
 
-    client.spin_until(press_and_send, 10.0, "the arm to run")
+    client.spin_until(press_and_send, 30.0, "the arm to run")
     assert client.arm.bundle_hash == "test" and client.arm.chunks_accepted > 0
     bad = chunk(client)
     bad.poses[3].position.x = float("nan")
@@ -124,7 +124,7 @@ def test_an_operator_has_the_arm_in_hand(client, arm):
             client._executor.spin_once(timeout_sec=0.02)
         return {"not_finite", "bundle", "frame"} <= set(client.arm.refusal_reasons)
 
-    client.spin_until(send_bad, 10.0, "refusals by their reasons")
+    client.spin_until(send_bad, 30.0, "refusals by their reasons")
     reach(client, ArmState.HOLDING, "dead-man switch")
     sent = time.monotonic()
     client.publish_estop(True)

@@ -72,6 +72,16 @@ def test_ticks_that_stall_at_rest_make_no_repetition():
     assert watch.lost_s(316 * MS) is None
 
 
+def test_a_slow_world_whose_states_come_late_is_lost_meanwhile_but_not_for_ever():
+    watch = Freshness(0.1)
+    watch.begin(0)
+    for tick in range(20):
+        watch.see(reading(1, 0.5), MOVING, tick * 8 * MS)
+    assert watch.lost_s(152 * MS) is not None, "no new state for so long"
+    watch.see(reading(2, 0.5), STILL, 160 * MS)
+    assert watch.lost_s(160 * MS) is None, "the same state again and again was no repetition of the robot's"
+
+
 def test_a_dead_man_switch_counts_for_a_while_and_a_release_at_once():
     switch = DeadmanSwitch(0.2)
     assert not switch.held(0), "also when a simulated clock begins at 0"
