@@ -9,15 +9,13 @@ from d2ppo_core.drivers.base import ArmReading, RobotMode
 from d2ppo_core.drivers.franka_config import FrankaConfig, explain_mismatch, has_realtime_kernel, set_limits
 from d2ppo_core.drivers.franka_gripper import FrankaGripper, GripperConfig
 from d2ppo_core.drivers.franka_guard import TrackingGuard
+from d2ppo_core.drivers.franka_tracking import ImpedanceTracking
 from d2ppo_core.errors import RobotError, RobotUnreachableError
 from d2ppo_core.geometry import Array
 from d2ppo_core.runtime.osc import RigidState
 from d2ppo_core.runtime.robots import robot_named
 
 __all__ = ["FrankaArm", "FrankaConfig", "FrankaGripper", "GripperConfig"]
-
-_FRICTION_LIMIT_NM = 3.0
-"""Greatest torque of a joint that compensates friction."""
 
 
 class FrankaArm:
@@ -28,7 +26,6 @@ class FrankaArm:
         self._config = config
         self._franky: Any = None
         self._robot: Any = None
-        self._tracker: Any = None
         self._guard: TrackingGuard | None = None
         self._stopping = False
         self._next_motion: tuple[Array, float] | None = None
@@ -101,43 +98,17 @@ class FrankaArm:
             error=str(state.last_motion_errors).strip("[]"),
         )
 
-    def _friction(self) -> Any:
-        """Return franky's compensation of the friction that the robot leaves; none by default."""
-        friction, config = self._franky.FrictionCompensationParams(), self._config
-        friction.coulomb = config.friction_nm * np.array([1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5])
-        friction.viscous = np.full(7, config.friction_nms_rad)
-        friction.max_torque = np.full(7, _FRICTION_LIMIT_NM)
-        return friction
-
     def start_tracking(self) -> None:
         """Start the impedance controller; it holds the present pose until the first reference."""
-        config = self._config
-        damping = [2.0 * (config.stiffness_n_m * config.effective_mass_kg) ** 0.5] * 3
-        damping += [2.0 * (config.stiffness_nm_rad * config.effective_inertia_kg_m2) ** 0.5] * 3
         try:
-            tracker = self._franky.CartesianImpedanceTracker(
-                self._robot,
-                translational_stiffness=config.stiffness_n_m,
-                rotational_stiffness=config.stiffness_nm_rad,
-                damping=np.array(damping),
-                translational_error_clip=np.full(3, config.max_force_n / config.stiffness_n_m),
-                rotational_error_clip=np.full(3, config.max_torque_nm / config.stiffness_nm_rad),
-                posture_task=self._franky.PostureTask(self._robot.state.q, config.posture_stiffness_nm_rad),
-                friction=self._friction(),
-            )
+            tracking = ImpedanceTracking(self._franky, self._robot, self._config)
         except Exception as error:
             raise RobotError(f"the robot does not start tracking: {_line(error)}") from error
-        franky, robot = self._franky, self._robot
-
-        def send(reference: RigidState) -> None:
-            twist = franky.Twist(reference.twist[:3], reference.twist[3:])
-            tracker.set_target(franky.Affine(reference.pose), twist)
-
-        self._tracker = tracker
-        self._guard = TrackingGuard(send, lambda: int(robot.state.time.to_msec()), config.guard_s)
+        robot = self._robot
+        self._guard = TrackingGuard(tracking.send, lambda: int(robot.state.time.to_msec()), self._config.guard_s)
 
     def track(self, reference: RigidState) -> None:
-        """Set pose and twist of the running controller."""
+        """Set pose and twist of the running controller; the acceleration of a ``Motion`` is fed forward."""
         if self._guard is None:
             raise RobotError("the tracking controller does not run")
         self._guard.track(reference)
@@ -146,10 +117,10 @@ class FrankaArm:
         """Go to a joint position slowly; a running controller is stopped first."""
         joints = np.asarray(q_rad, dtype=float)
         self._forget_ended_motion()
-        if self._tracker is None and not self._stopping:
+        if self._guard is None and not self._stopping:
             self._move_joints(joints, speed)
             return
-        if self._tracker is not None:
+        if self._guard is not None:
             self.stop()
         self._next_motion = (joints, speed)
 
@@ -168,7 +139,7 @@ class FrankaArm:
     def _end_tracking(self) -> None:
         if self._guard is not None:
             self._guard.close()
-        self._guard = self._tracker = None
+        self._guard = None
 
     def _move_joints(self, q_rad: Array, speed: float) -> None:
         self._start(self._franky.JointMotion(q_rad, relative_dynamics_factor=speed))
@@ -202,7 +173,7 @@ class FrankaArm:
         self._next_motion = None
         if self._robot is None:
             return
-        if self._tracker is not None:
+        if self._guard is not None:
             self._stopping = True
             try:
                 self._start(self._franky.TorqueStopMotion())

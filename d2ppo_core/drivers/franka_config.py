@@ -34,7 +34,7 @@ class FrankaConfig:
         effective_inertia_kg_m2: The same for the rotation; critical for 1 kg m² it would lag by a third of a second.
         max_force_n: Greatest force of the tracking controller, whatever holds the arm back; below the reflex threshold.
         max_torque_nm: The same for its torque.
-        posture_stiffness_nm_rad: Stiffness with which the elbow is kept, in the null space.
+        posture_stiffness_nm_rad: Stiffness with which the elbow is kept, in the null space, while the hand moves.
         friction_nm: Friction that joints 1 to 4 are helped over, 5 to 7 over half of it. The robot compensates its own;
             what it leaves has to be measured, and too much of this makes an arm creep or hum.
         friction_nms_rad: The same for the part that grows with speed, all joints alike.

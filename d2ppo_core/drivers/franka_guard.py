@@ -9,6 +9,7 @@ import numpy as np
 from d2ppo_core.geometry import moved_by
 from d2ppo_core.runtime.blend import Blend, BlendLimits, stop
 from d2ppo_core.runtime.osc import RigidState
+from d2ppo_core.runtime.trajectory import Motion
 
 _LOOK_S = 0.01
 
@@ -63,8 +64,8 @@ class TrackingGuard:
             self.engaged += 1
         if self._ramp is not None:
             blend, start, since_ms = self._ramp
-            way, rate, _ = blend.at((now_ms - since_ms) * 1e-3)
-            self.commanded = RigidState(moved_by(start.pose, way), rate)
+            way, rate, acceleration = blend.at((now_ms - since_ms) * 1e-3)
+            self.commanded = Motion(moved_by(start.pose, way), rate, acceleration)
             self._send(self.commanded)
             if not rate.any():
                 self._ramp = None

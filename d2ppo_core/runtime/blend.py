@@ -34,7 +34,7 @@ class BlendLimits:
 
     shortest_s: float = 0.1
     longest_s: float = 0.2
-    stop_s: float = 0.2
+    stop_s: float = 0.1
     longest_stop_s: float = 0.5
     acceleration_m_s2: float = 4.0
     jerk_m_s3: float = 150.0

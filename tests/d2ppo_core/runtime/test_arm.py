@@ -13,6 +13,7 @@ from d2ppo_core.runtime.chunk import ChunkRefusedError, TimedChunk
 from d2ppo_core.runtime.kinematics import posture, solve_ik
 from d2ppo_core.runtime.osc import RigidState
 from d2ppo_core.runtime.safety_cell import load_cell
+from d2ppo_core.runtime.trajectory import Motion
 
 HOME = (0.0, 0.19635, 0.0, -2.61799, 0.0, 2.94159, 0.785398)
 READY = (0.0, -0.785398, 0.0, -2.356194, 0.0, 1.570796, 0.785398)
@@ -209,6 +210,19 @@ def test_whoever_goes_quiet_the_arm_comes_to_rest_smoothly(silent):
     }  # fmt: skip
     assert wanted[silent] in bench.report.reason
     assert bench.report.mode == (ArmMode.READY if silent == "stop" else ArmMode.HOLDING)
+
+
+def test_accelerations_are_told_only_on_the_way_to_rest():
+    bench = Bench().start()
+    bench.offer()
+    bench.run(0.3)
+    followed = len(bench.arm.told)
+    assert bench.arm.told[-1].twist.any() and not any(isinstance(told, Motion) for told in bench.arm.told[-20:])
+    bench.controller.stop()
+    bench.run(0.3)
+    stopping = bench.arm.told[followed:]
+    assert all(isinstance(told, Motion) for told in stopping)
+    assert max(np.abs(told.acceleration).max() for told in stopping) > 0.1 and not stopping[-1].acceleration.any()
 
 
 def test_while_the_states_are_lost_no_chunk_is_taken():
