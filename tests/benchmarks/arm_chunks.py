@@ -44,9 +44,18 @@ class Noise:
 class NoisyPolicy:
     """Chunks along waves that grow out of a pose at rest."""
 
-    def __init__(self, start: np.ndarray, noise: Noise, rng: np.random.Generator) -> None:
-        """Begin at the 4×4 pose `start`, somewhere in the waves."""
+    def __init__(
+        self, start: np.ndarray, noise: Noise, rng: np.random.Generator, upright: np.ndarray | None = None
+    ) -> None:
+        """Begin at the 4×4 pose `start`, somewhere in the waves; they turn about the rotation `upright` (3×3).
+
+        None is that of the start. One policy after the other would wander off without it.
+        """
         self._start, self._noise, self._rng = start, noise, rng
+        turned = start[:3, :3] if upright is None else upright
+        self._middle = np.concatenate(
+            [CENTRE_M - start[:3, 3], Rotation.from_matrix(turned @ start[:3, :3].T).as_rotvec()]
+        )
         self._phases = rng.uniform(0.0, 2.0 * np.pi, 6)
         self._sequence = 0
 
@@ -55,8 +64,7 @@ class NoisyPolicy:
         s = np.clip(times_s / _EASE_S, 0.0, 1.0)[:, None]
         waves = np.vstack([WAVES_M, WAVES_RAD])
         offset = waves[:, 0] * np.sin(2.0 * np.pi * waves[:, 1] * times_s[:, None] + self._phases)
-        offset[:, :3] += CENTRE_M - self._start[:3, 3]
-        return s**3 * (10.0 - 15.0 * s + 6.0 * s**2) * offset
+        return s**3 * (10.0 - 15.0 * s + 6.0 * s**2) * (offset + self._middle)
 
     def chunk(self, time_s: float, now_ns: int, epoch: int) -> TimedChunk:
         """What the policy says `time_s` after the beginning, made from what was LATENCY_S ago."""

@@ -3,7 +3,9 @@
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from d2ppo_core.runtime.kinematics import posture
 from d2ppo_core.runtime.robots import PANDA
+from d2ppo_core.runtime.safety_cell import load_cell
 
 PERIOD_MS = 8
 """Of the references."""
@@ -103,6 +105,12 @@ def hand_standstill(rows: np.ndarray) -> int:
     position = rows["pose"][:, :, 3].astype(float)
     way = np.linalg.norm(position[_HAND_MS:] - position[:-_HAND_MS], axis=1)
     return _after_last(way >= 1e-3 * _HAND_MS * STANDSTILL_M_S)
+
+
+def least_singular_value(q_rad: np.ndarray) -> float:
+    """How near the arm is to losing a direction of the Franka Hand; m and rad alike."""
+    at = posture(q_rad, load_cell("sim_lift").tool.T_flange_ee)
+    return float(np.linalg.svd(at.jacobian(), compute_uv=False)[-1])
 
 
 def reference_at_rest(at_ms: np.ndarray, poses: np.ndarray, end_ms: int) -> int:

@@ -17,7 +17,8 @@ reflex, jerk <= 0.2 of the joints' limits, tracking within 3 mm (rms) after a co
 
 Chunks stop while the arm is fast, in lock-step. Budget: standstill (all joints < 0.01 rad/s) within 3 policy periods
 + 0.3 s of the robot's clock after the last chunk. Beside it: when the reference rests, and when the hand does, since
-the arm trails the one and its elbow the other.
+the arm trails the one and its elbow the other; and the standstill where the arm was not about to lose a direction of
+the hand (smallest singular value of its Jacobian >= 0.1): the motion leads through such postures of the wrist too.
 
     python tests/benchmarks/bench_arm.py estop --repetitions 50
 
@@ -44,6 +45,7 @@ from arm_figures import (
     WARM_UP_S,
     hand_standstill,
     joint_shares,
+    least_singular_value,
     motion_figures,
     pace,
     quantiles,
@@ -55,6 +57,7 @@ from arm_figures import (
 JERK_BUDGET, TRACKING_BUDGET_MM = 0.2, 3.0
 RATE_BUDGET_HZ, PERIOD_BUDGET_MS = 100.0, 2.0
 DEATH_BUDGET_S = 0.3
+SINGULAR = 0.1
 ESTOP_BUDGET_MS = 50.0
 REST_S = 3.0
 """How long the record goes on after chunks have stopped and the time-out has passed."""
@@ -100,11 +103,12 @@ def policy_dies(options: argparse.Namespace, path: Path) -> dict:
     rng = np.random.default_rng(options.seed)
     deaths: list[tuple[int, int]] = []
     speeds_m_s: list[float] = []
+    regular: list[bool] = []
     with Drive(options.address, path, real_time=False, chunk_timeout_s=3.0 * options.policy_period_s) as drive:
         drive.begin()
-        began_ms = drive.now_ms
+        began_ms, upright = drive.now_ms, drive.report.reference.pose[:3, :3]
         for _ in range(options.repetitions):
-            policy = NoisyPolicy(drive.report.reference.pose, Noise(), rng)
+            policy = NoisyPolicy(drive.report.reference.pose, Noise(), rng, upright)
             since_ms, alive_s = drive.now_ms, rng.uniform(3.0, 5.0)
             for chunk in itertools.count():
                 offered_ms, time_s = drive.now_ms, 1e-3 * (drive.now_ms - since_ms)
@@ -114,22 +118,27 @@ def policy_dies(options: argparse.Namespace, path: Path) -> dict:
                     break
                 while 1e-3 * (drive.now_ms - since_ms) < (chunk + 1) * options.policy_period_s:
                     drive.tick()
+            q_rad = drive.report.reading.q_rad
             end_ms = offered_ms + round(1e3 * (3.0 * options.policy_period_s + REST_S))
             while drive.now_ms <= end_ms:
                 drive.tick()
             deaths.append((offered_ms, end_ms))
             speeds_m_s.append(speed_m_s)
+            regular.append(least_singular_value(q_rad) >= SINGULAR)
         report = drive.report
     record = drive.robot.record()
     last = [rows_between(record, *death) for death in deaths]
     at_ms, poses = np.array([entry[0] for entry in drive.log]), np.array([entry[2] for entry in drive.log])
     told_s = [1e-3 * (reference_at_rest(at_ms, poses, end_ms) - offered_ms) for offered_ms, end_ms in deaths]
+    rest_s = [1e-3 * standstill(rows) for rows in last]
     return {
         "repetitions": len(deaths),
         "policy_period_s": options.policy_period_s,
         "speed_at_last_chunk_m_s": quantiles(speeds_m_s, 3),
         "last_chunk_to_reference_at_rest_s": quantiles(told_s, 3),
-        "last_chunk_to_standstill_s": quantiles([1e-3 * standstill(rows) for rows in last], 3),
+        "last_chunk_to_standstill_s": quantiles(rest_s, 3),
+        "last_chunk_to_standstill_in_regular_postures_s": quantiles(list(itertools.compress(rest_s, regular)), 3),
+        "regular_postures": sum(regular),
         "last_chunk_to_standstill_of_the_hand_s": quantiles([1e-3 * hand_standstill(rows) for rows in last], 3),
         "budget_s": round(3.0 * options.policy_period_s + DEATH_BUDGET_S, 3),
         **joint_shares(rows_between(record, began_ms, deaths[-1][1])),
