@@ -18,6 +18,7 @@ class Fingers:
         self._model, self._data = model, data
         joints = [f"gripper{arm}_right_finger_joint{i}" for i in (1, 2)]
         self._servos = np.array([model.actuator(f"{name}_servo").id for name in joints])
+        self._wanted_m = [data.ctrl[i : i + 1] for i in self._servos]
         self._positions = np.array([model.joint(name).qposadr[0] for name in joints])
         self._velocities = np.array([model.joint(name).dofadr[0] for name in joints])
         self._signs = np.array([1.0, -1.0])
@@ -73,4 +74,5 @@ class Fingers:
             step_m = self.speed_share * self._step_m
             self._setpoint_m += min(max(gap, -step_m), step_m)
         if not self.blocked:
-            self._data.ctrl[self._servos] = self._signs * self._setpoint_m / 2.0
+            left, right = self._wanted_m
+            left[0], right[0] = self._setpoint_m / 2.0, -self._setpoint_m / 2.0

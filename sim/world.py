@@ -28,8 +28,9 @@ class Snapshot:
 class World:
     """Physics of one task. Torques are commanded as in the Franka Control Interface: gravity is compensated already.
 
-    Between two steps `data` holds up-to-date kinematics (mj_step1 has run), so poses may be read at any time. Whatever
-    is said of "the arm" concerns the first one; `arms` has all of them.
+    After a `step` everything in `data` is up to date (mj_step1 has run). Whoever is in a hurry takes the same step in
+    two halves: after `advance` joints, poses, gravity and external torques are those of the new instant, after `settle`
+    contacts and inertia are, too. Whatever is said of "the arm" concerns the first one; `arms` has all of them.
     """
 
     def __init__(self, task: Task, seed: int = 0) -> None:
@@ -50,6 +51,7 @@ class World:
         self.q_rad, self.dq_rad_s, self.gravity_nm = first.q_rad, first.dq_rad_s, first.gravity_nm
         self.tau_ext_nm, self.fingers = first.tau_ext_nm, first.fingers
         self._ready = 0
+        self._settled = False
         self._steps = 0
         self._step_ns = round(self.model.opt.timestep * 1e9)
         self.seed = seed
@@ -66,9 +68,20 @@ class World:
 
     def step(self, tau_nm: NDArray[np.float64]) -> None:
         """Advance one time step with these joint torques, (7,) for each arm in a row, without gravity."""
+        self.advance(tau_nm)
+        self.settle()
+
+    def advance(self, tau_nm: NDArray[np.float64]) -> None:
+        """The first half of a step: all that the state of a robot tells is known then."""
         for index, arm in enumerate(self.arms):
             arm.motors_nm[:] = tau_nm[7 * index : 7 * index + 7]
         self._advance()
+
+    def settle(self) -> None:
+        """The second half: what the next step, control laws and success predicates need besides."""
+        if not self._settled:
+            mujoco.mj_step1(self.model, self.data)
+            self._settled = True
 
     def arm_is_ready(self) -> None:
         """Take note that one more arm has its torques; the last one's turn advances the world."""
@@ -77,17 +90,24 @@ class World:
             self._advance()
 
     def _advance(self) -> None:
+        self.settle()
         self._ready = 0
         for arm in self.arms:
             arm.fingers.advance()
         mujoco.mj_step2(self.model, self.data)
         self._estimate_external_torques()
-        self.update()
+        self._settled = False
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_comPos(self.model, self.data)
+        mujoco.mj_passive(self.model, self.data)  # gravity
+        for arm in self.arms:
+            arm.refresh()
         self._steps += 1
 
     def update(self) -> None:
         """Make everything that follows from positions and velocities true again after somebody changed them."""
         mujoco.mj_step1(self.model, self.data)
+        self._settled = True
         for arm in self.arms:
             arm.refresh()
 
@@ -130,6 +150,7 @@ class World:
 
     def is_success(self) -> bool:
         """The task's success predicate, now."""
+        self.settle()
         return self.task.is_success(self.data)
 
     def snapshot(self) -> Snapshot:
@@ -149,6 +170,6 @@ class World:
         data = self.data
         rows = data.ne + data.nf + data.nl
         contact = data.efc_force[rows : data.nefc]
-        push = -(contact @ data.efc_J.reshape(data.nefc, -1)[rows:]) if contact.size else None
+        push = -contact.dot(data.efc_J.reshape(data.nefc, -1)[rows:]) if contact.size else None
         for arm in self.arms:
             arm.feel(None if push is None else push[arm.dofs])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from d2ppo_core.errors import WorldError
 from sim.bare_arm import bare_model
 from sim.fingers import Fingers
+from sim.site_pose import SitePose
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -40,8 +41,8 @@ class WorldArm:
         model, data, prefix = world.model, world.data, f"robot{index}_"
         try:
             joints = [model.joint(f"{prefix}joint{i}") for i in range(1, 8)]
-            self._base_id = model.body(f"{prefix}base").id
-            self._ee_id = model.site(f"{prefix if index else ''}{_FIRST_EE_SITE}").id
+            base = model.body(f"{prefix}base").id
+            site = model.site(f"{prefix if index else ''}{_FIRST_EE_SITE}").id
             first_motor = model.actuator(f"{prefix}motor1").id
         except KeyError as error:
             name = world.task.model_path.name
@@ -62,6 +63,7 @@ class WorldArm:
         self.tau_ext_nm = np.zeros(7)
         """(7,) low-pass filtered torques that the arm exerts on what it touches."""
         self.fingers = Fingers(model, data, index)
+        self._ee_pose = SitePose(model, data, site, base)
         self._ext_gain = 1.0 - math.exp(-2.0 * math.pi * _EXTERNAL_TORQUE_CUTOFF_HZ * model.opt.timestep)
         self.model, self.data = model, data
         self._q_all, self._v_all = data.qpos[first_q : first_q + 9], data.qvel[first_v : first_v + 9]
@@ -75,9 +77,18 @@ class WorldArm:
         return self._world.time_ns
 
     def step(self, tau_nm: Vector) -> None:
-        """Take these torques (7,) for the next time step; the world advances when all its arms have theirs."""
+        """Take these torques (7,) for the next time step; the world takes it when all its arms have theirs."""
+        self.advance(tau_nm)
+        self.settle()
+
+    def advance(self, tau_nm: Vector) -> None:
+        """The same in two halves, as sim.world.World has them."""
         self.motors_nm[:] = tau_nm
         self._world.arm_is_ready()
+
+    def settle(self) -> None:
+        """The second half; once is enough for all arms of the world."""
+        self._world.settle()
 
     def place_arm(self, q_rad: Vector, width_m: float) -> None:
         """Put the arm and the fingers somewhere at once, at rest; no robot can do that."""
@@ -88,12 +99,7 @@ class WorldArm:
 
     def ee_pose(self) -> Vector:
         """(4, 4) pose of the hand's TCP in the base frame, O_T_EE by Franka's definition."""
-        data = self._world.data
-        base = data.xmat[self._base_id].reshape(3, 3)
-        pose = np.eye(4)
-        pose[:3, :3] = base.T @ data.site_xmat[self._ee_id].reshape(3, 3)
-        pose[:3, 3] = base.T @ (data.site_xpos[self._ee_id] - data.xpos[self._base_id])
-        return pose
+        return self._ee_pose.matrix()
 
     def feel(self, external_nm: Vector | None) -> None:
         """Low-pass the torques (7,) of this time step's contacts; None means that nothing touches anything."""

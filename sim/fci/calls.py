@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from concurrent.futures import Future
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 _Result = TypeVar("_Result")
@@ -33,12 +32,11 @@ class CallQueue:
 
     def run(self) -> None:
         """Do what has been asked for since the last time."""
-        with contextlib.suppress(Empty):
-            while True:
-                function, future = self._calls.get_nowait()
-                if not future.set_running_or_notify_cancel():
-                    continue
-                try:
-                    future.set_result(function())
-                except Exception as error:  # the caller's thread gets it
-                    future.set_exception(error)
+        while not self._calls.empty():  # nobody else takes any out
+            function, future = self._calls.get_nowait()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(function())
+            except Exception as error:  # the caller's thread gets it
+                future.set_exception(error)

@@ -118,6 +118,8 @@ class RobotCell(WorldLoop):
         for robot in self.robots:
             robot.begin_cycle()
         for robot in self.robots:
+            robot.meanwhile()
+        for robot in self.robots:
             robot.end_cycle(deadline)
 
     def _stay_paused(self) -> None:

@@ -50,8 +50,9 @@ class JointImpedance:
     controller = Controller.JOINT_IMPEDANCE
 
     def __init__(self, world: World | WorldArm, limits: Limits) -> None:
-        self._world, self._limits = world, limits
+        self._world = world
         self._forward, self._wanted = np.zeros(world.model.nv), np.zeros(world.model.nv)
+        self._most, self._least = limits.tau_nm, -limits.tau_nm
         self.set_stiffness(JOINT_STIFFNESS_NM_RAD)
 
     def set_stiffness(self, stiffness_nm_rad: Vector) -> None:
@@ -64,7 +65,7 @@ class JointImpedance:
         world = self._world
         tau = self.feed_forward(reference) + self._stiffness * (reference.q_rad - world.q_rad)
         tau += self._damping * (reference.dq_rad_s - world.dq_rad_s)
-        clipped: Vector = np.clip(tau, -self._limits.tau_nm, self._limits.tau_nm)
+        clipped: Vector = np.minimum(np.maximum(tau, self._least), self._most)  # np.clip costs several times as much
         return clipped
 
     def feed_forward(self, reference: Reference) -> Vector:

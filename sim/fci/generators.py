@@ -48,8 +48,7 @@ class JointGenerator:
         self.mode = mode
         self._kinematics, self._reference, self._limits, self._filters = kinematics, reference, limits, filters
         self._begun = False
-        speed, acceleration, jerk = limits.rounding
-        self._slack = (speed - 1.0) * limits.dq_rad_s
+        _, acceleration, jerk = limits.rounding
         self._ddq = acceleration * limits.ddq_rad_s2
         self._change = (DT_S * jerk * limits.dddq_rad_s3).tolist()
         self._most = self._ddq.tolist()
@@ -61,8 +60,7 @@ class JointGenerator:
             coast(reference, limits, Error.JOINT_MOTION_GENERATOR_POSITION_LIMITS_VIOLATION)
         else:
             velocity = self._velocity(command)
-            low, high = limits.velocity_bounds(reference.q_rad)
-            if not between(velocity, low - self._slack, high + self._slack):
+            if not limits.allow_speeds(velocity, reference.q_rad):
                 raise ReflexError(Error.JOINT_MOTION_GENERATOR_VELOCITY_LIMITS_VIOLATION)
             acceleration = (velocity - reference.dq_rad_s) / DT_S
             if not inside(acceleration, self._most):
@@ -73,7 +71,7 @@ class JointGenerator:
                 reference, limits, velocity, acceleration, Error.JOINT_MOTION_GENERATOR_POSITION_LIMITS_VIOLATION
             )
         reference.pose = self._kinematics.pose(reference.q_rad)
-        reference.twist = self._kinematics.jacobian(reference.pose) @ reference.dq_rad_s
+        reference.twist = self._kinematics.twist(reference.pose, reference.dq_rad_s)
         reference.elbow_rad, reference.elbow_rad_s = float(reference.q_rad[2]), float(reference.dq_rad_s[2])
         reference.elbow_rad_s2 = float(reference.ddq_rad_s2[2])
 
@@ -122,7 +120,7 @@ class AsyncJointGenerator:
         acceleration = (velocity - reference.dq_rad_s) / DT_S
         move_joints(reference, limits, velocity, acceleration, Error.JOINT_MOTION_GENERATOR_POSITION_LIMITS_VIOLATION)
         reference.pose = self._kinematics.pose(reference.q_rad)
-        reference.twist = self._kinematics.jacobian(reference.pose) @ velocity
+        reference.twist = self._kinematics.twist(reference.pose, velocity)
 
     def check_end(self) -> None:
         """The robot stops by itself."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from sim.bare_arm import bare_arm_model
 from sim.fingers import MAX_FORCE_N, MAX_SPEED_M_S, MAX_WIDTH_M
+from sim.site_pose import SitePose
 from sim.tasks import task_named
 from sim.world import Snapshot
 
@@ -33,7 +34,7 @@ class KinematicArm:
         self.tau_ext_nm = np.zeros(7)
         self.fingers = IdealFingers(self.task.start_width_m)
         self.seed, self.episode = 0, 1
-        self._site, self._base = self.model.site(_EE_SITE).id, self.model.body(_BASE).id
+        self._ee_pose = SitePose(self.model, self.data, self.model.site(_EE_SITE).id, self.model.body(_BASE).id)
         self._followed, self._steps = False, 0
         self.q_rad[:] = self.task.home_q_rad
         self._refresh()
@@ -58,6 +59,13 @@ class KinematicArm:
         self._refresh()
         self._steps += 1
 
+    def advance(self, tau_nm: Vector) -> None:
+        """The same; there is no second half."""
+        self.step(tau_nm)
+
+    def settle(self) -> None:
+        """Nothing is left to do."""
+
     def place_arm(self, q_rad: Vector, width_m: float) -> None:
         """Put arm and fingers somewhere at once, at rest."""
         self.q_rad[:], self.dq_rad_s[:] = q_rad, 0.0
@@ -66,12 +74,7 @@ class KinematicArm:
 
     def ee_pose(self) -> Vector:
         """(4, 4) O_T_EE."""
-        data = self.data
-        base = data.xmat[self._base].reshape(3, 3)
-        pose = np.eye(4)
-        pose[:3, :3] = base.T @ data.site_xmat[self._site].reshape(3, 3)
-        pose[:3, 3] = base.T @ (data.site_xpos[self._site] - data.xpos[self._base])
-        return pose
+        return self._ee_pose.matrix()
 
     def snapshot(self) -> Snapshot:
         """Positions of arm and fingers; there is nothing else to draw."""

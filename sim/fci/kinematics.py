@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2ppo_core.runtime.kinematics import FLANGE_M
+from sim.site_pose import SitePose
 from sim.world import ARM_JOINTS, World
 from sim.world_arm import WorldArm
 
@@ -26,11 +27,9 @@ class ArmKinematics:
         self._v = slice(first_v, first_v + 7)
         site = model.site("O_T_EE").id
         self._hand = int(model.site_bodyid[site])
-        self._rotation, self._position = self._data.site_xmat[site].reshape(3, 3), self._data.site_xpos[site]
-        mujoco.mj_kinematics(model, self._data)
-        base = model.body("robot0_base").id
-        self._base_rotation = self._data.xmat[base].reshape(3, 3).copy()
-        self._base_position = self._data.xpos[base].copy()
+        self._nominal = SitePose(model, self._data, site, model.body("robot0_base").id)
+        self._base_rotation, self._base_position = self._nominal.base[:3, :3], self._nominal.base[:3, 3]
+        self._turn = np.kron(np.eye(2), self._base_rotation.T)
         self._point = np.zeros(3)
         self._jacobian_world = np.zeros((6, model.nv))
         self._linear, self._angular = self._jacobian_world[:3], self._jacobian_world[3:]
@@ -41,18 +40,25 @@ class ArmKinematics:
         """(4, 4) O_T_EE at these joint angles."""
         self._q[:] = q_rad
         mujoco.mj_kinematics(self._model, self._data)
-        turn, pose = self._base_rotation.T, _IDENTITY.copy()
-        np.matmul(turn, self._rotation, out=pose[:3, :3])
-        np.matmul(turn, self._position - self._base_position, out=pose[:3, 3])
-        return pose if self.ne_T_ee is _IDENTITY else pose @ self.ne_T_ee
+        return self.with_tool(self._nominal.matrix())
+
+    def with_tool(self, pose: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(4, 4) of the end effector, of the nominal one's."""
+        return pose if self.ne_T_ee is _IDENTITY else pose.dot(self.ne_T_ee)
 
     def jacobian(self, pose: NDArray[np.float64]) -> NDArray[np.float64]:
         """(6, 7) of the pose returned last: linear rows first, base frame."""
+        return np.asarray(self._turn.dot(self._in_the_world(pose)), np.float64)
+
+    def twist(self, pose: NDArray[np.float64], dq_rad_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(6,) of the pose returned last at these joint velocities (7,), linear part first, base frame."""
+        return np.asarray(self._turn.dot(self._in_the_world(pose).dot(dq_rad_s)), np.float64)
+
+    def _in_the_world(self, pose: NDArray[np.float64]) -> NDArray[np.float64]:
         mujoco.mj_comPos(self._model, self._data)
-        self._point[:] = self._base_position + self._base_rotation @ pose[:3, 3]
+        self._point[:] = self._base_position + self._base_rotation.dot(pose[:3, 3])
         mujoco.mj_jac(self._model, self._data, self._linear, self._angular, self._point, self._hand)
-        jacobian = self._jacobian_world[:, self._v].reshape(2, 3, 7)
-        return np.asarray(np.matmul(self._base_rotation.T, jacobian).reshape(6, 7), np.float64)
+        return self._jacobian_world[:, self._v]
 
 
 def load_torque(world: World | WorldArm, mass_kg: float, com_m: NDArray[np.float64]) -> NDArray[np.float64]:

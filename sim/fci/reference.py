@@ -72,7 +72,7 @@ class Brake:
         reference.ddq_rad_s2 = (velocity - before) / DT_S
         reference.dq_rad_s = velocity
         reference.pose = self._kinematics.pose(reference.q_rad)
-        reference.twist = self._kinematics.jacobian(reference.pose) @ velocity
+        reference.twist = self._kinematics.twist(reference.pose, velocity)
         if not velocity.any():
             reference.rest()
 

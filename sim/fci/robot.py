@@ -79,15 +79,14 @@ class Robot:
                 self.reflex(error)
         if self.motion is not None:
             self._watch(message_id, before)
-        buffer = self._state.write(
-            message_id, self._reference, self._pose, self._tau, arm.gravity_nm + self._load_nm, external
-        )
+        gravity = arm.gravity_nm + self._load_nm
+        self._state.write(message_id, self._reference, self._pose, self._tau, gravity, external)
         self._write_mode()
-        return buffer
+        return self._state.packed()
 
     def last_state(self) -> bytearray:
-        """The same bytes again."""
-        return self._state.bytes
+        """The same again, with settings made since."""
+        return self._state.packed()
 
     def torque(self, command: Command | None, expected: bool) -> Vector:
         """(7,) Nm for the next millisecond, gravity of arm and hand apart.
@@ -138,8 +137,7 @@ class Robot:
             self.reflex(Error.SELF_COLLISION_AVOIDANCE_VIOLATION)
 
     def _measured_pose(self) -> Vector:
-        pose: Vector = self.arm.ee_pose() @ self._kinematics.ne_T_ee
-        return pose
+        return self._kinematics.with_tool(self.arm.ee_pose())
 
     def _write_mode(self) -> None:
         motion = self.motion

@@ -27,6 +27,9 @@ from sim.fci.wire import Reply, RobotMode
 from sim.fci.world_loop import CYCLE_S, WorldLoop
 
 GRIPPER_CYCLES = 10
+SPIN_S = 2e-4
+"""A server that nobody paces looks for the command this long before it sleeps: most come sooner than it would wake up,
+and while it stays on its core the client thinks on another."""
 KEEP_ALIVE_S = 0.05
 """Clients give up after a second of silence, so a paused robot repeats its state. So does one that waits for a command:
 a client that did not read for a tenth of a second has lost the newest states and would wait for the robot in turn."""
@@ -88,14 +91,18 @@ class RobotServer(WorldLoop):
         self.faults.tick()
         self._sent = self._send_state()
 
+    def meanwhile(self) -> None:
+        """Do what nobody waits for while the client thinks."""
+        self.world.settle()
+        if self._gripper is not None and self._cycles % GRIPPER_CYCLES == 0:
+            self._gripper.pump()
+
     def end_cycle(self, deadline: float) -> None:
         """Wait until the deadline (time.perf_counter's) and for the answer, then give the arm its torques."""
         answered = self._wait(deadline, self._sent)
         command = self._command if self._wire.deliver(self._cycles, self._command_bytes, answered) else None
-        self.world.step(self._robot.torque(command, expected=self._lockstep.streaming))
+        self.world.advance(self._robot.torque(command, expected=self._lockstep.streaming))
         self._count(answered, command is not None)
-        if self._gripper is not None and self._cycles % GRIPPER_CYCLES == 0:
-            self._gripper.pump()
 
     def press_user_stop(self, pressed: bool) -> None:
         """Press the operator's stop button or let it go; call it by `call`."""
@@ -120,6 +127,7 @@ class RobotServer(WorldLoop):
 
     def _cycle(self, deadline: float) -> None:
         self.begin_cycle()
+        self.meanwhile()
         self.end_cycle(deadline)
 
     def _is_paced(self) -> bool:
@@ -172,12 +180,17 @@ class RobotServer(WorldLoop):
     def _wait(self, deadline: float, sent: bool) -> bool:
         """Serve the sockets until the deadline and, in lock-step, until the command; tells whether it came."""
         answered = False
+        spin_until = 0.0 if self._real_time else time.perf_counter() + SPIN_S
         while True:
             now = time.perf_counter()
             waits = sent and not answered and self._robot.motion is not None
             until = deadline + (self._lockstep.patience_s() if waits else 0.0)
-            ready = select.select(self._sockets(), (), (), min(max(0.0, until - now), KEEP_ALIVE_S))[0]
+            spins = waits and now < spin_until
+            timeout = 0.0 if spins else min(max(0.0, until - now), KEEP_ALIVE_S)
+            ready = select.select(self._sockets(), (), (), timeout)[0]
             if not ready:
+                if spins:
+                    continue
                 if until - now <= KEEP_ALIVE_S:
                     return answered
                 self._repeat_state()

@@ -17,7 +17,7 @@ _Result = TypeVar("_Result")
 
 
 class WorldLoop(ABC):
-    """What every server of a world does around its cycles; `on_step` gets the world after each of them."""
+    """What every server of a world does around its cycles; `on_step` gets the world after each: advanced, unsettled."""
 
     def __init__(self, world: Any, on_step: tuple[Callable[[Any], None], ...]) -> None:
         self.world, self._on_step = world, on_step

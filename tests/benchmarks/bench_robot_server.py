@@ -8,8 +8,9 @@ two waits a cycle) is shown apart, and so is the wall time, which grows with wha
     python tests/benchmarks/bench_robot_server.py --stiffness 1500 60
 
 With --rate: how many states per second when nobody paces? A joint motion of franky's against both backends, served by
-processes of their own, in turns. Budget: 4000 states/s with physics. Warm-up: one motion each. The server's CPU time is
-shown beside it: the wall time is that of server, client and two wake-ups, one after the other.
+processes of their own, in turns. Budget: 4000 states/s with physics. Warm-up: one motion each. The CPU times of server
+and client are shown beside it: the wall time is theirs and two wake-ups, less what the server does while the client
+thinks; the server's contains up to 0.2 ms of looking for the command.
 
     python tests/benchmarks/bench_robot_server.py --rate
 
@@ -156,15 +157,17 @@ def rates(address: str, rounds: int = 5) -> dict[str, dict[str, float]]:
             for backend, robot in robots.items():
                 q, began_ms = np.array(robot.state.q), robot.state.time.to_msec()
                 wall_s, cpu_s = time.perf_counter(), sum(servers[backend].cpu_times()[:2])
+                client_s = time.process_time()
                 robot.move(franky.JointMotion(q + (0.3 if number % 2 else -0.3) * np.eye(7)[0]))
                 states, wall_s = robot.state.time.to_msec() - began_ms, time.perf_counter() - wall_s
-                cpu_s = sum(servers[backend].cpu_times()[:2]) - cpu_s
-                measured[backend].append((states / wall_s, 1e6 * cpu_s / states))
+                cpu_s, client_s = sum(servers[backend].cpu_times()[:2]) - cpu_s, time.process_time() - client_s
+                measured[backend].append((states / wall_s, 1e6 * cpu_s / states, 1e6 * client_s / states))
     result = {}
     for backend, values in measured.items():
-        per_s, cpu_us = np.array(values[1:]).T
+        per_s, cpu_us, client_us = np.array(values[1:]).T
         result[backend] = {"p50": float(np.median(per_s)), "min": float(per_s.min()), "max": float(per_s.max())}
         result[backend]["server_cpu_us_per_state"] = float(np.median(cpu_us))
+        result[backend]["client_cpu_us_per_state"] = float(np.median(client_us))
     return result
 
 

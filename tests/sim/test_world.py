@@ -111,6 +111,43 @@ def test_equal_seeds_give_equal_worlds_bit_by_bit():
     assert np.array_equal(run(), run())
 
 
+@pytest.mark.parametrize("task", ["lift", "transport"])
+def test_a_step_in_two_halves_is_mujocos_own_step_bit_by_bit(task):
+    halves, whole = World(task_named(task), seed=5), World(task_named(task), seed=5)
+    for world in (halves, whole):  # the last arm presses the table
+        world.arms[-1].place_arm(np.array([0.0, 0.55, 0.0, -2.25, 0.0, 2.8, 0.785]), 0.0)
+    rng, model, data, felt_nm = np.random.default_rng(0), whole.model, whole.data, 0.0
+    for step in range(700):
+        tau = rng.uniform(-5, 5, 7 * len(whole.arms)) + [0.0, 8.0, 0.0, 0.0, 0.0, 0.0, 0.0] * len(whole.arms)
+        if step == 200:
+            halves.arms[-1].fingers.command(0.08, 0.1, 20.0)
+            whole.arms[-1].fingers.command(0.08, 0.1, 20.0)
+        for index, arm in enumerate(whole.arms):
+            arm.motors_nm[:] = tau[7 * index : 7 * index + 7]
+            arm.fingers.advance()
+        mujoco.mj_step2(model, data)
+        whole._estimate_external_torques()
+        mujoco.mj_step1(model, data)
+        halves.advance(tau)
+        for mine, theirs in zip(halves.arms, whole.arms, strict=True):  # all that a robot state tells
+            for name in ("q_rad", "dq_rad_s", "gravity_nm", "tau_ext_nm"):
+                assert np.array_equal(getattr(mine, name), getattr(theirs, name)), f"{name} in step {step}"
+            assert np.array_equal(mine.ee_pose(), theirs.ee_pose())
+        halves.settle()
+        assert np.array_equal(halves.data.qpos, data.qpos) and np.array_equal(halves.data.qvel, data.qvel)
+        felt_nm = max(felt_nm, np.abs(whole.arms[-1].tau_ext_nm).max())
+    assert felt_nm > 1.0
+
+
+def test_success_is_judged_by_the_contacts_of_this_instant():
+    hurried, patient = World(task_named("can"), seed=1), World(task_named("can"), seed=1)
+    for _ in range(50):
+        hurried.advance(np.zeros(7))
+        patient.step(np.zeros(7))
+        assert hurried.is_success() == patient.is_success()
+        assert np.array_equal(hurried.data.contact.geom, patient.data.contact.geom)
+
+
 def test_positions_of_another_world_are_refused(world):
     with pytest.raises(WorldError, match="'lift' has 16 positions"):
         world.set_positions(np.zeros(3))
