@@ -11,6 +11,7 @@ from arm_robot import RecordedRobot
 from d2ppo_core.drivers.franka import FrankaArm, FrankaConfig, FrankaGripper, GripperConfig
 from d2ppo_core.errors import RobotError, RobotUnreachableError
 from d2ppo_core.runtime.arm import AT_HOME, ArmConfig, ArmController, ArmMode, ArmReport
+from d2ppo_core.runtime.blend import BlendLimits
 from d2ppo_core.runtime.chunk import ChunkRefusedError
 from d2ppo_core.runtime.safety_cell import load_cell
 
@@ -30,7 +31,9 @@ class Drive:
     ticks follow the robot's clock as well as the machine lets them.
     """
 
-    def __init__(self, address: str, path: Path, *, real_time: bool, chunk_timeout_s: float) -> None:
+    def __init__(
+        self, address: str, path: Path, *, real_time: bool, chunk_timeout_s: float, blend: BlendLimits | None = None
+    ) -> None:
         """Start the robot, connect and go home; ready to follow chunks."""
         self.robot = RecordedRobot(address, path, real_time=real_time)
         self._real_time = real_time
@@ -43,6 +46,7 @@ class Drive:
             home_q_rad=HOME_RAD,
             home_gripper_width_m=0.04,
             cell=load_cell("sim_lift"),
+            blend=blend or BlendLimits(),
         )
         self.controller = ArmController(self._driver, FrankaGripper(GripperConfig(address=address)), config)
         self.now_ms = 0

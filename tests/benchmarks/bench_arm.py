@@ -54,6 +54,8 @@ from arm_figures import (
     standstill,
 )
 
+from d2ppo_core.runtime.blend import BlendLimits
+
 JERK_BUDGET, TRACKING_BUDGET_MM = 0.2, 3.0
 RATE_BUDGET_HZ, PERIOD_BUDGET_MS = 100.0, 2.0
 DEATH_BUDGET_S = 0.3
@@ -67,7 +69,8 @@ def stream(options: argparse.Namespace, path: Path) -> dict:
     """Noisy chunks for minutes of the robot's time, by a controller of this process."""
     rng = np.random.default_rng(options.seed)
     ended = ""
-    with Drive(options.address, path, real_time=options.real_time, chunk_timeout_s=0.6) as drive:
+    blend = BlendLimits(longest_s=options.longest_blend_s, jerk_m_s3=options.blend_jerk_m_s3)
+    with Drive(options.address, path, real_time=options.real_time, chunk_timeout_s=0.6, blend=blend) as drive:
         drive.begin()
         policy, waits = NoisyPolicy(drive.report.reference.pose, Noise.of(options), rng), periods(options.rate, rng)
         began_ms, next_s, wall_s = drive.now_ms, 0.0, time.perf_counter()
@@ -169,6 +172,9 @@ def main() -> int:
     parser.add_argument("--rate", choices=("random", "alternating"), default="random", help="stream: 10 to 20 Hz")
     parser.add_argument("--target-mrad", type=float, default=0.0, help="stream: noise of rotations, per target")
     parser.add_argument("--jump-mrad", type=float, default=0.0, help="stream: the same at each seam")
+    default = BlendLimits()
+    parser.add_argument("--longest-blend-s", type=float, default=default.longest_s, help="stream: as of the arm node")
+    parser.add_argument("--blend-jerk-m-s3", type=float, default=default.jerk_m_s3, help="stream: as of the arm node")
     parser.add_argument("--real-time", action="store_true", help="stream: never faster, and ticks wait for nobody")
     parser.add_argument("--node", action="store_true", help="stream: through a live arm node, in real time")
     parser.add_argument("--repetitions", type=int, default=50, help="policy-dies and estop")
