@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from d2ppo_core.runtime import robots
 from d2ppo_core.runtime.kinematics import ELBOW_STRAIGHT_RAD
+from sim.fci.bounds import between
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,23 +22,13 @@ class Limits(robots.Robot):
     was sent, and version 10 sends single precision."""
 
     @cached_property
-    def _speeds(self) -> list[tuple[float, ...]]:
-        twice = np.where(np.isinf(self.deceleration_rad_s2), 0.0, 2.0 * self.deceleration_rad_s2)
-        slack = (self.rounding[0] - 1.0) * self.dq_rad_s
-        rows = (self.q_min_rad, self.q_max_rad, twice, self.velocity_offset_rad_s, self.dq_rad_s, slack)
-        return list(zip(*(row.tolist() for row in rows), strict=True))
+    def _slack_rad_s(self) -> NDArray[np.float64]:
+        return (self.rounding[0] - 1.0) * self.dq_rad_s
 
     def allow_speeds(self, dq_rad_s: NDArray[np.float64], q_rad: NDArray[np.float64]) -> bool:
-        """Whether joints at these angles (7,) may move this fast (7,), up to rounding: `velocity_bounds`, in floats."""
-        for speed, q, (low, high, twice, offset, most, slack) in zip(
-            dq_rad_s.tolist(), q_rad.tolist(), self._speeds, strict=True
-        ):
-            if twice:  # the limit shrinks towards the end that the joint moves to
-                room = high - q if speed > 0.0 else q - low
-                most = max(min(math.sqrt(max(twice * room, 0.0)) - offset, most), 0.0)
-            if not abs(speed) <= most + slack:
-                return False
-        return True
+        """Whether joints at these angles (7,) may move this fast (7,), up to rounding."""
+        low, high = self.velocity_bounds(q_rad)
+        return between(dq_rad_s, low - self._slack_rad_s, high + self._slack_rad_s)
 
 
 PANDA = Limits(**vars(robots.PANDA), rounding=(1.001, 1.001, 1.001))

@@ -79,14 +79,15 @@ class Robot:
                 self.reflex(error)
         if self.motion is not None:
             self._watch(message_id, before)
-        gravity = arm.gravity_nm + self._load_nm
-        self._state.write(message_id, self._reference, self._pose, self._tau, gravity, external)
+        buffer = self._state.write(
+            message_id, self._reference, self._pose, self._tau, arm.gravity_nm + self._load_nm, external
+        )
         self._write_mode()
-        return self._state.packed()
+        return buffer
 
     def last_state(self) -> bytearray:
-        """The same again, with settings made since."""
-        return self._state.packed()
+        """The same bytes again."""
+        return self._state.bytes
 
     def torque(self, command: Command | None, expected: bool) -> Vector:
         """(7,) Nm for the next millisecond, gravity of arm and hand apart.

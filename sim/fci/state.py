@@ -17,16 +17,12 @@ _IDENTITY = np.eye(4).ravel()
 
 
 class StateBuffer:
-    """One RobotState in wire format with a view per field, so that a millisecond copies numbers and nothing else.
-
-    Real numbers are written as aligned doubles, by their `fields`; all of them go on the wire in one conversion.
-    """
+    """One RobotState in wire format with a view per field, so that a millisecond copies numbers and nothing else."""
 
     def __init__(self, protocol: Protocol, world: World | WorldArm | KinematicArm) -> None:
         """Fill in what does not change while the robot is on."""
         self.bytes = bytearray(protocol.state.itemsize)
         self.fields = field_views(self.bytes, protocol.state)
-        self._reals, self._on_the_wire = self._stage(protocol.state)
         load = hand_load(world.model)
         for name, value in {
             "F_T_EE": F_T_EE.ravel(order="F"), "F_T_NE": F_T_EE.ravel(order="F"),
@@ -39,17 +35,6 @@ class StateBuffer:
         self._tau_nm = np.zeros(7)
         self._poses = {name: self.fields[name].reshape(4, 4) for name in ("O_T_EE", "O_T_EE_d", "O_T_EE_c")}
 
-    def _stage(self, layout: np.dtype[np.void]) -> tuple[NDArray[np.float64], NDArray[np.floating]]:
-        """Turn fields between the message id and the modes into views of doubles: those, and their place in `bytes`."""
-        offsets = {name: layout.fields[name][1] for name in layout.names or ()} if layout.fields else {}
-        begin, end, real = offsets["O_T_EE"], offsets["motion_generator_mode"], layout["q"].base
-        sent = np.frombuffer(self.bytes, real, (end - begin) // real.itemsize, begin)
-        staged = np.zeros(sent.size)
-        for name in (name for name, offset in offsets.items() if begin <= offset < end):
-            first = (offsets[name] - begin) // real.itemsize
-            self.fields[name] = staged[first : first + self.fields[name].size]
-        return staged, sent
-
     def write(
         self,
         message_id: int,
@@ -58,7 +43,7 @@ class StateBuffer:
         tau_nm: NDArray[np.float64],
         gravity_nm: NDArray[np.float64],
         external_nm: NDArray[np.float64],
-    ) -> None:
+    ) -> bytearray:
         """Pack the present.
 
         Args:
@@ -84,11 +69,12 @@ class StateBuffer:
         self._poses["O_T_EE_d"][:] = self._poses["O_T_EE_c"][:] = reference.pose.T
         f["O_dP_EE_d"][:] = f["O_dP_EE_c"][:] = reference.twist
         f["O_ddP_EE_c"][:] = reference.acceleration
-        f["elbow_d"][0] = f["elbow_c"][0] = reference.elbow_rad
-        f["elbow_d"][1] = f["elbow_c"][1] = 1.0 if reference.q_rad[3] > ELBOW_FLIP_RAD else -1.0
-        f["elbow"][0], f["elbow"][1] = world.q_rad[2], 1.0 if world.q_rad[3] > ELBOW_FLIP_RAD else -1.0
+        flip = 1.0 if reference.q_rad[3] > ELBOW_FLIP_RAD else -1.0
+        f["elbow_d"][:] = f["elbow_c"][:] = reference.elbow_rad, flip
+        f["elbow"][:] = world.q_rad[2], 1.0 if world.q_rad[3] > ELBOW_FLIP_RAD else -1.0
         f["delbow_c"][0] = reference.elbow_rad_s
         f["ddelbow_c"][0] = reference.elbow_rad_s2
+        return self.bytes
 
     def write_mode(
         self,
@@ -105,8 +91,3 @@ class StateBuffer:
         f["controller_mode"][0] = controller
         f["robot_mode"][0] = mode
         f["control_command_success_rate"][0] = success_rate
-
-    def packed(self) -> bytearray:
-        """What goes on the wire."""
-        self._on_the_wire[:] = self._reals
-        return self.bytes
