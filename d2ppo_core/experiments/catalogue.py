@@ -113,6 +113,18 @@ SAMPLE_EFFICIENCY = Plan(
     measures="success of the fine-tuned policy, and on the way against control steps",
     tunes=True,
 )
+CLONE_RATE = Plan(
+    name="clone_rate",
+    question="Which learning rate and how many steps give the clone that solves most, without a dispersive term?",
+    cells=tuple(
+        Cell(name=f"rate_{rate}_{length}", pretrain=(f"optim.lr={rate}", _PLAIN), steps_factor=factor)
+        for length, factor in (("short", 1.0), ("long", 4.0))
+        for rate in ("0.001", "0.003", "0.006")
+    ),
+    reference="rate_0.001_long",
+    tasks=_TASKS,
+    measures=_CLONES,
+)
 
 PLANS = {
     plan.name: plan
@@ -124,6 +136,7 @@ PLANS = {
         BALANCED_WEIGHT,
         AUTO_TAP,
         BATCH_SIZE,
+        CLONE_RATE,
         SAMPLE_EFFICIENCY,
     )
 }
