@@ -30,7 +30,7 @@ def test_a_plan_takes_cells_times_tasks_times_seeds_runs(name, runs):
 
 
 def test_all_plans_were_counted():
-    assert len(PLANS) == 8
+    assert len(PLANS) == 9
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=lambda plan: plan.name)
