@@ -101,6 +101,12 @@ class ArmController:
         if self.report.mode in (ArmMode.IDLE, *_TRACKING):
             self._rest(reason, ArmMode.IDLE)
 
+    def hold(self, reason: str) -> None:
+        """Come to rest in the middle of a policy's motion; the next chunk goes on. Other states stay."""
+        if self.report.mode == ArmMode.RUNNING:
+            self._come_to_rest()
+            self._enter(ArmMode.HOLDING, reason)
+
     def clear_estop(self) -> None:
         """Leave the emergency stop; the arm stays at rest until ``home``."""
         self._require((ArmMode.ESTOPPED,), "clear_estop")
@@ -287,8 +293,7 @@ class ArmController:
         elif silence_s > self._config.chunk_timeout_s:
             reason = f"no chunk for {silence_s:.2f} s; holds"
         if reason:
-            self._come_to_rest()
-            self._enter(ArmMode.HOLDING, reason)
+            self.hold(reason)
 
     def _allowed(self, now_ns: int) -> bool:
         return not self._config.deadman or self._deadman.held(now_ns)

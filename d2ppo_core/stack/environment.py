@@ -8,6 +8,7 @@ from pathlib import Path
 
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.stack.description import StackDescription
+from d2ppo_core.stack.starter import STARTER
 
 FASTDDS_PROFILE = Path(__file__).with_name("fastdds.xml")
 """Shared memory large enough for camera images; the default segment loses three frames out of four."""
@@ -25,7 +26,7 @@ MAX_DOMAIN_ID = 101
 def stack_environment(
     description: StackDescription, *, domain_id: int | None = None, base: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Return the environment of the stack's processes.
+    """Return the environment of the stack's processes; they belong to this process and end with it.
 
     Args:
         description: its ``environment`` stands above the defaults and below what ``base`` sets.
@@ -40,4 +41,5 @@ def stack_environment(
         if not 0 <= domain_id <= MAX_DOMAIN_ID:
             raise ConfigError(f"ROS_DOMAIN_ID must be in [0, {MAX_DOMAIN_ID}], got {domain_id}")
         environment["ROS_DOMAIN_ID"] = str(domain_id)
+    environment[STARTER] = str(os.getpid())
     return environment

@@ -13,7 +13,9 @@ rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (extra ros)")
 
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.client import Client  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
 from std_msgs.msg import Bool  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
@@ -31,6 +33,7 @@ OWN = {
     "camera": {f"{NAMESPACE}/camera/wrist/color/image_raw", f"{NAMESPACE}/camera/wrist/color/camera_info"},
     "policy": {f"{NAMESPACE}/policy/chunk", f"{NAMESPACE}/policy/load", f"{NAMESPACE}/arm/state"},
     "arm": {f"{NAMESPACE}/arm/state", f"{NAMESPACE}/arm/home", f"{NAMESPACE}/estop", f"{NAMESPACE}/policy/chunk"},
+    "coordinator": {f"{NAMESPACE}/state", f"{NAMESPACE}/home", f"{NAMESPACE}/estop"},
 }
 """Some of what each node has on the graph once it is configured."""
 
@@ -121,12 +124,15 @@ def stop(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, output
 
 
-@pytest.mark.parametrize("name", ["sim", "camera", "policy", "arm"])
+def parameters_of(name: str, robot_address: str, request: pytest.FixtureRequest) -> list[str]:
+    if name == "arm":
+        return [f"robot_address:={request.getfixturevalue('robot')}", "connect_timeout_s:=30.0"]
+    return ["bundle:=lift_image"] if name == "policy" else [f"robot_address:={robot_address}"]
+
+
+@pytest.mark.parametrize("name", OWN)
 def test_a_node_goes_through_its_lifecycle_twice_and_takes_everything_along(name, operator, robot_address, request):
-    address = request.getfixturevalue("robot") if name == "arm" else robot_address
-    parameters = ["bundle:=lift_image"] if name == "policy" else [f"robot_address:={address}"]
-    parameters += ["connect_timeout_s:=30.0"] if name == "arm" else []
-    process = start_node(f"{name}_node", *parameters)
+    process = start_node(f"{name}_node", *parameters_of(name, robot_address, request))
     try:
         state = operator.call(GetState, f"{name}/get_state", GetState.Request()).current_state
         assert state.label == "unconfigured", "autostart:=false leaves the transitions to the operator"
@@ -183,4 +189,56 @@ def test_an_emergency_stop_that_latches_nothing_is_heard_too(operator, robot):
         operator.spin_until(lambda: operator.arm.state == ArmState.ESTOPPED, timeout_s=5.0)
     finally:
         code, output = stop(process)
+    assert code == 0 and "Traceback" not in output, output
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_node_that_is_shut_down_while_active_answers_and_ends_by_itself(name, operator, robot_address, request):
+    process = start_node(f"{name}_node", *parameters_of(name, robot_address, request))
+    try:
+        assert operator.change(name, CONFIGURE) and operator.change(name, ACTIVATE)
+        assert operator.change(name, Transition.TRANSITION_ACTIVE_SHUTDOWN)
+        output, _ = process.communicate(timeout=15.0)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output
+    assert not {"Traceback", "FATAL", "ERROR", "refused"} & set(output.replace("[", " ").replace("]", " ").split()), (
+        output
+    )
+
+
+def test_a_node_that_is_shut_down_before_it_is_configured_ends_too(operator, robot_address):
+    process = start_node("camera_node", f"robot_address:={robot_address}")
+    assert operator.change("camera", Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+    output, _ = process.communicate(timeout=15.0)
+    assert process.returncode == 0 and output == ""
+
+
+def test_ticks_go_on_after_the_clock_was_changed_and_the_node_made_anew(operator, robot_address):
+    """The node subscribes to /clock anew, later than to the rest; that subscription is not its own to destroy."""
+    world = start_node("sim_node", f"robot_address:={robot_address}", "autostart:=true", "real_time:=true")
+    arm = start_node(
+        "arm_node", f"robot_address:={robot_address}", "connect_timeout_s:=30.0", "use_sim_time:=true", "cell:=sim_lift"
+    )
+    try:
+        assert operator.change("arm", CONFIGURE) and operator.change("arm", ACTIVATE)
+        for value in (False, True):
+            parameter = Parameter("use_sim_time", value=value).to_parameter_msg()
+            answer = operator.call(SetParameters, "arm/set_parameters", SetParameters.Request(parameters=[parameter]))
+            assert answer.results[0].successful
+        for transition in (DEACTIVATE, CLEANUP, CONFIGURE, ACTIVATE):
+            assert operator.change("arm", transition)
+        assert operator.trigger("arm/home").success
+        operator.spin_until(lambda: operator.arm.state == ArmState.READY, timeout_s=60.0)
+        world.send_signal(signal.SIGSTOP)  # the clock stands still, nobody says so
+        until = time.monotonic() + 1.5
+        operator.spin_until(lambda: time.monotonic() > until)
+        for service in ("arm/home", "arm/start"):
+            answer = operator.trigger(service)
+            assert not answer.success and "the arm's clock stands still" in answer.message
+        world.send_signal(signal.SIGCONT)
+    finally:
+        world.send_signal(signal.SIGCONT)
+        code, output = stop(arm)
+        stop(world)
     assert code == 0 and "Traceback" not in output, output

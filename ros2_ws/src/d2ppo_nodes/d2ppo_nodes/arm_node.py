@@ -26,10 +26,12 @@ from d2ppo_interfaces.msg import ActionChunk, ArmState, PolicyStatus
 from d2ppo_interfaces.srv import GoTo
 from d2ppo_nodes.arm_parameters import SPEED_SCALE, arm_config, franka_config, gripper_config, read_cell
 from d2ppo_nodes.convert import arm_state_msg, chunk_of, time_msg
-from d2ppo_nodes.lifecycle import LATCHED, NEWEST, SENSOR, StackNode, run
+from d2ppo_nodes.lifecycle import LATCHED, NEWEST, SENSOR, StackNode
+from d2ppo_nodes.running import run
 
 _BROADCAST_EVERY = 4
 _WATCH_S = 1.0
+_STRAYED_MS = 500
 _MOVING = (ArmMode.READY, ArmMode.RUNNING, ArmMode.HOLDING)
 _ALARMING = (ArmMode.REFLEX, ArmMode.USER_STOPPED, ArmMode.ESTOPPED, ArmMode.DISCONNECTED)
 
@@ -42,7 +44,7 @@ class ArmNode(StackNode):
         super().__init__("arm")
         self._active = False
         self._ticks = 0
-        self._last_tick_s = 0.0
+        self._ticked_s, self._ticked_ms = 0.0, 0
         self._logged: tuple[ArmMode, str] | None = None
         self._controller: ArmController | None = None
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -100,17 +102,23 @@ class ArmNode(StackNode):
             "action_server/error_recovery": controller.recover,
         }
         for name, call in calls.items():
-            self.create_service(Trigger, name, self._serve(lambda _, call=call: call()))
-        self.create_service(GoTo, "arm/go_to", self._serve(lambda request: controller.go_to(request.name)))
+            moves = name in ("arm/home", "arm/start")
+            self.create_service(Trigger, name, self._serve(lambda _, call=call: call(), moves=moves))
+        go_to = self._serve(lambda request: controller.go_to(request.name), moves=True)
+        self.create_service(GoTo, "arm/go_to", go_to)
 
-    def _serve(self, call: Callable[[Any], None]) -> Callable[[Any, Any], Any]:
+    def _serve(self, call: Callable[[Any], None], *, moves: bool = False) -> Callable[[Any, Any], Any]:
         def serve(request: Any, response: Any) -> Any:  # noqa: ANN401
+            began_s = time.monotonic()
             try:
                 self._refuse_if_inactive()
+                if moves:
+                    self._refuse_if_still()
                 call(request)
                 response.success, response.message = True, self._controller.report.reason
             except D2ppoError as error:
                 response.success, response.message = False, str(error)
+            self._ticked_s += time.monotonic() - began_s  # a call that takes long keeps the ticks from coming
             self._log_change()
             return response
 
@@ -120,9 +128,17 @@ class ArmNode(StackNode):
         if not self._active:
             raise RobotError("the arm node is inactive, nobody would watch the motion; activate it first")
 
+    def _refuse_if_still(self) -> None:
+        silence_s = time.monotonic() - self._ticked_s
+        if silence_s > _WATCH_S:
+            raise RobotError(
+                f"the arm's clock stands still since {silence_s:.1f} s; with use_sim_time the world must run, "
+                "and publish /clock"
+            )
+
     def activate(self) -> None:
         """Begin to read and command the robot; it does not move before ``arm/home``."""
-        self._active = True
+        self._active, self._ticked_s = True, time.monotonic()
         self._timer.reset()
 
     def deactivate(self) -> None:
@@ -140,8 +156,18 @@ class ArmNode(StackNode):
 
     def _look(self) -> None:
         """Look at the robot although the clock stands still: it may be gone."""
-        if self._active and time.monotonic() - self._last_tick_s > _WATCH_S:
-            self._tick()
+        silence_s = time.monotonic() - self._ticked_s
+        if not self._active or silence_s <= _WATCH_S:
+            return
+        self._step()
+        # A world that is paused pauses the robot too; one that goes on without our ticks is not followed any more.
+        if self._robot_time_ms() - self._ticked_ms > _STRAYED_MS:
+            self._controller.hold(f"no tick for {silence_s:.0f} s, the arm's clock stands still; holds")
+            self._log_change()
+
+    def _robot_time_ms(self) -> int:
+        reading = self._controller.report.reading
+        return 0 if reading is None else reading.robot_time_ms
 
     def _on_chunk(self, message: ActionChunk) -> None:
         try:
@@ -175,7 +201,11 @@ class ArmNode(StackNode):
             self._log_change()
 
     def _tick(self) -> None:
-        self._last_tick_s = time.monotonic()
+        self._ticked_s = time.monotonic()
+        self._step()
+        self._ticked_ms = self._robot_time_ms()
+
+    def _step(self) -> None:
         report = self._controller.tick(self.now_ns())
         # The kernel ends a process that hangs, even one that holds Python's lock; without commands the robot stops.
         signal.setitimer(signal.ITIMER_REAL, self._hang_s if report.mode in _MOVING else 0.0)

@@ -8,7 +8,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from d2ppo_core.drivers.base import CameraDriver
 from d2ppo_core.errors import CameraError, ConfigError
 from d2ppo_nodes.convert import image_msg
-from d2ppo_nodes.lifecycle import SENSOR, StackNode, run
+from d2ppo_nodes.lifecycle import SENSOR, StackNode
+from d2ppo_nodes.running import run
 
 _READ_TIMEOUT_S = 1.0
 

@@ -16,7 +16,8 @@ from d2ppo_core.errors import ConfigError, RobotError
 from d2ppo_core.runtime.arm import ArmMode
 from d2ppo_core.runtime.pair import Order, PairMode, PairWatch
 from d2ppo_interfaces.msg import ArmState
-from d2ppo_nodes.lifecycle import LATCHED, SENSOR, StackNode, run
+from d2ppo_nodes.lifecycle import LATCHED, SENSOR, StackNode
+from d2ppo_nodes.running import run
 
 _LOOK_S = 0.02
 _RECOVERY_S = 30.0

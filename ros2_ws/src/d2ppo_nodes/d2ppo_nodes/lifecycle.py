@@ -1,23 +1,15 @@
-"""What all nodes share: lifecycle callbacks that report errors in one line, QoS profiles, and a clean way to run."""
+"""What all nodes share: lifecycle callbacks that report errors in one line, parameters and QoS profiles."""
 
-import contextlib
-import gc
-import os
-import signal
-import sys
-from pathlib import Path
-from types import FrameType
+from collections.abc import Callable
 
-import rclpy
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 
-from d2ppo_core.errors import ConfigError, D2ppoError
+from d2ppo_core.errors import ConfigError
+from d2ppo_nodes.guarded import GuardedNode, describe
 
 RCLError = rclpy_implementation.RCLError
 
@@ -30,10 +22,8 @@ NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """Modes and stops: who joins late gets the newest one."""
 
-_SPIN_SLICE_S = 0.2
 
-
-class StackNode(LifecycleNode):
+class StackNode(GuardedNode):
     """A lifecycle node whose subclasses implement ``configure``, ``activate``, ``deactivate`` and ``cleanup``.
 
     They raise ``D2ppoError`` when something is wrong; the node then logs one line and the transition fails.
@@ -42,11 +32,8 @@ class StackNode(LifecycleNode):
     def __init__(self, name: str) -> None:
         """Create the node unconfigured; it acts on nothing yet."""
         super().__init__(name)
-        self.failure = ""
-        """Why the node broke down while it ran; ends its process. A refused transition does not."""
         self.stopping: list[int] = []
         """Signals that asked the process to end; whoever waits looks here."""
-        self._permanent: set[object] = set()
         self._service_change_state.callback = self._refusing(self._service_change_state.callback)
         self.declare_parameter(
             "autostart", True, ParameterDescriptor(description="configure and activate at once", read_only=True)
@@ -100,10 +87,10 @@ class StackNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run ``configure`` as a lifecycle transition; when it fails, nothing of it is left."""
-        self._permanent = set(self._entities())
+        self.remember_from_now()
         result = self._transition(self.configure)
         if result != TransitionCallbackReturn.SUCCESS:
-            self._destroy_entities()
+            self.destroy_own()
         return result
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -112,46 +99,53 @@ class StackNode(LifecycleNode):
         return self._transition(self.activate)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Run ``deactivate`` as a lifecycle transition."""
-        result = self._transition(self.deactivate)
+        """Run ``deactivate`` as a lifecycle transition; half deactivated is an error, see ``on_error``."""
+        result = self._transition(self.deactivate, failed=TransitionCallbackReturn.ERROR)
         super().on_deactivate(state)
         return result
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run ``cleanup`` as a lifecycle transition; all publishers, subscriptions, services and timers go with it."""
-        result = self._transition(self.cleanup)
-        self._destroy_entities()
+        result = self._transition(self.cleanup, failed=TransitionCallbackReturn.ERROR)
+        self.destroy_own()
         return result
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Leave the robot safe and release everything."""
-        if state.label == "active":
-            self._transition(self.deactivate)
-        return self._transition(self.cleanup) if state.label != "unconfigured" else TransitionCallbackReturn.SUCCESS
-
-    def _transition(self, action) -> TransitionCallbackReturn:  # noqa: ANN001
-        try:
-            action()
-        except Exception as error:  # rclpy would swallow it without a word
-            known = isinstance(error, D2ppoError)
-            self.get_logger().fatal(str(error) if known else f"{type(error).__name__}: {error}")
+        """Leave the robot safe and release everything; nothing of the node answers afterwards."""
+        steps = {"active": (self.deactivate, self.cleanup), "inactive": (self.cleanup,)}.get(state.label, ())
+        results = [self._transition(step) for step in steps]
+        self.destroy_own()
+        if any(result != TransitionCallbackReturn.SUCCESS for result in results):
+            self.failure = self.failure or "the node could not be shut down cleanly"
             return TransitionCallbackReturn.FAILURE
         return TransitionCallbackReturn.SUCCESS
 
-    def _entities(self) -> list[object]:
-        return [*self.publishers, *self.subscriptions, *self.services, *self.timers]
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Become unconfigured after a deactivation or cleanup that failed: a half released node is worse."""
+        if self._own is not None:
+            self._transition(self.cleanup)
+            self.destroy_own()
+        return TransitionCallbackReturn.SUCCESS
 
-    def _destroy_entities(self) -> None:
-        """Destroy what ``configure`` made: a second one would double it, and leftovers would answer for the node."""
-        destroy = (
-            (self.timers, self.destroy_timer),
-            (self.services, self.destroy_service),
-            (self.subscriptions, self.destroy_subscription),
-            (self.publishers, self.destroy_publisher),
-        )
-        for entities, destroy_one in destroy:
-            for entity in [entity for entity in entities if entity not in self._permanent]:
-                destroy_one(entity)
+    @property
+    def finalized(self) -> bool:
+        """Whether the node was shut down, for good."""
+        return bool(self._state_machine.current_state[1] == "finalized")
+
+    def _transition(
+        self,
+        action: Callable[[], None],
+        failed: TransitionCallbackReturn = TransitionCallbackReturn.FAILURE,
+    ) -> TransitionCallbackReturn:
+        try:
+            action()
+        except Exception as error:  # rclpy would swallow it without a word
+            if self.stopping and action in (self.configure, self.activate):
+                self.get_logger().info(f"stopped before it was ready: {describe(error)}")
+            else:
+                self.get_logger().fatal(describe(error))
+            return failed
+        return TransitionCallbackReturn.SUCCESS
 
     def _refusing(self, change_state):  # noqa: ANN001, ANN202
         """Wrap rclpy's service: it raises, and ends the node, when a transition does not start at the present state."""
@@ -165,54 +159,3 @@ class StackNode(LifecycleNode):
                 return response
 
         return serve
-
-
-def run(node_class: type[StackNode]) -> int:
-    """Run a node until SIGINT or SIGTERM; returns 1 when it could not start or broke down, else 0."""
-    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
-    node = node_class()
-
-    def request_stop(number: int, _: FrameType | None) -> None:
-        node.stopping.append(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, request_stop)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        _renice(node)
-        if node.get_parameter("autostart").value and not _start(node):
-            return 1
-        gc.collect()
-        gc.freeze()
-        while not node.stopping and not node.failure:
-            executor.spin_once(timeout_sec=_SPIN_SLICE_S)
-        return 1 if node.failure else 0
-    finally:
-        node.trigger_shutdown()
-        executor.shutdown(timeout_sec=1.0)
-        node.destroy_node()
-        rclpy.try_shutdown()
-        for number in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C must not disturb the interpreter's own end
-            signal.signal(number, signal.SIG_IGN)
-
-
-def _renice(node: StackNode) -> None:
-    """Take the wanted niceness; threads that are made later inherit it. Without the right to, go on as before."""
-    wanted = int(node.get_parameter("nice").value)
-    if wanted == 0:
-        return
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, wanted)
-        # Linux may share the processor among sessions first; this node is a session of its own.
-        with contextlib.suppress(FileNotFoundError):
-            Path("/proc/self/autogroup").write_text(str(wanted))
-    except PermissionError:
-        node.get_logger().info(f"runs at normal priority: nice {wanted} needs root or CAP_SYS_NICE")
-
-
-def _start(node: StackNode) -> bool:
-    for step in (node.trigger_configure, node.trigger_activate):
-        if step() != TransitionCallbackReturn.SUCCESS:
-            return False
-    return True

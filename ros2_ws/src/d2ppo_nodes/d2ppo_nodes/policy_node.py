@@ -15,7 +15,8 @@ from d2ppo_core.runtime.policy import Policy
 from d2ppo_interfaces.msg import ActionChunk, ArmState, PolicyStatus
 from d2ppo_interfaces.srv import LoadPolicy
 from d2ppo_nodes.convert import arm_sample, fill_targets, image_array, time_msg, time_ns
-from d2ppo_nodes.lifecycle import LATCHED, NEWEST, SENSOR, StackNode, run
+from d2ppo_nodes.lifecycle import LATCHED, NEWEST, SENSOR, StackNode
+from d2ppo_nodes.running import run
 
 _STATUS_PERIOD_S = 0.5
 

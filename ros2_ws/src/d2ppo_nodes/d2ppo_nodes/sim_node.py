@@ -13,7 +13,8 @@ from d2ppo_core.errors import WorldError
 from d2ppo_interfaces.msg import WorldState
 from d2ppo_interfaces.srv import InjectFault, ResetWorld, StepWorld
 from d2ppo_nodes.convert import time_msg
-from d2ppo_nodes.lifecycle import NEWEST, StackNode, run
+from d2ppo_nodes.lifecycle import NEWEST, StackNode
+from d2ppo_nodes.running import run
 from sim.fci.cell import RobotCell
 from sim.snapshots import SnapshotPublisher
 from sim.tasks import task_named
