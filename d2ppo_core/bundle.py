@@ -5,9 +5,6 @@ of what it must answer, ``checksums.yaml`` the SHA-256 of each. There is no pick
 """
 
 import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -18,6 +15,7 @@ import numpy.typing as npt
 import yaml
 
 from d2ppo_core.errors import BundleError
+from d2ppo_core.output import check_folder, writing_folder
 from d2ppo_core.representations import (
     FRAMES,
     OSC_DELTA,
@@ -33,6 +31,7 @@ BUNDLED = Path(__file__).parent / "bundles"
 
 _FILES = ("policy.onnx", "manifest.yaml", "golden.npz")
 _CHECKSUMS = "checksums.yaml"
+_WHAT = "bundle"
 _IDENTITY_6 = tuple(float(i % 7 == 0) for i in range(36))
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
@@ -218,24 +217,34 @@ def write_bundle(folder: Path, *, onnx: bytes, manifest: Manifest, golden: Golde
 
     Returns:
         The hash of the new bundle.
+
+    Raises:
+        OutputError: As `check_bundle_place`, or the folder cannot be written.
     """
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with writing_folder(Path(folder), _WHAT, is_only_a_bundle) as staging:
         (staging / "policy.onnx").write_bytes(onnx)
         (staging / "manifest.yaml").write_text(_dump({"format_version": FORMAT_VERSION, **_plain(asdict(manifest))}))
         inputs: dict[str, Any] = {f"input_{key}": value for key, value in golden.inputs.items()}
         np.savez(staging / "golden.npz", actions=golden.actions, **inputs)
         sums = {name: _sha256(staging / name) for name in _FILES}
         (staging / _CHECKSUMS).write_text(_dump(sums))
-        staging.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return _bundle_hash(sums)
+
+
+def check_bundle_place(folder: Path) -> None:
+    """Raise OutputError where a bundle may not be written: at a file, or a folder that holds anything but a bundle."""
+    check_folder(Path(folder), _WHAT, is_only_a_bundle)
+
+
+def is_only_a_bundle(folder: Path) -> bool:
+    """Whether a folder holds a bundle, damaged perhaps, and nothing beside it."""
+    names = {path.name for path in folder.iterdir()}
+    if not {"manifest.yaml", _CHECKSUMS} <= names <= {*_FILES, _CHECKSUMS}:
+        return False
+    try:
+        return "format_version" in _mapping(folder / "manifest.yaml")
+    except BundleError:
+        return False
 
 
 def load_bundle(folder: str | Path) -> Bundle:

@@ -13,6 +13,10 @@ class DataError(D2ppoError):
     """A dataset misses keys, belongs to another task or cannot be read to its end."""
 
 
+class OutputError(D2ppoError):
+    """A place to write to holds what is not ours, is in use, or cannot be written."""
+
+
 class BundleError(D2ppoError):
     """A policy bundle is missing, corrupt, of a foreign format or does not reproduce its golden example."""
 

@@ -13,7 +13,7 @@ from d2ppo_core.errors import ConfigError
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder of the bundle; replaced if it exists.  [default: bundles/<run>]",
+    help="Folder of the bundle; an older bundle there is replaced, nothing else.  [default: bundles/<run>]",
 )
 @click.option("--weights", help="ema, raw or best.  [default: best where fine-tuning was evaluated, else ema]")
 @click.option(
@@ -40,7 +40,10 @@ def export(
     if note is not None:
         if not note.is_file():
             raise ConfigError(f"{note}: no such file")
-        extra = yaml.safe_load(note.read_text())
+        try:
+            extra = yaml.safe_load(note.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"{note}: wanted YAML in UTF-8 ({' '.join(str(error).split())})") from error
         if not isinstance(extra, dict):
             raise ConfigError(f"{note}: wanted a mapping, got {extra!r}")
     from d2ppo_core.export.onnx import export_run  # imports torch

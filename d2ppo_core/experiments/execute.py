@@ -25,6 +25,7 @@ from d2ppo_core.evaluation.results import write_record
 from d2ppo_core.experiments.plan import PlannedRun
 from d2ppo_core.experiments.records import FILE_NAME, load_record
 from d2ppo_core.experiments.settings import FIRST_SEED, Settings
+from d2ppo_core.run_lock import RunLock
 
 
 class Stages(Protocol):
@@ -78,7 +79,8 @@ def execute(runs: Sequence[PlannedRun], settings: Settings, stages: Stages) -> P
     """Make all runs that are not finished.
 
     Raises:
-        ConfigError: a folder holds a run with other settings.
+        ConfigError: a folder holds a run with other settings, or cannot be written.
+        TrainingError: another process makes one of the runs.
         D2ppoError: a stage failed; the same call goes on where it broke off.
     """
     todo = [(run, _configs(run, settings)) for run in runs if not is_finished(run, settings)]
@@ -87,13 +89,22 @@ def execute(runs: Sequence[PlannedRun], settings: Settings, stages: Stages) -> P
     with bar, _raising_on_signal():
         try:
             for run, configs in todo:
-                if not _make(run, configs, settings, stages, bar):
-                    return Progress(finished, stopped=True)
+                with _hold(run.folder(Path(settings.out))):
+                    if not is_finished(run, settings) and not _make(run, configs, settings, stages, bar):
+                        return Progress(finished, stopped=True)
                 finished += 1
                 bar.update()
         except Stopped:
             return Progress(finished, stopped=True)
     return Progress(finished, stopped=False)
+
+
+def _hold(folder: Path) -> RunLock:
+    """A run's folder, so that the same command twice makes no run twice."""
+    try:
+        return RunLock(folder)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
 def _make(

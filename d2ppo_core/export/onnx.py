@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from d2ppo_core.bundle import ActionSpec, Golden, Manifest, ObservationSpec, write_bundle
+from d2ppo_core.bundle import ActionSpec, Golden, Manifest, ObservationSpec, check_bundle_place, write_bundle
 from d2ppo_core.config import config_hash, to_mapping
 from d2ppo_core.data.tasks import env_name_of
 from d2ppo_core.data.windows import load_windows
@@ -176,7 +176,7 @@ def export_run(
 
     Args:
         folder: Of a run of either stage.
-        out: Folder of the bundle; replaced when it exists.
+        out: Folder of the bundle; one that holds a bundle and nothing else, or nothing, is replaced.
         task: What the policy must be for; None accepts any.
         weights: `ema`, `raw` or `best`; None takes the best evaluated ones, or the averaged ones without an evaluation.
         data: Dataset from which half of the parity samples and the golden example come; None takes random ones.
@@ -189,7 +189,9 @@ def export_run(
         ConfigError: the policy is for another task, or the run has no such weights.
         DataError: the dataset does not fit.
         BundleError: a bundle cannot describe such a policy, one of two arms say.
+        OutputError: `out` holds anything but a bundle, or cannot be written.
     """
+    check_bundle_place(out)
     run = load_run(folder)
     saved, shapes = run.origin, run.origin.shapes
     if task is not None and task != run.config.task:

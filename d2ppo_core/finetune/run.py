@@ -21,6 +21,7 @@ from d2ppo_core.pretrain.device import keep_freed_memory
 from d2ppo_core.pretrain.failures import reason
 from d2ppo_core.pretrain.metrics import MetricsWriter
 from d2ppo_core.pretrain.run import stop_on_signal
+from d2ppo_core.run_lock import RunLock, refuse_strangers
 from d2ppo_core.runs import load_run
 
 METRICS = (
@@ -81,37 +82,49 @@ def finetune(
         progress: Show a bar.
 
     Raises:
-        TrainingError: `out` holds a run already (without `resume`) or cannot be written, a loss is not finite (the
-            last good checkpoint stays), or a checkpoint does not fit.
+        TrainingError: `out` holds a run already (without `resume`), is in use or cannot be written, a loss is not
+            finite (the last good checkpoint stays), or a checkpoint does not fit.
         ConfigError: the policy is of another task, is a fine-tuned one, or reads what the environment does not show.
     """
-    saved = load_checkpoint(out) if resume else None
-    if saved is None:
-        _check_free(out)
-    policy = _pretrained(origin) if saved is None else saved.origin
+    _check(out, resume)  # before anything is made
     torch.set_num_threads(config.threads)
     keep_freed_memory()
-    with (
-        closing(open_collector(config, policy, make_env)) as collector,
-        closing(make_env(AutoresetMode.DISABLED)) as eval_env,
-    ):
-        trainer = Trainer(config, policy, collector)
-        if saved is not None:
-            trainer.restore(saved)
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            save_config(config, out / "config.yaml")
-            return _loop(trainer, eval_env, out, progress=progress)
-        except OSError as error:
-            raise TrainingError(f"cannot write to {out}: {reason(error)}; {_last_good(out)}") from error
+    with _hold(out):
+        _check(out, resume)  # again: a run that held the folder may have ended meanwhile
+        saved = load_checkpoint(out) if resume else None
+        policy = _pretrained(origin) if saved is None else saved.origin
+        with (
+            closing(open_collector(config, policy, make_env)) as collector,
+            closing(make_env(AutoresetMode.DISABLED)) as eval_env,
+        ):
+            trainer = Trainer(config, policy, collector)
+            if saved is not None:
+                trainer.restore(saved)
+            try:
+                save_config(config, out / "config.yaml")
+                return _loop(trainer, eval_env, out, progress=progress)
+            except OSError as error:
+                raise TrainingError(f"cannot write to {out}: {reason(error)}; {_last_good(out)}") from error
 
 
-def _check_free(out: Path) -> None:
-    """Raise TrainingError where a new run would overwrite another."""
+def _check(out: Path, resume: bool) -> None:
+    """Raise TrainingError where there is nothing to go on with, or a new run would overwrite something."""
+    if resume:
+        if not (out / FILE_NAME).exists():
+            load_checkpoint(out)  # says so
+        return
     if (out / FILE_NAME).exists():
         raise TrainingError(f"{out} already holds a run; continue it with --resume or choose another --out")
     if (out / pretrained.FILE_NAME).exists():
         raise TrainingError(f"{out} already holds a pre-training; choose another --out")
+    refuse_strangers(out)
+
+
+def _hold(out: Path) -> RunLock:
+    try:
+        return RunLock(out)
+    except OSError as error:
+        raise TrainingError(f"cannot write to {out}: {reason(error)}; {_last_good(out)}") from error
 
 
 def _pretrained(folder: Path) -> Checkpoint:

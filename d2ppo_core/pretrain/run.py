@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from d2ppo_core.pretrain.failures import explaining_memory, reason, save_bad_bat
 from d2ppo_core.pretrain.metrics import MetricsWriter
 from d2ppo_core.pretrain.provenance import describe_dataset
 from d2ppo_core.pretrain.trainer import Trainer
+from d2ppo_core.run_lock import RunLock, refuse_strangers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,22 +62,21 @@ def pretrain(config: PretrainConfig, data: Path, out: Path, *, resume: bool = Fa
     return.
 
     Raises:
-        TrainingError: `out` holds a run already (without `resume`), loss or gradient are not finite, memory runs out,
-            or `out` cannot be written. The last good checkpoint stays; a bad batch is saved beside it.
+        TrainingError: `out` holds a run already (without `resume`) or is in use, loss or gradient are not finite,
+            memory runs out, or `out` cannot be written. The last good checkpoint stays; a bad batch is saved beside it.
         DataError: the dataset is bad or of another task.
         ConfigError: the device is not there, or the batch cannot be shared among the processes.
     """
-    if not resume and (out / FILE_NAME).exists():
-        raise TrainingError(f"{out} already holds a run; continue it with --resume or choose another --out")
+    _check(out, resume)  # before anything is made
     device = open_device(config.optim.device)
-    saved = load_checkpoint(out) if resume else None
     torch.set_num_threads(config.optim.threads)
     keep_freed_memory()
-    with join_processes(device) as processes:
-        trainer = _prepare(config, data, saved, processes)
+    with join_processes(device) as processes, _hold(out, processes):
+        if processes.leads:
+            _check(out, resume)  # again: a run that held the folder may have ended meanwhile
+        trainer = _prepare(config, data, load_checkpoint(out) if resume else None, processes)
         try:
             if processes.leads:
-                out.mkdir(parents=True, exist_ok=True)
                 save_config(config, out / "config.yaml")
             _loop(trainer, out, progress=progress and processes.leads)
         except OSError as error:
@@ -87,6 +87,27 @@ def pretrain(config: PretrainConfig, data: Path, out: Path, *, resume: bool = Fa
         elapsed_s=trainer.elapsed_s,
         leads=processes.leads,
     )
+
+
+def _check(out: Path, resume: bool) -> None:
+    """Raise TrainingError where there is nothing to go on with, or a new run would overwrite something."""
+    if resume:
+        if not (out / FILE_NAME).exists():
+            load_checkpoint(out)  # says so
+        return
+    if (out / FILE_NAME).exists():
+        raise TrainingError(f"{out} already holds a run; continue it with --resume or choose another --out")
+    refuse_strangers(out)
+
+
+def _hold(out: Path, processes: Processes) -> AbstractContextManager[object]:
+    """The folder, for all processes that share the run. Raises TrainingError where another run has it."""
+    if not processes.leads:
+        return nullcontext()
+    try:
+        return RunLock(out)
+    except OSError as error:
+        raise TrainingError(f"cannot write to {out}: {reason(error)}; {_last_good(out)}") from error
 
 
 def _prepare(config: PretrainConfig, data: Path, saved: Checkpoint | None, processes: Processes) -> Trainer:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from d2ppo_core.bundle import ActionSpec, Golden, Manifest, ObservationSpec, load_bundle, write_bundle
-from d2ppo_core.errors import BundleError
+from d2ppo_core.errors import BundleError, OutputError
 
 
 def manifest(**changes) -> Manifest:
@@ -108,6 +108,21 @@ def test_writing_replaces_a_bundle_whole(folder):
     write_bundle(folder, onnx=b"newer", manifest=manifest(name="newer"), golden=GOLDEN)
     assert load_bundle(folder).manifest.name == "newer"
     assert not [p for p in folder.parent.iterdir() if p.name.startswith(".")], "staging was left behind"
+
+
+@pytest.mark.parametrize("extra", ["notes.txt", "checkpoint.pt"])
+def test_a_folder_with_anything_but_a_bundle_is_not_replaced(folder, extra):
+    (folder / extra).write_text("precious")
+    with pytest.raises(OutputError, match=f"is not just a bundle: it holds {min(extra, 'checksums.yaml')}"):
+        write_bundle(folder, onnx=b"newer", manifest=manifest(), golden=GOLDEN)
+    assert (folder / extra).read_text() == "precious" and load_bundle(folder).onnx_path.read_bytes() == b"graph"
+
+
+def test_a_manifest_of_something_else_makes_no_bundle(tmp_path):
+    for name in ("manifest.yaml", "checksums.yaml"):
+        (tmp_path / name).write_text("name: mine\n")
+    with pytest.raises(OutputError, match="is not just a bundle"):
+        write_bundle(tmp_path, onnx=b"newer", manifest=manifest(), golden=GOLDEN)
 
 
 def test_contradictions_are_refused_when_they_are_made():

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from d2ppo_core.bundle import load_bundle
 from d2ppo_core.cli.export import export
-from d2ppo_core.errors import ConfigError
+from d2ppo_core.errors import ConfigError, OutputError
 
 MakeRun = Callable[..., Path]
 
@@ -49,3 +49,18 @@ def test_wishes_that_cannot_be_met_are_one_line(
     assert isinstance(result.exception, ConfigError) and not (tmp_path / "bundle").exists()
     with pytest.raises(ConfigError, match=message):
         raise result.exception
+
+
+def test_a_folder_of_the_users_is_left_alone_before_anything_is_computed(make_run: MakeRun, tmp_path: Path) -> None:
+    run, thesis = make_run(), tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "chapter.tex").write_text("precious")
+    for out in (thesis, run):
+        assert isinstance(call(run, "--out", out).exception, OutputError)
+    assert (thesis / "chapter.tex").read_text() == "precious" and (run / "checkpoint.pt").is_file()
+
+
+def test_a_note_that_is_no_text_is_one_line(make_run: MakeRun, tmp_path: Path) -> None:
+    (tmp_path / "note.yaml").write_bytes("Prüfstand: ä".encode("latin-1"))
+    error = call(make_run(), "--note", tmp_path / "note.yaml").exception
+    assert isinstance(error, ConfigError) and "note.yaml: wanted YAML in UTF-8" in str(error)
