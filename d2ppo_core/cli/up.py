@@ -42,7 +42,8 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
 def up(stack: str, settings: tuple[str, ...], domain_id: int | None, log_file: Path | None) -> None:
     """Run the nodes of STACK (a name such as sim, or a stack file) until Ctrl-C.
 
-    All nodes write one log. When a required node dies, the others are stopped and the exit code is 1.
+    All nodes write one log. When a required node dies, the others are stopped and the exit code is 1; so it is when a
+    node does not end cleanly.
     """
     description = load_stack(stack, parse_settings(settings))
     running = Stack(description, domain_id=domain_id, log_file=log_file, console=sys.stderr)
@@ -53,6 +54,8 @@ def up(stack: str, settings: tuple[str, ...], domain_id: int | None, log_file: P
         with running:
             while not asked.is_set():
                 running.wait(timeout_s=0.1)
+        if running.faults:
+            raise StackError("; ".join(running.faults))
         click.echo(f"d2ppo: stack {description.name} stopped", err=True)
     except StackError as error:
         click.echo(f"d2ppo: stack {description.name} stopped: {error}", err=True)

@@ -28,6 +28,9 @@ STOP_STEPS: tuple[tuple[signal.Signals, float], ...] = (
 )
 """Signal, then how long to wait for it in seconds."""
 
+ENDED_AS_ASKED = (0, 130, 143, -signal.SIGINT, -signal.SIGTERM)
+"""Exit codes of a node that was asked to end, also of one that had not come to handle signals yet."""
+
 ROS_LOG_PREFIX = re.compile(r"^\[[A-Z]+\] \[[0-9.]+\] \[[^\]]+\]: ")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -47,6 +50,25 @@ def node_command(node: NodeDescription, namespace: str, params_file: Path) -> li
     for source, target in node.remappings.items():
         command += ["-r", f"{source}:={target}"]
     return [*command, "--params-file", str(params_file)] if node.parameters else command
+
+
+def last_words(lines: Sequence[str], *, killed: bool) -> str:
+    """Return the line that says why a node ended.
+
+    An error that it survived is not the reason: of the lines that end a program (a fatal one, the last of a traceback)
+    the newest counts, without one the newest error. A node that was killed could not say why: its last line is all.
+    """
+    spoken = [line for line in lines if line.strip()]
+    endings, after_traceback = [], False
+    for line in spoken:
+        if line.startswith("Traceback (most recent call last)"):
+            after_traceback = True
+        elif line.startswith("[FATAL]") or (after_traceback and not line.startswith(" ")):
+            endings.append(line)
+            after_traceback = False
+    errors = [line for line in spoken if line.startswith("[ERROR]")]
+    chosen = spoken[-1:] if killed else endings[-1:] or errors[-1:] or spoken[-1:]
+    return ROS_LOG_PREFIX.sub("", "".join(chosen).strip())
 
 
 class NodeProcess:
@@ -104,13 +126,11 @@ class NodeProcess:
         return self._popen.poll()
 
     def describe_death(self) -> str:
-        """Return one line: how the node ended, and its last error or else the last line that it printed."""
+        """Return one line: how the node ended, and the error that ended it or else the last line that it printed."""
         code = self._popen.wait()
         self._pump.join(timeout=1.0)
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        lines = [line.strip() for line in self.last_lines if line.strip()]
-        errors = [line for line in lines if line.startswith(("[ERROR]", "[FATAL]"))]
-        words = ROS_LOG_PREFIX.sub("", (errors or lines or [""])[-1])
+        words = last_words(list(self.last_lines), killed=code < 0)
         return f"{self.name} {how}" + (f": {words}" if words else "")
 
     def signal_group(self, number: signal.Signals) -> None:
@@ -120,8 +140,12 @@ class NodeProcess:
         except (ProcessLookupError, PermissionError):  # ended, or another group took the number over
             return
 
-    def stop(self, steps: Sequence[tuple[signal.Signals, float]] = STOP_STEPS) -> None:
-        """End the node and its process group: politely, then firmly, each step with its time limit."""
+    def stop(self, steps: Sequence[tuple[signal.Signals, float]] = STOP_STEPS) -> str:
+        """End the node and its process group: politely, then firmly, each step with its time limit.
+
+        Returns:
+            What was wrong about its end, one line; empty when it ended as it was asked to.
+        """
         for number, limit_s in steps:
             if self._popen.poll() is not None:
                 break
@@ -130,8 +154,12 @@ class NodeProcess:
                 self._popen.wait(timeout=limit_s)
             except subprocess.TimeoutExpired:
                 self._log.write(self.name, f"still runs {limit_s:g} s after {number.name}")
+        code = self._popen.poll()
         self.signal_group(signal.SIGKILL)  # what the node started and left behind
         self._pump.join(timeout=1.0)
+        if code is None or code == -signal.SIGKILL:
+            return f"{self.name} did not end when it was asked to, and was killed"
+        return "" if code in ENDED_AS_ASKED else f"{self.describe_death()} (while it was stopped)"
 
     def wait(self, timeout_s: float) -> bool:
         """Return True when the node has ended within ``timeout_s``."""

@@ -49,6 +49,8 @@ class Stack:
         self.environment = stack_environment(description, domain_id=domain_id, base=environment)
         """Environment of all nodes; a process that wants to talk to them sets the ROS variables of it."""
         self.processes: dict[str, NodeProcess] = {}
+        self.faults: list[str] = []
+        """What was wrong about the ends of nodes that were asked to stop, a line each."""
         self._log_file = log_file
         self._console = console
         self._log = StackLog()
@@ -111,10 +113,14 @@ class Stack:
     def stop_node(self, name: str) -> None:
         """Stop one node and what it started; a node that does not run stays as it is."""
         process = self.processes.pop(name, None)
-        if process is not None:
-            process.stop()
-            self._tell_reaper(f"-{process.pid}")
-            self._log.write("stack", f"stopped {name}")
+        if process is None:
+            return
+        fault = process.stop()
+        self._tell_reaper(f"-{process.pid}")
+        self._log.write("stack", f"stopped {name}")
+        if fault and name not in self._reported:
+            self.faults.append(fault)
+            self._log.write("stack", fault)
 
     def check(self) -> None:
         """Return while all required nodes run.

@@ -110,6 +110,17 @@ def test_a_required_node_that_dies_ends_the_stack_with_exit_code_1_and_one_line(
     assert gone(pids, 0.0)
 
 
+def test_a_node_that_breaks_while_it_is_stopped_gives_exit_code_1_and_is_named(run_up) -> None:
+    breaking = STEADY.replace("lambda *_: sys.exit(0)", "lambda *_: sys.exit('the robot kept moving')")
+    runner = run_up(one=STEADY, two=breaking)
+    runner.wait_for_nodes(2)
+    runner.process.send_signal(signal.SIGINT)
+    _, errors = runner.process.communicate(timeout=20)
+    assert runner.process.returncode == 1
+    last = "d2ppo: stack probe stopped: two ended with exit code 1: the robot kept moving (while it was stopped)"
+    assert errors.splitlines()[-1] == last
+
+
 def test_no_node_outlives_a_runner_that_is_killed_not_even_a_deaf_one(run_up) -> None:
     runner = run_up(one=STEADY, two=DEAF)
     pids = runner.wait_for_nodes(2)

@@ -33,6 +33,20 @@ PROGRAMS = {
         print("cleaning up", flush=True)
         raise SystemExit(1)
     """,
+    "survivor": """
+        print("[ERROR] [1795207122.71] [panda.policy]: bundle refused, the old one goes on", flush=True)
+        def answer(): raise ValueError("too many joints")
+        answer()
+    """,
+    "crasher": """
+        import os, signal, sys, time
+        def abort(*_):
+            print("terminate called without an active exception", flush=True)
+            os.abort()
+        signal.signal(signal.SIGINT, abort)
+        print("ready", flush=True)
+        while True: time.sleep(0.05)
+    """,
     "follower": """
         import sys, time
         time.sleep(0.2)

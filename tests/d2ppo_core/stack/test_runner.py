@@ -60,6 +60,24 @@ def test_the_first_node_to_die_is_blamed_with_its_error_and_without_the_prefix_o
             stack.check()
 
 
+def test_the_error_that_ended_a_node_is_named_and_not_an_older_one_that_it_survived(probes: Probes) -> None:
+    with (
+        pytest.raises(StackError, match="^survivor ended with exit code 1: ValueError: too many joints$"),
+        Stack(load_stack(probes("survivor"))) as stack,
+    ):
+        stack.wait(timeout_s=20.0)
+
+
+def test_a_node_that_breaks_while_it_is_stopped_is_a_fault_and_one_that_ends_as_asked_is_none(
+    probes: Probes, wait_until: Until
+) -> None:
+    with Stack(load_stack(probes("steady", "parent", "crasher"))) as stack:
+        assert wait_until(lambda: all(process.last_lines for process in stack.processes.values()))
+    assert stack.faults == [
+        "crasher was killed by SIGABRT: terminate called without an active exception (while it was stopped)"
+    ]
+
+
 def test_a_node_killed_from_outside_is_reported_with_the_signal(probes: Probes, wait_until: Until) -> None:
     with Stack(load_stack(probes("steady"))) as stack:
         process = stack.processes["steady"]
