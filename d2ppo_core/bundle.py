@@ -47,6 +47,7 @@ class ObservationSpec:
         unit: Unit of the values, e.g. ``m``.
         frame: Coordinate frame, e.g. ``world``.
         camera: Name of the camera topic that delivers it; None for low-dimensional ones.
+        fit: How the graph makes pictures of this shape fit its encoder, in words; empty: it takes them as they are.
     """
 
     key: str
@@ -55,6 +56,7 @@ class ObservationSpec:
     unit: str
     frame: str
     camera: str | None = None
+    fit: str = ""
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float32", "uint8"):

@@ -17,6 +17,9 @@ TAILS = ("hold", "drop")
 PRECISIONS = ("float32", "bfloat16")
 POLICIES = ("diffusion", "gaussian")
 DEVICES = ("cpu", "cuda")
+IMAGE_FITS = ("pad", "crop", "resize")
+IMAGE_STEP_PX = 8
+"""The image encoder cuts pictures into squares of this side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,11 @@ class DataConfig:
     """Concatenated in this order to the state vector; keys ending in `_quat` are made sign-canonical."""
     image_keys: tuple[str, ...] = ()
     """One camera each; empty for a state policy."""
+    image_fit: str = "pad"
+    """How pictures whose sides the encoder cannot cut (multiples of 8) are made to fit: `pad` repeats the border's
+    pixels, `crop` takes the centre, `resize` averages areas. The bundle's graph does the same, to the bit."""
+    image_size_px: tuple[int, ...] = ()
+    """Height and width that the network sees; empty takes the nearest that fits. Large pictures want `resize` here."""
     pred_horizon: int = 4
     action_horizon: int = 4
     min_range: float = 0.02
@@ -57,6 +65,12 @@ class DataConfig:
         one_of("data.action_target", self.action_target, ACTION_TARGETS)
         one_of("data.action_representation", self.action_representation, REPRESENTATIONS)
         one_of("data.tails", self.tails, TAILS)
+        one_of("data.image_fit", self.image_fit, IMAGE_FITS)
+        sides = self.image_size_px
+        require(
+            not sides or (len(sides) == 2 and all(side > 0 and side % IMAGE_STEP_PX == 0 for side in sides)),
+            f"data.image_size_px: wanted [height, width], both multiples of {IMAGE_STEP_PX}, got {list(sides)}",
+        )
         require(
             not (self.validation_episodes and self.validation_filter_key),
             "data: wanted validation_episodes or validation_filter_key, got both",

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from d2ppo_core.config import DataConfig
 from d2ppo_core.data.episodes import Episode, EpisodeReader
+from d2ppo_core.data.image_fit import fit_of
 from d2ppo_core.data.representation import actions_of, keys_of
 from d2ppo_core.errors import DataError
 from d2ppo_core.geometry import canonical_quat_xyzw
@@ -31,10 +32,12 @@ class Windows:
     chunks: npt.NDArray[np.float32]
     """(N, Tp, Da) raw actions."""
     images: npt.NDArray[np.uint8] | None
-    """(N, Ncam, H, W, 3) or None."""
+    """(N, Ncam, H, W, 3), fitted to the network, or None."""
     low_dim_sizes: tuple[int, ...]
     """Size of each low-dimensional observation, in order."""
     num_episodes: int
+    camera_hw: tuple[int, int] = (0, 0)
+    """Height and width of the file's pictures."""
 
     def __post_init__(self) -> None:
         lengths = {len(self.state), len(self.chunks)} | ({len(self.images)} if self.images is not None else set())
@@ -90,8 +93,11 @@ def whole_chunks(lengths: Sequence[int], pred_horizon: int) -> npt.NDArray[np.bo
     return np.asarray(left >= pred_horizon)
 
 
-def make_windows(episodes: Sequence[Episode], config: DataConfig) -> Windows:
-    """Join episodes in memory. Raises DataError when there are none or an image is no (H, W, 3) uint8."""
+def make_windows(episodes: Sequence[Episode], config: DataConfig, *, fit: bool = True) -> Windows:
+    """Join episodes in memory, pictures fitted to the network or as the camera gave them.
+
+    Raises DataError when there are none, or when pictures are no (H, W, 3) uint8, differ in size or cannot be fitted.
+    """
     if not episodes:
         raise DataError("the dataset holds no episode")
     states = [state_vector(dict(e.observations), config.low_dim_keys) for e in episodes]
@@ -99,7 +105,7 @@ def make_windows(episodes: Sequence[Episode], config: DataConfig) -> Windows:
     targets = np.concatenate([actions_of(e, config) for e in episodes])
     chunks = chunk_actions(targets, lengths, config.pred_horizon, config.action_representation)
     state = np.concatenate(states)
-    images = _join_images(episodes, config.image_keys)
+    images, camera_hw = _join_images(episodes, config, fit=fit)
     if config.tails == "drop":
         kept = whole_chunks(lengths, config.pred_horizon)
         if not kept.any():
@@ -114,21 +120,38 @@ def make_windows(episodes: Sequence[Episode], config: DataConfig) -> Windows:
         images=images,
         low_dim_sizes=tuple(int(first[key].shape[1]) for key in config.low_dim_keys),
         num_episodes=len(episodes),
+        camera_hw=camera_hw,
     )
 
 
-def _join_images(episodes: Sequence[Episode], keys: Sequence[str]) -> npt.NDArray[np.uint8] | None:
-    """(N, Ncam, H, W, 3), or None without cameras."""
-    if not keys:
-        return None
-    cameras = [np.concatenate([e.observations[key] for e in episodes]) for key in keys]
-    for key, camera in zip(keys, cameras, strict=True):
-        if camera.dtype != np.uint8 or camera.ndim != 4 or camera.shape[-1] != 3:
-            raise DataError(f"{key}: wanted uint8 (T, H, W, 3), got {camera.dtype} {camera.shape}")
-    return cameras[0][:, None] if len(cameras) == 1 else np.stack(cameras, axis=1)
+def _join_images(
+    episodes: Sequence[Episode], config: DataConfig, *, fit: bool
+) -> tuple[npt.NDArray[np.uint8] | None, tuple[int, int]]:
+    """(N, Ncam, H, W, 3) and the size of the file's pictures (height, width); (None, (0, 0)) without cameras."""
+    sizes: dict[tuple[int, int], str] = {}
+    cameras = []
+    for key in config.image_keys:
+        parts = []
+        for number, episode in enumerate(episodes):
+            pictures = episode.observations[key]
+            if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[-1] != 3:
+                raise DataError(f"{key}: wanted uint8 (T, H, W, 3), got {pictures.dtype} {pictures.shape}")
+            camera_hw = (int(pictures.shape[1]), int(pictures.shape[2]))
+            sizes.setdefault(camera_hw, f"{key} of episode {number}")
+            parts.append(fit_of(config, camera_hw).apply(pictures) if fit else pictures)
+        cameras.append(parts)
+    if len(sizes) > 1:
+        found = ", ".join(f"{height}x{width} ({where})" for (height, width), where in sizes.items())
+        raise DataError(f"wanted pictures of one size (height x width), got {found}; record them alike")
+    if not cameras:
+        return None, (0, 0)
+    joined = [np.concatenate(parts) for parts in cameras]
+    return (joined[0][:, None] if len(joined) == 1 else np.stack(joined, axis=1)), next(iter(sizes))
 
 
-def load_windows(path: Path, config: DataConfig, *, env_name: str | None = None) -> tuple[Windows, Windows | None]:
+def load_windows(
+    path: Path, config: DataConfig, *, env_name: str | None = None, fit: bool = True
+) -> tuple[Windows, Windows | None]:
     """Read a robomimic HDF5 file for training and validation.
 
     Validation takes the subset `validation_filter_key` where the configuration names one, else the last
@@ -138,6 +161,7 @@ def load_windows(path: Path, config: DataConfig, *, env_name: str | None = None)
         path: The file.
         config: What to read.
         env_name: robosuite's name of the task that the file must hold; None accepts any.
+        fit: Pictures as the network sees them; False: as the camera gave them.
 
     Raises:
         DataError: The file is missing or damaged, of another task, lacks a key or holds too few episodes.
@@ -145,15 +169,18 @@ def load_windows(path: Path, config: DataConfig, *, env_name: str | None = None)
     with EpisodeReader(path, env_name=env_name, filter_key=config.filter_key or None) as reader:
         names = reader.names[: config.max_episodes or None]
         if len(names) <= config.validation_episodes:
-            raise DataError(f"{path}: wanted more than {config.validation_episodes} episodes, got {len(names)}")
+            raise DataError(
+                f"{path}: wanted more than {config.validation_episodes} episodes, got {len(names)}: so many are held out "
+                f"for validation; record more, or hold fewer out: --set data.validation_episodes={len(names) // 5}"
+            )
         keys = keys_of(config)
         episodes = [reader.read(name, keys=keys) for name in names]
     held_out = episodes[len(episodes) - config.validation_episodes :]
     if config.validation_filter_key:
         with EpisodeReader(path, filter_key=config.validation_filter_key) as reader:
             held_out = list(reader.episodes(keys=keys))
-    validation = make_windows(held_out, config) if held_out else None
-    return make_windows(episodes[: len(episodes) - config.validation_episodes], config), validation
+    validation = make_windows(held_out, config, fit=fit) if held_out else None
+    return make_windows(episodes[: len(episodes) - config.validation_episodes], config, fit=fit), validation
 
 
 def file_sha256(path: Path) -> str:

@@ -80,7 +80,7 @@ class RunFolder(PolicyFolder):
         self.task, self.action_horizon = config.task, config.data.action_horizon
         self.action_representation = config.data.action_representation
         self.low_dim_keys, self.image_keys = config.data.low_dim_keys, config.data.image_keys
-        self.image_size_px = self._run.origin.shapes.image_hw[0]
+        self.image_size_px = self._run.origin.shapes.camera_hw[0]
 
     def variants(
         self, weights: Sequence[str] = (), samplings: Sequence[str] = (), steps: Sequence[int] = ()

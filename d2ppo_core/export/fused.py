@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from d2ppo_core.data.image_fit import SCALE, ImageFit
 from d2ppo_core.data.normalizer import Normalizer
 from d2ppo_core.models.diffusion import DiffusionPolicy
 from d2ppo_core.models.gaussian import GaussianPolicy, MeanNetwork
@@ -218,6 +219,30 @@ class FusedMean(_Folded):
         return torch.addmm(skip, inner, self.tail).tanh()
 
 
+class FusedFit(nn.Module):
+    """The cameras' pictures as the network sees them: `ImageFit.apply` to the bit."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, fit: ImageFit) -> None:
+        super().__init__()
+        rows, columns = fit.weights
+        self.register_buffer("rows", torch.from_numpy(rows))
+        self.register_buffer("columns", torch.from_numpy(columns))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 (1, Ncam, H, W, 3) -> whole numbers in float32 (1, Ncam, H', W', 3)."""
+        one, cameras, height, width, colours = images.shape
+        tall = _rounded(self.rows @ images.reshape(cameras, height, width * colours).float())
+        wide = _rounded(self.columns @ tall.reshape(cameras * len(self.rows), width, colours))
+        return wide.reshape(one, cameras, len(self.rows), len(self.columns), colours)
+
+
+def _rounded(sums: Tensor) -> Tensor:
+    return torch.floor(sums / SCALE + 0.5)
+
+
 class FusedPolicy(_Folded):
     """Raw observation and noise in, raw actions out: what the bundle's graph computes."""
 
@@ -226,8 +251,9 @@ class FusedPolicy(_Folded):
     action_center: Tensor
     action_half: Tensor
 
-    def __init__(self, policy: ChunkPolicy, normalizer: Normalizer) -> None:
+    def __init__(self, policy: ChunkPolicy, normalizer: Normalizer, fit: ImageFit | None = None) -> None:
         super().__init__()
+        self.fit = FusedFit(fit) if fit is not None and fit.changes else nn.Identity()
         self.stages = nn.ModuleList(nn.ModuleList(stage) for stage in _fused_stages(policy))
         self.register_buffer("state_center", torch.from_numpy(normalizer.state.center))
         self.register_buffer("state_half", torch.from_numpy(normalizer.state.half))
@@ -238,6 +264,7 @@ class FusedPolicy(_Folded):
         """State (1, Ds), noise (1, Tp, Da), images uint8 (1, Ncam, H, W, 3) -> actions (1, Tp, Da)."""
         state = (state - self.state_center) / self.state_half
         x = noise.flatten(1)
+        images = None if images is None else self.fit(images)
         for stage in self.stages:
             encoder, sampler = cast(nn.ModuleList, stage)
             x = sampler(encoder(state, images), x)

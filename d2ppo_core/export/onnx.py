@@ -13,9 +13,10 @@ import torch
 
 from d2ppo_core.bundle import ActionSpec, Golden, Manifest, ObservationSpec, check_bundle_place, write_bundle
 from d2ppo_core.config import config_hash, to_mapping
+from d2ppo_core.data.image_fit import fit_of
 from d2ppo_core.data.tasks import env_name_of
 from d2ppo_core.data.windows import load_windows
-from d2ppo_core.errors import ConfigError, ExportError
+from d2ppo_core.errors import ConfigError, DataError, ExportError
 from d2ppo_core.export.fused import FusedPolicy
 from d2ppo_core.export.parity import ParityReport, check_parity, dataset_inputs, open_session, random_inputs
 from d2ppo_core.models import diffusion, gaussian
@@ -48,7 +49,7 @@ def to_onnx(fused: FusedPolicy, saved: Checkpoint) -> bytes:
     arguments: tuple[torch.Tensor, ...] = (state, noise)
     names = ["state", "noise"]
     if shapes.num_cameras:
-        arguments = (*arguments, torch.zeros(1, shapes.num_cameras, *shapes.image_hw, 3, dtype=torch.uint8))
+        arguments = (*arguments, torch.zeros(1, shapes.num_cameras, *shapes.camera_hw, 3, dtype=torch.uint8))
         names.append("images")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -95,11 +96,12 @@ def _observations(saved: Checkpoint) -> tuple[ObservationSpec, ...]:
     images = [
         ObservationSpec(
             key=key,
-            shape=(*shapes.image_hw, 3),
+            shape=(*shapes.camera_hw, 3),
             dtype="uint8",
             unit="RGB 0..255",
             frame=key.removesuffix("_image"),
             camera=key.removesuffix("_image"),
+            fit=str(fit_of(data, shapes.camera_hw)),
         )
         for key in data.image_keys
     ]
@@ -199,20 +201,23 @@ def export_run(
     weights = weights or run.preferred_weights
     policy = run.policy(weights)
     torch.set_num_threads(1)
-    onnx = to_onnx(FusedPolicy(policy, saved.normalizer), saved)
+    image_shape = (shapes.num_cameras, *shapes.camera_hw, 3) if shapes.num_cameras else None
+    fit = fit_of(saved.config.data, shapes.camera_hw) if shapes.num_cameras else None
+    onnx = to_onnx(FusedPolicy(policy, saved.normalizer, fit), saved)
     session = open_session(onnx)
-    image_shape = (shapes.num_cameras, *shapes.image_hw, 3) if shapes.num_cameras else None
     drawn = random_inputs(policy, saved.normalizer, image_shape, samples, _PARITY_SEED)
     example = next(random_inputs(policy, saved.normalizer, image_shape, 1, _GOLDEN_SEED))
     if data is not None:
-        windows, _ = load_windows(data, saved.config.data, env_name=env_name_of(saved.config.task))
+        windows, _ = load_windows(data, saved.config.data, env_name=env_name_of(saved.config.task), fit=False)
+        if windows.camera_hw != shapes.camera_hw:
+            raise DataError(f"{data}: wanted pictures of {shapes.camera_hw} px, got {windows.camera_hw}")
         half = samples // 2
         drawn = chain(
             random_inputs(policy, saved.normalizer, image_shape, samples - half, _PARITY_SEED),
             dataset_inputs(policy, windows, half, _PARITY_SEED),
         )
         example = next(dataset_inputs(policy, windows, 1, _GOLDEN_SEED))
-    parity = check_parity(session, policy, saved.normalizer, drawn)
+    parity = check_parity(session, policy, saved.normalizer, drawn, fit)
     actions = session.run(["actions"], example)[0]
     manifest = make_manifest(run, weights, parity, extra or {})
     bundle_hash = write_bundle(out, onnx=onnx, manifest=manifest, golden=Golden(inputs=example, actions=actions))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 import torch
 
+from d2ppo_core.data.image_fit import ImageFit
 from d2ppo_core.data.normalizer import Normalizer
 from d2ppo_core.data.windows import Windows
 from d2ppo_core.errors import ExportError
@@ -80,16 +81,26 @@ def dataset_inputs(policy: ChunkPolicy, windows: Windows, count: int, seed: int)
         yield inputs
 
 
-def reference_actions(policy: ChunkPolicy, normalizer: Normalizer, inputs: Inputs) -> npt.NDArray[np.floating]:
-    """Normalised actions (1, Tp, Da) of the plain torch sampler, in the precision of its weights."""
+def reference_actions(
+    policy: ChunkPolicy, normalizer: Normalizer, inputs: Inputs, fit: ImageFit | None = None
+) -> npt.NDArray[np.floating]:
+    """Normalised actions (1, Tp, Da) of the plain torch sampler, in the precision of its weights.
+
+    `fit` makes the cameras' pictures what the network sees, as in training.
+    """
     dtype = next(policy.parameters()).dtype
     state = torch.from_numpy(normalizer.state.normalize(inputs["state"])).to(dtype)
-    images = torch.from_numpy(inputs["images"]) if "images" in inputs else None
+    seen = np.asarray(inputs["images"], dtype=np.uint8) if "images" in inputs else None
+    images = None if seen is None else torch.from_numpy(seen if fit is None else fit.apply(seen))
     return policy.sample(state, images, torch.from_numpy(inputs["noise"]).to(dtype)).numpy()
 
 
 def check_parity(
-    session: ort.InferenceSession, policy: ChunkPolicy, normalizer: Normalizer, samples: Iterator[Inputs]
+    session: ort.InferenceSession,
+    policy: ChunkPolicy,
+    normalizer: Normalizer,
+    samples: Iterator[Inputs],
+    fit: ImageFit | None = None,
 ) -> ParityReport:
     """Compare graph and torch on every sample.
 
@@ -101,12 +112,12 @@ def check_parity(
     center, half = normalizer.action.center.astype(np.float64), normalizer.action.half.astype(np.float64)
     deviations, rounding = [], []
     for inputs in samples:
-        wanted = reference_actions(exact, normalizer, inputs)
+        wanted = reference_actions(exact, normalizer, inputs, fit)
         raw, again = session.run(["actions"], inputs)[0], session.run(["actions"], inputs)[0]
         if not np.array_equal(raw, again):
             raise ExportError("the exported graph answers the same input differently")
         deviations.append(float(np.abs((raw.astype(np.float64) - center) / half - wanted).max()))
-        rounding.append(float(np.abs(reference_actions(policy, normalizer, inputs) - wanted).max()))
+        rounding.append(float(np.abs(reference_actions(policy, normalizer, inputs, fit) - wanted).max()))
     if not deviations:
         raise ExportError("parity needs at least one sample")
     allowed = min(max(TOLERANCE, ROUNDING_FACTOR * max(rounding)), LIMIT)

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from d2ppo_core.data.image_fit import ImageFit, fit_of
 from d2ppo_core.data.normalizer import Normalizer
 from d2ppo_core.data.windows import state_vector
 from d2ppo_core.envs.protocol import Observation
@@ -38,6 +39,8 @@ class Observer:
     low_dim_keys: tuple[str, ...]
     image_keys: tuple[str, ...]
     action_representation: str = OSC_DELTA
+    fit: ImageFit | None = None
+    """Of the cameras' pictures to what the network sees."""
 
     def check(self, available: tuple[str, ...]) -> None:
         """Raise ConfigError where the policy reads what an environment does not show."""
@@ -48,6 +51,8 @@ class Observer:
     def inputs(self, obs: Observation) -> Inputs:
         """Observations (N, ...) by name to the networks' inputs."""
         images = np.stack([obs[key] for key in self.image_keys], axis=1) if self.image_keys else None
+        if images is not None and self.fit is not None:
+            images = self.fit.apply(images)
         return Inputs(state=self.normalizer.state.normalize(state_vector(obs, self.low_dim_keys)), images=images)
 
     def actions(self, chunks: Tensor) -> NDArray[np.float32]:
@@ -63,4 +68,5 @@ def observer_of(origin: Checkpoint) -> Observer:
         low_dim_keys=data.low_dim_keys,
         image_keys=data.image_keys,
         action_representation=data.action_representation,
+        fit=fit_of(data, origin.shapes.camera_hw) if data.image_keys else None,
     )

@@ -21,6 +21,13 @@ class Shapes:
     action_dim: int
     num_cameras: int = 0
     image_hw: tuple[int, int] = (0, 0)
+    """Height and width that the network sees, pixels."""
+    camera_hw: tuple[int, int] = (0, 0)
+    """Height and width of the cameras' pictures, which are fitted to `image_hw`; not given: the same."""
+
+    def __post_init__(self) -> None:
+        if self.camera_hw == (0, 0):
+            object.__setattr__(self, "camera_hw", self.image_hw)
 
 
 def build_policy(config: PretrainConfig, shapes: Shapes) -> ChunkPolicy:

@@ -48,7 +48,7 @@ def to_payload(checkpoint: Checkpoint) -> dict[str, Any]:
         "format": _FORMAT,
         "config": to_mapping(checkpoint.config),
         "normalizer": checkpoint.normalizer.to_mapping(),
-        "shapes": [shapes.state_dim, shapes.action_dim, shapes.num_cameras, *shapes.image_hw],
+        "shapes": [shapes.state_dim, shapes.action_dim, shapes.num_cameras, *shapes.image_hw, *shapes.camera_hw],
         "low_dim_sizes": list(checkpoint.low_dim_sizes),
         "dataset": checkpoint.dataset,
         "code": checkpoint.code,
@@ -91,11 +91,17 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 def from_payload(payload: dict[str, Any]) -> Checkpoint:
     """Inverse of `to_payload`."""
-    state_dim, action_dim, num_cameras, height, width = payload["shapes"]
+    state_dim, action_dim, num_cameras, height, width, *camera_hw = payload["shapes"]  # older ones end here
     return Checkpoint(
         config=from_mapping(PretrainConfig, payload["config"]),
         normalizer=Normalizer.from_mapping(payload["normalizer"]),
-        shapes=Shapes(state_dim=state_dim, action_dim=action_dim, num_cameras=num_cameras, image_hw=(height, width)),
+        shapes=Shapes(
+            state_dim=state_dim,
+            action_dim=action_dim,
+            num_cameras=num_cameras,
+            image_hw=(height, width),
+            camera_hw=(camera_hw[0], camera_hw[1]) if camera_hw else (height, width),
+        ),
         low_dim_sizes=tuple(payload["low_dim_sizes"]),
         dataset=payload["dataset"],
         code=payload["code"],

@@ -75,6 +75,7 @@ class Trainer:
             action_dim=action_dim,
             num_cameras=image_shape[0],
             image_hw=(image_shape[1], image_shape[2]),
+            camera_hw=windows.camera_hw,
         )
         self.data = Tensors.from_windows(windows, self.normalizer, device)
         self.validation = None if validation is None else Tensors.from_windows(validation, self.normalizer, device)

@@ -84,7 +84,7 @@ def finetune(
     cloned = load_run(out if resume else origin).origin
     worlds = worlds_of(
         config,
-        image_size_px=cloned.shapes.image_hw[0],
+        image_size_px=cloned.shapes.camera_hw[0],
         action_representation=cloned.config.data.action_representation,
     )
     outcome = run.finetune(config, origin, worlds, out, resume=resume)

@@ -12,7 +12,7 @@ from d2ppo_core.data.episodes import Episode, EpisodeWriter
 IMAGE_PX = 24
 
 
-def synthetic_episode(length: int, seed: int) -> Episode:
+def synthetic_episode(length: int, seed: int, image_hw: tuple[int, int] = (IMAGE_PX, IMAGE_PX)) -> Episode:
     """Smooth motion towards a goal that is painted into the image."""
     rng = np.random.default_rng(seed)
     goal = rng.uniform(-0.1, 0.1, 3)
@@ -22,7 +22,7 @@ def synthetic_episode(length: int, seed: int) -> Episode:
     actions = np.zeros((length, 7))
     actions[:, :3] = goal / 0.1
     actions[:, 6] = np.where(np.arange(length) < length // 2, -1.0, 1.0)
-    images = np.full((length, IMAGE_PX, IMAGE_PX, 3), 128 + 1000 * goal, dtype=np.float64)
+    images = np.full((length, *image_hw, 3), 128 + 1000 * goal, dtype=np.float64)
     images = (images + rng.uniform(-20, 20, images.shape)).clip(0, 255).astype(np.uint8)
     return Episode(
         actions=actions,
@@ -47,6 +47,20 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for index, length in enumerate((9, 12, 10, 11, 8, 10)):
             writer.append(synthetic_episode(length, index))
     return path
+
+
+@pytest.fixture
+def make_dataset(tmp_path: Path) -> Callable[..., Path]:
+    """The same with pictures of another size."""
+
+    def make(image_hw: tuple[int, int]) -> Path:
+        path = tmp_path / "pictures_{}x{}.hdf5".format(*image_hw)
+        with EpisodeWriter(path, env_args={"env_name": "Lift"}) as writer:
+            for index, length in enumerate((9, 12, 10)):
+                writer.append(synthetic_episode(length, index, image_hw))
+        return path
+
+    return make
 
 
 @pytest.fixture
