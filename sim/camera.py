@@ -16,9 +16,17 @@ from d2ppo_core.errors import WorldError
 VISUAL_GEOM_GROUP = 1
 """robosuite's convention: group 0 collides, group 1 is seen."""
 
+PictureSize = int | tuple[int, int]
+"""Of square pictures their side, else height and width; pixels."""
+
 _EGL_HINT = (
     "headless rendering needs EGL ({error}); install it with: sudo apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri"
 )
+
+
+def height_and_width(size_px: PictureSize) -> tuple[int, int]:
+    """Of pictures, pixels."""
+    return (size_px, size_px) if isinstance(size_px, int) else size_px
 
 
 class OffscreenRenderer:

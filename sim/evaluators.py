@@ -88,7 +88,7 @@ class BatchedEvaluator:
             autoreset_mode=AutoresetMode.DISABLED,
             terminate_on_success=True,
             images=bool(policies.image_keys),
-            image_size_px=policies.image_size_px,
+            image_size_px=policies.image_hw,
             action_representation=policies.action_representation,
         )
 
@@ -175,7 +175,7 @@ class _Bench:
 
     def __init__(self, policies: PolicyFolder, horizon_steps: int | None) -> None:
         self._policies = policies
-        self._env = RobosuiteEnv(policies.task, image_size_px=policies.image_size_px or 96)
+        self._env = RobosuiteEnv(policies.task, image_size_px=policies.image_hw if policies.image_keys else 96)
         self._horizon_steps = horizon_steps or self._env.task.horizon_steps
         self._loaded: tuple[Variant, Sampler] | None = None
 

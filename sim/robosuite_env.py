@@ -19,7 +19,7 @@ from d2ppo_core.actions import deltas_from_goals
 from d2ppo_core.data.tasks import ENV_NAMES
 from d2ppo_core.errors import ConfigError, WorldError
 from d2ppo_core.representations import EE_ABSOLUTE, OSC_DELTA
-from sim.camera import OffscreenRenderer
+from sim.camera import OffscreenRenderer, PictureSize, height_and_width
 
 CONTROL_HZ = 20
 ROBOMIMIC_ROBOSUITE_TYPE = 1
@@ -87,15 +87,15 @@ class RobosuiteEnv:
     """
 
     task: RobosuiteTask
-    image_size_px: int
-    """Width and height of the pictures."""
+    image_size_px: PictureSize
+    """Of the pictures."""
 
-    def __init__(self, task: str | RobosuiteTask, *, image_size_px: int = 96, **overrides: Any) -> None:
+    def __init__(self, task: str | RobosuiteTask, *, image_size_px: PictureSize = 96, **overrides: Any) -> None:
         """Build the world.
 
         Args:
             task: Name of a task, or a description of any other that robosuite knows, e.g. your own.
-            image_size_px: Width and height of the pictures.
+            image_size_px: Side of the pictures, or their height and width.
             overrides: Arguments of `robosuite.make` that differ from the standard ones here.
 
         Raises:
@@ -205,7 +205,7 @@ class RobosuiteEnv:
             "env_version": self._version,
             "type": ROBOMIMIC_ROBOSUITE_TYPE,
             "env_kwargs": {**self._kwargs, "camera_names": list(self.task.cameras)}
-            | {f"camera_{side}": self.image_size_px for side in ("heights", "widths")},
+            | dict(zip(("camera_heights", "camera_widths"), height_and_width(self.image_size_px), strict=True)),
         }
 
     def close(self) -> None:
@@ -226,7 +226,8 @@ class RobosuiteEnv:
         model = self.raw.sim.model._model
         if self._renderer is None or self._rendered_model is not model:
             self._close_renderer()
-            self._renderer = OffscreenRenderer(model, self.image_size_px, self.image_size_px)
+            height, width = height_and_width(self.image_size_px)
+            self._renderer = OffscreenRenderer(model, width, height)
             self._rendered_model = model
         return self._renderer
 

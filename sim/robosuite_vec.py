@@ -20,6 +20,7 @@ from d2ppo_core.envs.base import Advance, Mask
 from d2ppo_core.envs.protocol import Observation
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.representations import EE_ABSOLUTE, OSC_DELTA, SIZES
+from sim.camera import PictureSize
 from sim.robosuite_env import CONTROL_HZ, RobosuiteEnv
 
 
@@ -73,7 +74,7 @@ class RobosuiteVecEnv(BatchEnv):
         }
 
     @classmethod
-    def of_task(cls, task: str, num_envs: int, *, image_size_px: int = 96, **options: Any) -> RobosuiteVecEnv:
+    def of_task(cls, task: str, num_envs: int, *, image_size_px: PictureSize = 96, **options: Any) -> RobosuiteVecEnv:
         """New worlds of a known task; options as of the constructor.
 
         Raises:

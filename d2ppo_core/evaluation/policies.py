@@ -36,8 +36,8 @@ class PolicyFolder(ABC):
     action_representation: str = OSC_DELTA
     low_dim_keys: tuple[str, ...]
     image_keys: tuple[str, ...]
-    image_size_px: int
-    """Width and height of the pictures; 0 where there are none."""
+    image_hw: tuple[int, int]
+    """Height and width of the cameras' pictures; zeros where there are none."""
 
     @abstractmethod
     def variants(
@@ -80,7 +80,7 @@ class RunFolder(PolicyFolder):
         self.task, self.action_horizon = config.task, config.data.action_horizon
         self.action_representation = config.data.action_representation
         self.low_dim_keys, self.image_keys = config.data.low_dim_keys, config.data.image_keys
-        self.image_size_px = self._run.origin.shapes.camera_hw[0]
+        self.image_hw = self._run.origin.shapes.camera_hw
 
     def variants(
         self, weights: Sequence[str] = (), samplings: Sequence[str] = (), steps: Sequence[int] = ()
@@ -150,7 +150,8 @@ class BundleFolder(PolicyFolder):
         self.action_representation = manifest.action.representation
         self.low_dim_keys = tuple(spec.key for spec in manifest.state_observations)
         self.image_keys = tuple(spec.key for spec in manifest.image_observations)
-        self.image_size_px = manifest.image_observations[0].shape[0] if self.image_keys else 0
+        height, width, _ = manifest.image_observations[0].shape if self.image_keys else (0, 0, 3)
+        self.image_hw = (height, width)
 
     def variants(
         self, weights: Sequence[str] = (), samplings: Sequence[str] = (), steps: Sequence[int] = ()

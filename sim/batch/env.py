@@ -26,6 +26,7 @@ from sim.batch.model import load_physics_model
 from sim.batch.pictures import Pictures
 from sim.batch.randomise import Randomisation, dynamics_parameters
 from sim.batch.variation import BodyVariation
+from sim.camera import PictureSize
 from sim.robosuite_env import CONTROL_HZ
 from sim.tasks.training import Start, training_task
 from sim.tasks.training.base import HOME_Q_RAD, PARKED_POSE, START_FINGERS_M
@@ -44,7 +45,7 @@ class BatchedEnv(BatchEnv):
         autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
         terminate_on_success: bool = False,
         images: bool = False,
-        image_size_px: int = 96,
+        image_size_px: PictureSize = 96,
         randomisation: Randomisation | None = None,
         shortcuts: bool = True,
         kernel: KernelName = "auto",
@@ -62,7 +63,7 @@ class BatchedEnv(BatchEnv):
             autoreset_mode: When worlds start again.
             terminate_on_success: End an episode when it is solved.
             images: Also observe the task's cameras.
-            image_size_px: Width and height of the pictures.
+            image_size_px: Side of the pictures, or their height and width.
             randomisation: What differs between episodes; None: nothing that does not in robosuite.
             shortcuts: Leave out of physics what cannot matter: parked objects, pairs of bodies that never touch.
             kernel: `native`, `numpy` (slow, needs no compiler), or what is possible.
@@ -239,7 +240,7 @@ class BatchedEnv(BatchEnv):
         floats, bytes_ = np.dtype(np.float32), np.dtype(np.uint8)
         spaces = {key: Box(low=-np.inf, high=np.inf, shape=(size,), dtype=floats) for key, size in sizes.items()}
         if self._pictures is not None:
-            shape = (self._pictures.size_px, self._pictures.size_px, 3)
+            shape = (*self._pictures.image_hw, 3)
             spaces |= {
                 f"{name}_image": Box(low=0, high=255, shape=shape, dtype=bytes_) for name in self._pictures.cameras
             }

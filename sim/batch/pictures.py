@@ -10,29 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.batch.model import load_picture_model
-from sim.camera import OffscreenRenderer
+from sim.camera import OffscreenRenderer, PictureSize, height_and_width
 from sim.tasks.training import Start
 
 
 class Pictures:
     """One renderer for all worlds: the stripped one that also draws the deployed cameras' pictures."""
 
-    def __init__(self, task: str, cameras: Sequence[str], size_px: int, num_envs: int) -> None:
+    def __init__(self, task: str, cameras: Sequence[str], size_px: PictureSize, num_envs: int) -> None:
         """Open an off-screen context.
 
         Args:
             task: Whose world to draw.
             cameras: Cameras of the model.
-            size_px: Width and height.
+            size_px: Side of the pictures, or their height and width.
             num_envs: Number of worlds.
 
         Raises:
             WorldError: the world was never built, or EGL is missing.
         """
-        self.cameras, self.size_px, self._num_envs = tuple(cameras), size_px, num_envs
+        self.cameras, self.image_hw, self._num_envs = tuple(cameras), height_and_width(size_px), num_envs
         self._model = load_picture_model(task)
         self._data = mujoco.MjData(self._model)
-        self._renderer = OffscreenRenderer(self._model, size_px, size_px)
+        self._renderer = OffscreenRenderer(self._model, self.image_hw[1], self.image_hw[0])
         self._base: dict[str, NDArray[Any]] = {}
         self._looks: list[dict[str, NDArray[Any]]] = [{} for _ in range(num_envs)]
 
@@ -55,7 +55,7 @@ class Pictures:
 
     def draw(self, mask: NDArray[np.bool_], qpos: Sequence[NDArray[np.float64]]) -> dict[str, NDArray[np.uint8]]:
         """Pictures of the worlds of `mask`, by observation name: (N, H, W, 3) uint8, row 0 at the top."""
-        shape = (self._num_envs, self.size_px, self.size_px, 3)
+        shape = (self._num_envs, *self.image_hw, 3)
         pictures = {f"{camera}_image": np.zeros(shape, np.uint8) for camera in self.cameras}
         for env in np.flatnonzero(mask):
             self._wear(self._looks[env])

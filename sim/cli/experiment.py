@@ -43,7 +43,7 @@ class RunStages:
 
         cloned = load_run(origin).origin
         representation = cloned.config.data.action_representation
-        worlds = worlds_of(config, image_size_px=cloned.shapes.camera_hw[0], action_representation=representation)
+        worlds = worlds_of(config, image_size_px=cloned.shapes.camera_hw, action_representation=representation)
         return finetune(config, origin, worlds, out, resume=resume, progress=sys.stderr.isatty()).finished
 
     def evaluate(self, folder: Path, seeds: range) -> dict[str, Any]:

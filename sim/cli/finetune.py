@@ -14,14 +14,15 @@ from d2ppo_core.representations import OSC_DELTA
 
 if TYPE_CHECKING:
     from d2ppo_core.finetune.collector import MakeEnv
+    from sim.camera import PictureSize
 
 
-def worlds_of(config: FinetuneConfig, *, image_size_px: int, action_representation: str = OSC_DELTA) -> MakeEnv:
+def worlds_of(config: FinetuneConfig, *, image_size_px: PictureSize, action_representation: str = OSC_DELTA) -> MakeEnv:
     """How to build the worlds of a run; those for evaluation are robosuite's own and end an episode when it is solved.
 
     Args:
         config: The run.
-        image_size_px: Width and height of the pictures that the policy was trained with; 0 for none.
+        image_size_px: Side, or height and width, of the pictures that the policy was trained with; 0 for none.
         action_representation: What the policy's actions mean.
 
     Raises:
@@ -30,8 +31,10 @@ def worlds_of(config: FinetuneConfig, *, image_size_px: int, action_representati
     from d2ppo_core.envs import AutoresetMode, VecEnv
     from sim.batch.env import BatchedEnv
     from sim.batch.randomise import Randomisation
+    from sim.camera import height_and_width
 
     randomisation = Randomisation(**asdict(config.env.randomisation))
+    image_hw = height_and_width(image_size_px)
 
     def make(mode: AutoresetMode, /, *, num_envs: int = config.env.num_envs) -> VecEnv:
         training, env = mode is AutoresetMode.SAME_STEP, config.env
@@ -42,10 +45,10 @@ def worlds_of(config: FinetuneConfig, *, image_size_px: int, action_representati
             horizon_steps=env.horizon_steps,
             autoreset_mode=mode,
             terminate_on_success=env.terminate_on_success if training else True,
-            images=image_size_px > 0,
+            images=any(image_hw),
             randomisation=randomisation if training else None,
             action_representation=action_representation,
-            **({"image_size_px": image_size_px} if image_size_px else {}),
+            **({"image_size_px": image_hw} if any(image_hw) else {}),
         )
 
     return make
@@ -84,7 +87,7 @@ def finetune(
     cloned = load_run(out if resume else origin).origin
     worlds = worlds_of(
         config,
-        image_size_px=cloned.shapes.camera_hw[0],
+        image_size_px=cloned.shapes.camera_hw,
         action_representation=cloned.config.data.action_representation,
     )
     outcome = run.finetune(config, origin, worlds, out, resume=resume)

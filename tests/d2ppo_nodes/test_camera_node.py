@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (extra ros)")
 
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 
+from d2ppo_core.bundle import load_bundle, write_bundle  # noqa: E402
 from sim.camera import OffscreenRenderer  # noqa: E402
 from sim.snapshots import SnapshotPublisher  # noqa: E402
 from sim.tasks import task_named  # noqa: E402
@@ -83,6 +85,26 @@ def test_images_show_the_world_and_carry_its_time(node, messages, robot_address)
     assert np.array_equal(np.frombuffer(image.data, np.uint8).reshape(96, 96, 3), expected)
     assert info.k[0] == pytest.approx(48.0 / np.tan(np.radians(75.0) / 2))
     publisher.close()
+
+
+def test_pictures_have_the_size_that_the_bundle_was_trained_with(robot_address, ros_domain_id, messages, tmp_path):
+    shipped = load_bundle("lift_image")
+    *state, picture = shipped.manifest.observations
+    observations = (*state, replace(picture, shape=(84, 112, 3)))
+    manifest = replace(shipped.manifest, observations=observations)
+    write_bundle(tmp_path / "odd", onnx=b"no camera looks at the graph", manifest=manifest, golden=shipped.golden)
+    process = start_node(robot_address, f"bundle:={tmp_path / 'odd'}")
+    world, publisher = World(task_named("lift"), seed=2), SnapshotPublisher(robot_address)
+    deadline, stamp_ns = time.monotonic() + 40.0, 0
+    while not messages[Image]:
+        assert time.monotonic() < deadline, "no image came"
+        stamp_ns += 50_000_000
+        publisher.publish(Snapshot(stamp_ns=stamp_ns, qpos=world.data.qpos))
+        time.sleep(0.05)
+    publisher.close()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10.0) == 0
+    assert (messages[Image][-1].height, messages[Image][-1].width) == (84, 112)
 
 
 def test_silent_world_is_named_in_the_log(robot_address, ros_domain_id):

@@ -37,7 +37,7 @@ class Shaky:
 
 class Scripted(PolicyFolder):
     folder, task, action_horizon = Path("scripted"), "lift", 4
-    low_dim_keys, image_keys, image_size_px = ("robot0_eef_pos", "robot0_gripper_qpos", "object"), (), 0
+    low_dim_keys, image_keys, image_hw = ("robot0_eef_pos", "robot0_gripper_qpos", "object"), (), (0, 0)
 
     def variants(self, weights=(), samplings=(), steps=()):
         return (ONLY,)

@@ -105,7 +105,7 @@ def test_policies_of_another_task_or_with_other_eyes_are_refused(make_run: MakeR
 
 def test_a_bundle_holds_one_policy() -> None:
     policies = open_policies("lift_image")
-    assert policies.task == "lift" and policies.image_size_px == 96
+    assert policies.task == "lift" and policies.image_hw == (96, 96)
     only = Variant(weights="bundle", sampling="deterministic", num_denoising_steps=10)
     assert policies.variants() == policies.variants(["bundle"], steps=[10]) == (only,)
     with pytest.raises(ConfigError, match=r"is a bundle, which holds one policy: deterministic, K = 10"):

@@ -5,6 +5,7 @@ import threading
 
 from sensor_msgs.msg import CameraInfo, Image
 
+from d2ppo_core.bundle import load_bundle
 from d2ppo_core.drivers.base import CameraDriver
 from d2ppo_core.errors import CameraError, ConfigError
 from d2ppo_nodes.convert import image_msg
@@ -56,8 +57,7 @@ class CameraNode(StackNode):
     def _make_driver(self) -> CameraDriver:
         driver = self.text("driver", "sim", "sim or realsense")
         name = self.text("name", "wrist", "name of the camera on the graph")
-        width = round(self.number("width", 96.0, 1.0, 4096.0, "image width, px"))
-        height = round(self.number("height", 96.0, 1.0, 4096.0, "image height, px"))
+        width, height = self._image_size()
         if driver == "sim":
             from sim.sim_camera import SimCamera
 
@@ -86,6 +86,17 @@ class CameraNode(StackNode):
                 )
             )
         raise ConfigError(f"parameter driver must be sim or realsense, got {driver!r}")
+
+    def _image_size(self) -> tuple[int, int]:
+        """Width and height as asked for, or else as the bundle's policy was trained with."""
+        bundle = self.text("bundle", "", "bundle folder or shipped name, whose picture size is taken; empty: none")
+        width = round(self.number("width", 0.0, 0.0, 4096.0, "image width, px; 0: the bundle's, or 96"))
+        height = round(self.number("height", 0.0, 0.0, 4096.0, "image height, px; 0: the bundle's, or 96"))
+        if width and height:
+            return width, height
+        cameras = load_bundle(bundle).manifest.image_observations if bundle else ()
+        trained = cameras[0].shape if cameras else (96, 96, 3)
+        return width or trained[1], height or trained[0]
 
     def _camera_info(self, driver: CameraDriver) -> CameraInfo:
         k = driver.intrinsics()
