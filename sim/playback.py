@@ -10,7 +10,7 @@ import numpy as np
 
 from d2ppo_core.data.episodes import Episode, EpisodeReader
 from d2ppo_core.data.tasks import task_of_env
-from d2ppo_core.errors import DataError
+from d2ppo_core.errors import ConfigError, DataError
 from sim.robosuite_env import RobosuiteEnv
 
 
@@ -38,9 +38,11 @@ def playback(path: Path, *, num: int | None = None, filter_key: str | None = Non
 
     Raises:
         DataError: The file cannot be read or holds no states.
-        ConfigError: It is of a task that we do not have.
+        ConfigError: It is of a task that we do not have, or `num` is not positive.
         WorldError: robosuite is missing.
     """
+    if num is not None and num < 1:
+        raise ConfigError(f"demonstrations to play back must be positive, got {num}")
     with EpisodeReader(path, filter_key=filter_key) as reader:
         names = reader.names[:num]
         with RobosuiteEnv(task_of_env(str(reader.env_args.get("env_name")))) as env:

@@ -17,14 +17,17 @@ from d2ppo_core.analysis.figures import (
     plot_pairs,
     plot_pictures,
 )
-from d2ppo_core.analysis.pages import png_uri, svg_uri, write_page
+from d2ppo_core.analysis.pages import WHAT, png_uri, svg_uri, write_page
 from d2ppo_core.analysis.pairs import CONTRAST, Estimate
 from d2ppo_core.analysis.runs import LoggedRun
 from d2ppo_core.config import LossConfig
 from d2ppo_core.config.schema import TAPS
+from d2ppo_core.output import check_file, writing_file
+from d2ppo_core.recognise import is_page, is_record
 from d2ppo_core.representations import EE_ABSOLUTE, OSC_DELTA
 
 PAGE, NUMBERS = "analysis.html", "analysis.json"
+_RECORD, _is_numbers = "record of an analysis", is_record("settings", "runs", "curves")
 
 _AXES = ("x", "y", "z")
 _ACTIONS = {
@@ -88,8 +91,15 @@ def write_diagnostics(
     )
     numbers = folder / NUMBERS
     shown = {"settings": plain(settings), "runs": [to_json(d) for d in diagnoses], "curves": _curves_json(runs)}
-    numbers.write_text(json.dumps(shown, indent=1, allow_nan=False))
+    with writing_file(numbers, _RECORD, _is_numbers) as unfinished:
+        unfinished.write_text(json.dumps(shown, indent=1, allow_nan=False), encoding="utf-8")
     return page, numbers
+
+
+def check_diagnostics(folder: Path) -> None:
+    """Raise OutputError where page or numbers may not be written, as others of these names are there."""
+    check_file(folder / PAGE, WHAT, is_page)
+    check_file(folder / NUMBERS, _RECORD, _is_numbers)
 
 
 def _representation(diagnosis: Diagnosis) -> str:

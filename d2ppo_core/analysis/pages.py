@@ -9,6 +9,11 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
+from d2ppo_core.output import writing_file
+from d2ppo_core.recognise import PAGE_MARK, is_page
+
+WHAT = "page of ours"
+
 
 def data_uri(kind: str, content: bytes) -> str:
     """Content of a media type (e.g. `image/png`) as an address that holds it."""
@@ -30,7 +35,10 @@ def png_uri(figure: Figure, dpi: int = 110) -> str:
 
 
 def write_page(path: Path, template: str, **values: Any) -> Path:
-    """Render a template of this package to `path`, whose folder is created; `made` is set to the time now (UTC)."""
+    """Render a template of this package to `path`, whose folder is created; `made` is set to the time now (UTC).
+
+    Raises OutputError where something else than a page of ours is there, or nothing can be written.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("d2ppo_core.analysis"),
         autoescape=True,
@@ -39,7 +47,7 @@ def write_page(path: Path, template: str, **values: Any) -> Path:
         undefined=jinja2.StrictUndefined,
     )
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    html = environment.get_template(template).render(made=made, **values)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html)
+    html = environment.get_template(template).render(made=made, mark=PAGE_MARK, **values)
+    with writing_file(path, WHAT, is_page) as unfinished:
+        unfinished.write_text(html, encoding="utf-8")
     return path

@@ -45,9 +45,12 @@ def analyze(
 ) -> None:
     """Write a page about training runs, side by side: curves, spread of the features, look-alikes, gradients."""
     from d2ppo_core.analysis.diagnostics import Settings, diagnose  # imports torch
-    from d2ppo_core.analysis.diagnostics_page import write_diagnostics
+    from d2ppo_core.analysis.diagnostics_page import check_diagnostics, write_diagnostics
     from d2ppo_core.analysis.runs import make_labels, read_run
 
+    if out is None:
+        out = runs[0] if len(runs) == 1 else Path("reports") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    check_diagnostics(out)
     loaded = [read_run(folder, label) for folder, label in zip(runs, make_labels(runs, labels), strict=True)]
     settings = Settings(windows=windows, closest=closest / 100, seed=seed, tsne=tsne, action_component=component)
     diagnoses = [
@@ -55,8 +58,6 @@ def analyze(
         for run in loaded
         if run.checkpoint is not None
     ]
-    if out is None:
-        out = runs[0] if len(runs) == 1 else Path("reports") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     page, numbers = write_diagnostics(out, loaded, diagnoses, settings)
     click.echo(f"numbers      {numbers}")
     click.echo(f"page         {page}")

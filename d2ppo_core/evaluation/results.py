@@ -144,7 +144,7 @@ class Comparison:
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
     """Write JSON by replacing the file. Raises ConfigError, in one line, when it cannot be written."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(record, indent=1) + "\n")

@@ -9,10 +9,8 @@ from d2ppo_core.errors import ConfigError
 from d2ppo_core.experiments.comparison import read_rows
 from d2ppo_core.experiments.plan import Plan
 from d2ppo_core.experiments.plots import draw
-from d2ppo_core.experiments.settings import Settings
+from d2ppo_core.experiments.settings import RESULTS, Settings
 from d2ppo_core.experiments.table import markdown, table_csv
-
-NAME = "results"
 
 
 def write_results(plan: Plan, settings: Settings, seeds: Sequence[int]) -> Path:
@@ -24,12 +22,12 @@ def write_results(plan: Plan, settings: Settings, seeds: Sequence[int]) -> Path:
     """
     rows = read_rows(plan, settings, plan.tasks, seeds)
     out = Path(settings.out)
-    page = out / f"{NAME}.md"
+    page, table, picture = (out / name for name in RESULTS)
     try:
         out.mkdir(parents=True, exist_ok=True)
         page.write_text(markdown(plan, settings, rows))
-        (out / f"{NAME}.csv").write_text(table_csv(plan, settings, rows))
-        draw(plan, settings, rows).savefig(out / f"{NAME}.png", dpi=110, metadata={"Software": None})
+        table.write_text(table_csv(plan, settings, rows))
+        draw(plan, settings, rows).savefig(picture, dpi=110, metadata={"Software": None})
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written: {error.strerror}") from error
     return page

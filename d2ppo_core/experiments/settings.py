@@ -14,6 +14,7 @@ from d2ppo_core.errors import ConfigError
 from d2ppo_core.evaluation.results import write_record
 
 FILE_NAME = "experiment.json"
+RESULTS = ("results.md", "results.csv", "results.png")
 FIRST_SEED = 1000
 """Of the episodes that policies are measured in; fine-tuning looks at others on its way."""
 
@@ -74,9 +75,14 @@ def default_out(experiment: str) -> Path:
 
 
 def load_settings(out: Path, experiment: str) -> Settings | None:
-    """What a folder was begun with; None for a new one. Raises ConfigError when it is another experiment's."""
+    """What a folder was begun with; None for a new one.
+
+    Raises ConfigError when it is another experiment's, or holds results that no experiment wrote.
+    """
     path = out / FILE_NAME
     if not path.is_file():
+        if found := [name for name in RESULTS if (out / name).exists()]:
+            raise ConfigError(f"{out} holds {', '.join(found)} of somebody's, but no {FILE_NAME}; take another --out")
         return None
     try:
         settings = from_mapping(Settings, {**json.loads(path.read_text()), "out": str(out)}, str(path))

@@ -8,6 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, TextIO
 
+from d2ppo_core.output import check_file
+from d2ppo_core.recognise import is_log
+
 
 class StackLog:
     """Writes whole lines from several threads; closing it twice is fine.
@@ -18,13 +21,14 @@ class StackLog:
     """
 
     def __init__(self, path: Path | None = None, console: TextIO | None = None) -> None:
-        """Open the file."""
+        """Open the file; raises OutputError where something else than an older log is there."""
         self.path = path
         self._console = console
         self._lock = threading.Lock()
         self._start_s = time.monotonic()
         self._file: IO[str] | None = None
         if path is not None:
+            check_file(path, "log of a stack", is_log)
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("w", encoding="utf-8")
 

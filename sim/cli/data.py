@@ -61,7 +61,7 @@ def convert(source: Path, layout: str, out: Path, actions: str, instruction: str
 
 @data.command()
 @click.argument("file", type=FILE)
-@click.option("--num", type=int, help="Only so many demonstrations; default all.")
+@click.option("--num", type=click.IntRange(1), help="Only so many demonstrations; default all.")
 @click.option("--filter-key", help="Only this subset.")
 def playback(file: Path, num: int | None, filter_key: str | None) -> None:
     """Play the actions of FILE back in robosuite; exit with 2 unless every demonstration is solved again."""

@@ -16,6 +16,8 @@ import click
 from tqdm import tqdm
 
 from d2ppo_core.errors import ConfigError
+from d2ppo_core.output import check_file
+from d2ppo_core.recognise import is_record
 
 if TYPE_CHECKING:
     from d2ppo_core.evaluation.samplers import Variant
@@ -120,8 +122,8 @@ def evaluate(
         raise ConfigError("wanted --ladder or --sampling and --steps, got both")
     if where not in (*PLACES, "both"):
         raise ConfigError(f"--in: wanted one of {', '.join(PLACES)}, both, got {where!r}")
-    if out is not None and out.is_dir():
-        raise ConfigError(f"{out} is a folder; wanted a file, e.g. {out / 'evaluation.json'}")
+    if out is not None:
+        check_file(out, "record of an evaluation", is_record("command", "policy", "rows"))
 
     import torch
 
@@ -172,7 +174,8 @@ def _measure(
             found = {"rows": [row.to_json() for row in rows], "comparisons": [pair.to_json() for pair in pairs]}
             write_record(out, {**record, **found})
 
-    save()
+    if out is not None and not out.exists():
+        save()  # tells a place that cannot be written before the work; an older record stays until the first row
     with tqdm(total=len(variants) * len(evaluators) * len(seeds), unit="episode", dynamic_ncols=True) as bar:
         bar.write(HEADER)
         for variant in variants:

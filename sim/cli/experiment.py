@@ -95,7 +95,13 @@ class _Lists(click.Command):
 @click.argument("name", required=False)
 @click.option("--tasks", multiple=True, metavar="TASK...", help="Which to run.  [default: all of the plan]")
 @click.option("--cells", multiple=True, metavar="CELL...", help="Which to run.  [default: all of the plan]")
-@click.option("--seeds", multiple=True, type=int, metavar="SEED...", help="Of training.  [default: those of the plan]")
+@click.option(
+    "--seeds",
+    multiple=True,
+    type=click.IntRange(0),
+    metavar="SEED...",
+    help="Of training.  [default: those of the plan]",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: runs/experiments/NAME]")
 @click.option("--data", help="Datasets, {task} standing for the task.  [default: data/{task}.hdf5]")
 @click.option("--episodes", type=click.IntRange(1), help="Per run, to measure it.  [default: 200]")

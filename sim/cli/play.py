@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +26,23 @@ CAMERAS = {"lift": "frontview", "can": "agentview", "square": "agentview", "tran
     "--episode", "file", type=click.Path(dir_okay=False, path_type=Path), help="Show a demonstration of FILE."
 )
 @click.option("--demo", default="demo_0", show_default=True, help="Which demonstration of --episode.")
-@click.option("--num", default=1, show_default=True, help="Episodes, one after the other.")
-@click.option("--seed", default=0, show_default=True, help="World of the first episode; the next takes the next.")
-@click.option("--skill", type=float, help="Of the expert, 0 sloppy … 1 careful, with all variety; default: plain.")
+@click.option("--num", default=1, show_default=True, type=click.IntRange(1), help="Episodes, one after the other.")
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="World of the first episode; the next takes the next.",
+)
+@click.option(
+    "--skill",
+    type=click.FloatRange(0, 1),
+    help="Of the expert, 0 sloppy … 1 careful, with all variety; default: plain.",
+)
 @click.option("--camera", help="Default: a camera that sees the whole scene.")
-@click.option("--size", nargs=2, type=int, default=(640, 480), show_default=True, help="Width and height, pixels.")
+@click.option(
+    "--size", nargs=2, type=click.IntRange(2), default=(640, 480), show_default=True, help="Width and height, pixels."
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Default: runs/play/<task>.mp4.")
 @click.option("--live/--film", default=None, help="Viewer or MP4; default: viewer where there is a display.")
 def play(
@@ -46,6 +59,8 @@ def play(
     live: bool | None,
 ) -> None:
     """Show TASK done by its scripted expert, by a policy (--bundle) or as recorded (--episode)."""
+    from d2ppo_core.output import writing_file
+    from d2ppo_core.recognise import is_film
     from sim.play import Film, Screen, Viewer
     from sim.play import play as run
     from sim.robosuite_env import RobosuiteEnv, task_of
@@ -55,16 +70,20 @@ def play(
     task_of(task)
     path = out or Path("runs") / "play" / f"{task}.mp4"
     live = bool(os.environ.get("DISPLAY")) and out is None if live is None else live
-    with RobosuiteEnv(task) as env:
+    with ExitStack() as stack:
+        unfinished = (
+            path if live else stack.enter_context(writing_file(path, "film", is_film))
+        )  # a failure keeps the last
+        env = stack.enter_context(RobosuiteEnv(task))
         sources = _sources(env, task, bundle=bundle, file=file, demo=demo, num=num, seed=seed, skill=skill)
-        screen: Screen = Viewer() if live else Film(path, camera=camera or CAMERAS[task], width=size[0], height=size[1])
-        try:
-            for title, source in sources:
-                outcome = run(env, source, screen)
-                result = "solved after" if outcome.success else "not solved in"
-                click.echo(f"{title}: {result} {outcome.steps} control steps")
-        finally:
-            screen.close()
+        screen: Screen = (
+            Viewer() if live else Film(unfinished, camera=camera or CAMERAS[task], width=size[0], height=size[1])
+        )
+        stack.callback(screen.close)
+        for title, source in sources:
+            outcome = run(env, source, screen)
+            result = "solved after" if outcome.success else "not solved in"
+            click.echo(f"{title}: {result} {outcome.steps} control steps")
     if not live:
         click.echo(f"{path} ({path.stat().st_size / 2**20:.1f} MiB)")
 

@@ -107,6 +107,18 @@ def test_wishes_that_cannot_be_met_are_one_line(make_run: MakeRun, tmp_path, arg
         raise result.exception
 
 
+def test_an_older_record_is_replaced_by_rows_only_and_a_file_of_another_kind_is_left(make_run: MakeRun, tmp_path):
+    run, out = make_run(), tmp_path / "table.json"
+    assert call("lift", run, "--episodes", 1, "--out", out).exit_code == 0
+    before = out.read_bytes()
+    assert call("lift", run, "--episodes", 1, "--in", "dreams", "--out", out).exit_code != 0
+    assert out.read_bytes() == before
+    (tmp_path / "thesis.json").write_text('{"chapter": 1}')
+    refused = call("lift", run, "--episodes", 1, "--out", tmp_path / "thesis.json")
+    assert "thesis.json is not replaced, as it is no record of an evaluation" in str(refused.exception)
+    assert (tmp_path / "thesis.json").read_text() == '{"chapter": 1}'
+
+
 def test_a_policy_that_reads_what_the_worlds_do_not_show_is_refused(make_run: MakeRun):
     keys = ["robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos", "moon"]
     result = call("lift", make_run(data={"low_dim_keys": keys}))

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 pytest.importorskip("robosuite", reason="robosuite is not installed (pip install --no-deps robosuite==1.5.2)")
 
 from d2ppo_core.data.episodes import EpisodeWriter
-from d2ppo_core.errors import ConfigError, DataError, WorldError
+from d2ppo_core.errors import ConfigError, DataError, OutputError, WorldError
 from sim.cli.data import data
 from sim.cli.play import play as command
 from sim.demos import Recording, attempt
@@ -118,6 +118,48 @@ def test_wishes_that_cannot_be_met_are_refused(recorded, tmp_path, arguments, er
     result = CliRunner().invoke(command, [*arguments, "--out", str(tmp_path / "film.mp4")])
     assert isinstance(result.exception, error), result.exception
     assert message in str(result.exception)
+
+
+@pytest.mark.parametrize("wish", [["--demo", "demo_7"], ["--camera", "moon"]])
+def test_a_wish_that_cannot_be_met_leaves_the_last_film(recorded, tmp_path, wish):
+    film = tmp_path / "film.mp4"
+    arguments = ["lift", "--episode", str(recorded), "--film", "--size", "64", "48", "--out", str(film)]
+    assert CliRunner().invoke(command, arguments).exit_code == 0
+    before = film.read_bytes()
+    assert CliRunner().invoke(command, [*arguments, *wish]).exit_code != 0
+    assert film.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+def test_a_film_does_not_take_the_place_of_what_is_no_film(recorded, tmp_path):
+    (tmp_path / "film.mp4").write_text("precious")
+    arguments = ["lift", "--episode", str(recorded), "--film", "--out", str(tmp_path / "film.mp4")]
+    result = CliRunner().invoke(command, arguments)
+    assert isinstance(result.exception, OutputError) and "it is no film" in str(result.exception)
+    assert (tmp_path / "film.mp4").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments"),
+    [
+        (command, ["lift", "--num", "0"]),
+        (command, ["lift", "--num", "-1"]),
+        (command, ["lift", "--seed", "-1"]),
+        (command, ["lift", "--skill", "2"]),
+        (command, ["lift", "--size", "0", "48"]),
+        (data, ["playback", "{file}", "--num", "-1"]),
+        (data, ["playback", "{file}", "--num", "0"]),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused_before_anything_is_done(recorded, tmp_path, verb, arguments):
+    out = [] if verb is data else ["--film", "--out", str(tmp_path / "film.mp4")]
+    result = CliRunner().invoke(verb, [argument.format(file=recorded) for argument in arguments] + out)
+    assert result.exit_code == 2 and "is not in the range" in result.output, result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_demonstrations_are_not_all_of_them(recorded):
+    with pytest.raises(ConfigError, match="must be positive, got -1"):
+        next(playback(recorded, num=-1))
 
 
 def test_the_viewer_draws_each_step_at_the_robots_pace(env, monkeypatch):

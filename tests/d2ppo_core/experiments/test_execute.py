@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from d2ppo_core.errors import ConfigError
+from d2ppo_core.errors import ConfigError, TrainingError
 from d2ppo_core.experiments.catalogue import find_plan
 from d2ppo_core.experiments.execute import Progress, execute, is_finished
 from d2ppo_core.experiments.plan import PlannedRun
@@ -16,6 +16,7 @@ from d2ppo_core.experiments.settings import Settings, load_settings
 from d2ppo_core.pretrain.checkpoint import load_checkpoint
 from d2ppo_core.pretrain.metrics import MetricsWriter
 from d2ppo_core.pretrain.run import pretrain
+from d2ppo_core.run_lock import RunLock
 
 from .stub_stages import StubStages
 
@@ -165,3 +166,16 @@ def test_settings_are_kept_with_the_runs(tmp_path):
         settings(tmp_path, overrides=("optim.steps=9",)).save()
     with pytest.raises(ConfigError, match=f"wanted runs of {TUNED}, got those of {CLONES}"):
         load_settings(tmp_path, TUNED)
+
+
+def test_results_of_somebodys_are_left_alone(tmp_path):
+    (tmp_path / "results.md").write_text("precious")
+    with pytest.raises(ConfigError, match="holds results.md of somebody's, but no experiment.json; take another --out"):
+        settings(tmp_path).save()
+    assert [path.name for path in tmp_path.iterdir()] == ["results.md"]
+
+
+def test_a_run_that_another_process_makes_is_not_made_twice(tmp_path):
+    planned = runs(cells=("dispersive",))
+    with RunLock(planned[0].folder(tmp_path)), pytest.raises(TrainingError, match="is in use by process"):
+        execute(planned, settings(tmp_path), StubStages())

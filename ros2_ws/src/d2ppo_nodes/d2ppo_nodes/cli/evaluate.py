@@ -1,6 +1,7 @@
 """``d2ppo evaluate --stack …``: runs episodes in a live stack and writes a report."""
 
 import json
+import math
 import os
 import platform
 from datetime import datetime
@@ -10,10 +11,13 @@ import click
 from tqdm import tqdm
 
 from d2ppo_core.analysis.evaluation import Episode, Evaluation
+from d2ppo_core.analysis.pages import WHAT
 from d2ppo_core.analysis.report import Film, write_report
 from d2ppo_core.bundle import load_bundle
 from d2ppo_core.cli.up import parse_settings
-from d2ppo_core.errors import StackError
+from d2ppo_core.errors import ConfigError, StackError
+from d2ppo_core.output import check_file, writing_file
+from d2ppo_core.recognise import is_page, is_record
 from d2ppo_core.stack.loader import load_stack
 from d2ppo_core.stack.runner import Stack
 from d2ppo_nodes.client import StackClient
@@ -21,6 +25,8 @@ from d2ppo_nodes.episodes import EpisodeRunner
 from sim.replay import render_positions
 
 _START_S = 90.0
+_RECORD, _PAGE = "evaluation.json", "report.html"
+_KIND = ("record of an evaluation", is_record("stack", "bundle", "episodes"))
 _SCENE_SIZE = (480, 368)
 
 
@@ -28,17 +34,28 @@ _SCENE_SIZE = (480, 368)
 @click.option("--stack", "stack_name", default="sim", show_default=True, help="Stack to start and evaluate in.")
 @click.option("--bundle", default="lift_image", show_default=True, help="Bundle folder, or a shipped bundle's name.")
 @click.option("--episodes", default=10, show_default=True, type=click.IntRange(1), help="Episodes to run.")
-@click.option("--seed", default=1000, show_default=True, help="Seed of the first episode's world.")
-@click.option("--horizon", default=15.0, show_default=True, help="Simulated seconds per episode.")
+@click.option(
+    "--seed", default=1000, show_default=True, type=click.IntRange(0), help="Seed of the first episode's world."
+)
+@click.option(
+    "--horizon",
+    default=15.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Simulated seconds per episode.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the report  [default: reports/<time>].")
 @click.option("--set", "overrides", multiple=True, metavar="NODE.PARAM=VALUE", help="Override a node's parameter.")
 def evaluate(
     stack_name: str, bundle: str, episodes: int, seed: int, horizon: float, out: Path | None, overrides: tuple[str, ...]
 ) -> None:
     """Run episodes in a live stack; print success and latencies, write an HTML report."""
+    if not math.isfinite(horizon):
+        raise ConfigError(f"--horizon: wanted seconds, got {horizon}")
     loaded = load_bundle(bundle)
     out = out or Path("reports") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    out.mkdir(parents=True, exist_ok=True)
+    check_file(out / _RECORD, *_KIND)
+    check_file(out / _PAGE, WHAT, is_page)
     description = load_stack(stack_name, {"bundle": str(loaded.folder.resolve()), **parse_settings(overrides)})
     with Stack(description, log_file=out / "stack.log") as stack:
         results = _run_all(stack, description.namespace, episodes, seed, horizon)
@@ -51,8 +68,9 @@ def evaluate(
         episodes=tuple(results),
         host={"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()},
     )
-    (out / "evaluation.json").write_text(json.dumps(evaluation.to_json(), indent=1))
-    report = write_report(out / "report.html", evaluation, _film(evaluation, loaded.manifest.action.control_hz))
+    with writing_file(out / _RECORD, *_KIND) as unfinished:
+        unfinished.write_text(json.dumps(evaluation.to_json(), indent=1))
+    report = write_report(out / _PAGE, evaluation, _film(evaluation, loaded.manifest.action.control_hz))
     for line in evaluation.lines():
         click.echo(line)
     click.echo(f"report       {report}")
