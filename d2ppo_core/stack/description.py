@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from d2ppo_core.errors import ConfigError
+from d2ppo_core.stack.values import checked_parameters, like
 
 ROS_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 PLACEHOLDER = re.compile(r"\$\(([A-Za-z0-9_]+)\)")
+NAMESPACE = "namespace"
+"""Stands for the stack's namespace wherever an argument may stand; every stack lets its caller choose it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,7 @@ class NodeDescription:
             value = getattr(self, what)
             if not ROS_NAME.fullmatch(value):
                 raise ConfigError(f"{what} of a node must be letters, digits and underscores, got {value!r}")
-        if self.namespace and not ROS_NAME.fullmatch(self.namespace):
+        if self.namespace and not (ROS_NAME.fullmatch(self.namespace) or PLACEHOLDER.fullmatch(self.namespace)):
             raise ConfigError(f"namespace of {self.name} must be one ROS name without slashes, got {self.namespace!r}")
 
     @property
@@ -69,6 +72,8 @@ class StackDescription:
         """Check the list as a whole."""
         if not ROS_NAME.fullmatch(self.namespace):
             raise ConfigError(f"namespace must be one ROS name without slashes, got {self.namespace!r}")
+        if NAMESPACE in self.arguments:
+            raise ConfigError(f"{NAMESPACE} is an argument of every stack; its default stands at the top of the file")
         names = [node.label for node in self.nodes]
         if not names:
             raise ConfigError(f"stack {self.name!r} lists no nodes")
@@ -76,37 +81,61 @@ class StackDescription:
             raise ConfigError(f"stack {self.name!r} lists a node twice: {', '.join(names)}")
 
     def resolved(self, overrides: Mapping[str, Any] | None = None) -> StackDescription:
-        """Return the stack with every ``$(argument)`` filled in and the overrides applied.
+        """Return the stack with every ``$(argument)`` filled in, the overrides applied and all parameters checked.
 
         Args:
-            overrides: ``argument`` or ``node.parameter`` -> value; a node is named by its label.
+            overrides: ``argument``, ``namespace`` or ``node.parameter`` -> value; a node is named by its label. A text
+                is read as what the argument or parameter is: a number, a list, true or false.
 
         Raises:
-            ConfigError: an override names no argument or node, or a placeholder no argument.
+            ConfigError: an override names no argument, node or parameter, a value is of another type or out of range,
+                or a placeholder names no argument.
         """
-        arguments = dict(self.arguments)
-        per_node: dict[str, dict[str, Any]] = {node.label: {} for node in self.nodes}
+        arguments, namespace = dict(self.arguments), self.namespace
+        per_node: dict[str, dict[str, Any]] = {}
         for key, value in (overrides or {}).items():
-            node, _, parameter = key.partition(".")
-            if parameter and node in per_node:
-                per_node[node][parameter] = value
-            elif not parameter and key in arguments:
-                arguments[key] = value
+            node, _, parameter = key.rpartition(".")
+            if node and parameter:
+                per_node.setdefault(node, {})[parameter] = value
+            elif key == NAMESPACE:
+                namespace = str(value)
+            elif key in arguments:
+                arguments[key] = like(key, self.arguments[key], value)
             else:
-                wanted = [*arguments, *(f"{name}.<parameter>" for name in per_node)]
-                raise ConfigError(f"stack {self.name!r} has no {key!r}; wanted one of {', '.join(wanted)}")
+                raise ConfigError(self._no_such(key, self.nodes))
+        filled = [_filled(node, {**arguments, NAMESPACE: namespace}) for node in self.nodes]
+        for name in per_node:
+            if name not in {node.label for node in filled}:
+                raise ConfigError(self._no_such(f"{name}.{next(iter(per_node[name]))}", filled))
         nodes = tuple(
-            replace(node, parameters={**_filled(node, arguments), **per_node[node.label]}) for node in self.nodes
+            replace(
+                node, parameters=checked_parameters(node.label, node.package, node.executable, node.parameters, own)
+            )
+            for node in filled
+            for own in [per_node.get(node.label, {})]
         )
-        return replace(self, nodes=nodes, arguments=arguments)
+        return replace(self, nodes=nodes, arguments=arguments, namespace=namespace)
+
+    def _no_such(self, key: str, nodes: Iterable[NodeDescription]) -> str:
+        wanted = [*self.arguments, NAMESPACE, *(f"{node.label}.<parameter>" for node in nodes)]
+        return f"stack {self.name!r} has no {key!r}; wanted one of {', '.join(wanted)}"
 
 
-def _filled(node: NodeDescription, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the node's parameters with placeholders replaced by the arguments' values, types kept."""
-    filled = {}
-    for key, value in node.parameters.items():
-        match = PLACEHOLDER.fullmatch(value) if isinstance(value, str) else None
-        if match and match[1] not in arguments:
-            raise ConfigError(f"{node.label}.{key} refers to $({match[1]}), which is not an argument of the stack")
-        filled[key] = arguments[match[1]] if match else value
-    return filled
+def _filled(node: NodeDescription, arguments: Mapping[str, Any]) -> NodeDescription:
+    """Return the node with placeholders replaced by the arguments' values; where one stands alone its type is kept."""
+
+    def fill(where: str, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        for name in PLACEHOLDER.findall(value):
+            if name not in arguments:
+                raise ConfigError(f"{node.name}.{where} refers to $({name}), which is not an argument of the stack")
+        alone = PLACEHOLDER.fullmatch(value)
+        return arguments[alone[1]] if alone else PLACEHOLDER.sub(lambda found: str(arguments[found[1]]), value)
+
+    return replace(
+        node,
+        namespace=str(fill("namespace", node.namespace)),
+        parameters={key: fill(key, value) for key, value in node.parameters.items()},
+        remappings={key: str(fill(f"remappings.{key}", value)) for key, value in node.remappings.items()},
+    )

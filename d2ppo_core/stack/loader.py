@@ -12,10 +12,10 @@ import yaml
 
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.stack.description import NodeDescription, StackDescription
+from d2ppo_core.stack.values import SCALARS
 
 STACK_KEYS = ("namespace", "arguments", "environment", "parameters", "nodes")
 NODE_KEYS = ("name", "namespace", "package", "executable", "parameters", "remappings", "required")
-SCALARS = (str, bool, int, float)
 
 
 def stack_folders() -> list[Path]:

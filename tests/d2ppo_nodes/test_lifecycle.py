@@ -127,7 +127,8 @@ def stop(process: subprocess.Popen[str]) -> tuple[int, str]:
 def parameters_of(name: str, robot_address: str, request: pytest.FixtureRequest) -> list[str]:
     if name == "arm":
         return [f"robot_address:={request.getfixturevalue('robot')}", "connect_timeout_s:=30.0"]
-    return ["bundle:=lift_image"] if name == "policy" else [f"robot_address:={robot_address}"]
+    own = {"policy": ["bundle:=lift_image"], "coordinator": ["arms:=left,right"]}
+    return own.get(name, [f"robot_address:={robot_address}"])
 
 
 @pytest.mark.parametrize("name", OWN)

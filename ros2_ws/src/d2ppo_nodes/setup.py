@@ -6,6 +6,7 @@ setup(
     name="d2ppo_nodes",
     version="0.1.0",
     packages=find_packages(),
+    package_data={"d2ppo_nodes": ["parameters/*.yaml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/d2ppo_nodes"]),
         ("share/d2ppo_nodes", ["package.xml"]),

@@ -129,13 +129,13 @@ def test_no_node_outlives_a_runner_that_is_killed_not_even_a_deaf_one(run_up) ->
     assert gone(pids, 10.0)
 
 
-def test_settings_are_read_as_yaml_values() -> None:
-    assert parse_settings(("a=1", "b.c=[1.5, 2.0]", "d=true", "e=127.0.0.1", "f=")) == {
-        "a": 1,
-        "b.c": [1.5, 2.0],
-        "d": True,
+def test_settings_are_texts_until_it_is_known_what_they_are_for() -> None:
+    assert parse_settings(("a=1", "b.c=[1.5, 2.0]", "e=127.0.0.1", "f=", "g=a=b")) == {
+        "a": "1",
+        "b.c": "[1.5, 2.0]",
         "e": "127.0.0.1",
-        "f": None,
+        "f": "",
+        "g": "a=b",
     }
     with pytest.raises(ConfigError, match="--set wants key=value, got 'robot_address'"):
         parse_settings(("robot_address",))
@@ -147,6 +147,21 @@ def test_settings_are_read_as_yaml_values() -> None:
         (["nowhere"], "there is no stack 'nowhere'"),
         (["sim", "--set", "robot_adress=127.0.0.1"], "has no 'robot_adress'; wanted one of bundle"),
         (["sim", "--domain-id", "500"], "ROS_DOMAIN_ID must be in"),
+        (["sim", "--namespace", "a/b"], "namespace must be one ROS name without slashes, got 'a/b'"),
+        (["sim", "--set", "real_time=maybe"], "argument real_time must be true or false, got 'maybe'"),
+        (
+            ["sim", "--set", "arm.max_force_nn=5"],
+            "arm: there is no parameter max_force_nn; did you mean max_force_n",
+        ),
+        (
+            ["sim", "--set", "arm.max_force_n=500"],
+            "arm: parameter max_force_n must be a number in [1.0, 100.0], got 500",
+        ),
+        (
+            ["sim", "--set", "camera.width=96.5"],
+            "camera: parameter width must be a whole number in [0, 4096], got 96.5",
+        ),
+        (["sim", "--set", "arm.home_q_rad=[0, 1]"], "arm: parameter home_q_rad needs 7 numbers, got 2"),
     ],
 )
 def test_a_users_error_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:

@@ -50,7 +50,7 @@ def test_two_nodes_of_one_name_have_namespaces_of_their_own(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("key", ["adress", "c.rate_hz", "a.", ".a"])
 def test_an_override_that_names_nothing_is_refused_with_what_there_is(tmp_path: Path, key: str) -> None:
-    with pytest.raises(ConfigError, match=r"has no .*; wanted one of address, rate_hz, a\.<parameter>"):
+    with pytest.raises(ConfigError, match=r"has no .*; wanted one of address, rate_hz, namespace, a\.<parameter>"):
         load_stack(stack_file(tmp_path, MINIMAL), {key: 1})
 
 

@@ -7,7 +7,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from d2ppo_core.bundle import load_bundle
 from d2ppo_core.drivers.base import CameraDriver
-from d2ppo_core.errors import CameraError, ConfigError
+from d2ppo_core.errors import CameraError
 from d2ppo_nodes.convert import image_msg
 from d2ppo_nodes.lifecycle import SENSOR, StackNode
 from d2ppo_nodes.running import run
@@ -55,8 +55,8 @@ class CameraNode(StackNode):
         self._driver = None
 
     def _make_driver(self) -> CameraDriver:
-        driver = self.text("driver", "sim", "sim or realsense")
-        name = self.text("name", "wrist", "name of the camera on the graph")
+        driver = self.text("driver")
+        name = self.text("name")
         width, height = self._image_size()
         if driver == "sim":
             from sim.sim_camera import SimCamera
@@ -65,33 +65,29 @@ class CameraNode(StackNode):
                 name=name,
                 width=width,
                 height=height,
-                task=self.text("task", "lift", "world that the camera looks at"),
-                camera=self.text("camera", "", "camera of the model; empty: the task's camera of this name"),
-                robot_address=self.text("robot_address", "127.0.0.1", "address of the world's robot server"),
+                task=self.text("task"),
+                camera=self.text("camera"),
+                robot_address=self.text("robot_address"),
             )
-        if driver == "realsense":
-            from d2ppo_core.drivers.realsense import RealSenseCamera, RealSenseConfig
+        from d2ppo_core.drivers.realsense import RealSenseCamera, RealSenseConfig
 
-            return RealSenseCamera(
-                RealSenseConfig(
-                    name=name,
-                    width=width,
-                    height=height,
-                    serial=self.text("serial", "", "serial number; empty: the only camera there is"),
-                    stream_width=round(self.number("stream_width", 640.0, 1.0, 4096.0, "the camera's own width, px")),
-                    stream_height=round(
-                        self.number("stream_height", 480.0, 1.0, 4096.0, "the camera's own height, px")
-                    ),
-                    stream_hz=round(self.number("stream_hz", 30.0, 1.0, 120.0, "the camera's own frame rate")),
-                )
+        return RealSenseCamera(
+            RealSenseConfig(
+                name=name,
+                width=width,
+                height=height,
+                serial=self.text("serial"),
+                stream_width=self.integer("stream_width"),
+                stream_height=self.integer("stream_height"),
+                stream_hz=self.integer("stream_hz"),
             )
-        raise ConfigError(f"parameter driver must be sim or realsense, got {driver!r}")
+        )
 
     def _image_size(self) -> tuple[int, int]:
         """Width and height as asked for, or else as the bundle's policy was trained with."""
-        bundle = self.text("bundle", "", "bundle folder or shipped name, whose picture size is taken; empty: none")
-        width = round(self.number("width", 0.0, 0.0, 4096.0, "image width, px; 0: the bundle's, or 96"))
-        height = round(self.number("height", 0.0, 0.0, 4096.0, "image height, px; 0: the bundle's, or 96"))
+        bundle = self.text("bundle")
+        width = self.integer("width")
+        height = self.integer("height")
         if width and height:
             return width, height
         cameras = load_bundle(bundle).manifest.image_observations if bundle else ()

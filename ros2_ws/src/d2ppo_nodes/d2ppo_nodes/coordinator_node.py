@@ -56,11 +56,11 @@ class CoordinatorNode(StackNode):
 
     def configure(self) -> None:
         """Find the arms and create the interfaces."""
-        names = self.text("arms", "left,right", "namespaces of the arms, separated by commas").split(",")
+        names = self.text("arms").split(",")
         if len(names) < 2 or len(set(names)) != len(names) or not all(name.isidentifier() for name in names):
             raise ConfigError(f"parameter arms must name two or more namespaces, as left,right; got {','.join(names)}")
-        silence_s = self.number("silence_s", 0.3, 0.05, 5.0, "an arm that says nothing for longer has gone")
-        self._answer_s = self.number("answer_s", 1.0, 0.1, 30.0, "wall time in which an arm has to answer a call")
+        silence_s = self.number("silence_s")
+        self._answer_s = self.number("answer_s")
         self._watch = PairWatch(names, silence_s=silence_s)
         for name in names:
             self._arms[name] = {

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 from lifecycle_msgs.srv import ChangeState
-from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from d2ppo_core.errors import ConfigError
+from d2ppo_core.stack.parameters import COMMON, parameter_table
+from d2ppo_nodes.declared import declare
 from d2ppo_nodes.guarded import GuardedNode, describe
 
 RCLError = rclpy_implementation.RCLError
@@ -31,43 +31,32 @@ class StackNode(GuardedNode):
 
     def __init__(self, name: str) -> None:
         """Create the node unconfigured; it acts on nothing yet."""
-        super().__init__(name)
+        super().__init__(name, automatically_declare_parameters_from_overrides=True)
         self.stopping: list[int] = []
         """Signals that asked the process to end; whoever waits looks here."""
         self._service_change_state.callback = self._refusing(self._service_change_state.callback)
-        self.declare_parameter(
-            "autostart", True, ParameterDescriptor(description="configure and activate at once", read_only=True)
-        )
-        self.declare_parameter(
-            "nice", 0, ParameterDescriptor(description="niceness of the process; below 0 runs before others")
-        )
+        table = parameter_table("d2ppo_nodes", f"{name}_node") or parameter_table("d2ppo_nodes", COMMON)
+        declare(self, table or {}, lambda: self._own is not None)
 
-    def number(self, name: str, default: float, low: float, high: float, description: str) -> float:
-        """Declare a bounded parameter and return its value; ConfigError when it is not a number in [low, high]."""
-        if not self.has_parameter(name):
-            text = f"{description}; in [{low}, {high}]"
-            self.declare_parameter(
-                name, float(default), ParameterDescriptor(description=text, read_only=True, dynamic_typing=True)
-            )
-        value = self.get_parameter(name).value
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-            raise ConfigError(f"parameter {name} must be a number in [{low}, {high}], got {value!r}")
-        return float(value)
+    def flag(self, name: str) -> bool:
+        """Return the value of a yes-or-no parameter."""
+        return bool(self.get_parameter(name).value)
 
-    def text(self, name: str, default: str, description: str) -> str:
-        """Declare a text parameter and return its value."""
-        if not self.has_parameter(name):
-            self.declare_parameter(name, default, ParameterDescriptor(description=description, read_only=True))
+    def integer(self, name: str) -> int:
+        """Return the value of a whole-numbered parameter."""
+        return int(self.get_parameter(name).value)
+
+    def number(self, name: str) -> float:
+        """Return the value of a number."""
+        return float(self.get_parameter(name).value)
+
+    def text(self, name: str) -> str:
+        """Return the value of a text."""
         return str(self.get_parameter(name).value)
 
-    def numbers(self, name: str, default: list[float], description: str) -> list[float]:
-        """Declare a list of as many numbers as the default has and return its value."""
-        if not self.has_parameter(name):
-            self.declare_parameter(name, default, ParameterDescriptor(description=description, read_only=True))
-        value = [float(x) for x in self.get_parameter(name).value]
-        if len(value) != len(default):
-            raise ConfigError(f"parameter {name} needs {len(default)} numbers, got {len(value)}")
-        return value
+    def numbers(self, name: str) -> list[float]:
+        """Return the value of a list of numbers; empty when it was left open."""
+        return [float(x) for x in self.get_parameter_or(name).value or []]
 
     def now_ns(self) -> int:
         """Return the node's ROS time; it is ``/clock`` in simulation."""

@@ -35,8 +35,8 @@ class PolicyNode(StackNode):
 
     def configure(self) -> None:
         """Load the bundle, verify it and create the interfaces."""
-        self._planner = self._load(self.text("bundle", "lift_image", "bundle folder, or the name of a shipped one"))
-        self._frame = self.text("base_frame", "panda_link0", "frame of the targets")
+        self._planner = self._load(self.text("bundle"))
+        self._frame = self.text("base_frame")
         self._chunk_pub = self.create_publisher(ActionChunk, "policy/chunk", NEWEST)
         self._status_pub = self.create_publisher(PolicyStatus, "policy/status", LATCHED)
         self.create_subscription(ArmState, "arm/state", self._on_arm, SENSOR)
@@ -46,13 +46,13 @@ class PolicyNode(StackNode):
 
     def _load(self, bundle: str) -> ChunkPlanner:
         config = PlannerConfig(
-            replan_ticks=round(self.number("replan_ticks", 0.0, 0.0, 64.0, "ticks between inferences; 0: horizon")),
-            settle_ticks=round(self.number("settle_ticks", 8.0, 1.0, 64.0, "ticks in which a chunk comes to rest")),
-            max_lead_m=self.number("max_lead_m", 0.02, 0.001, 0.1, "lead of the reference over the arm"),
-            max_lead_rad=self.number("max_lead_rad", 0.15, 0.01, 0.5, "the same for the rotation"),
-            noise_seed=round(self.number("noise_seed", 0.0, 0.0, 2.0**31, "seed of the sampler's noise")),
+            replan_ticks=self.integer("replan_ticks"),
+            settle_ticks=self.integer("settle_ticks"),
+            max_lead_m=self.number("max_lead_m"),
+            max_lead_rad=self.number("max_lead_rad"),
+            noise_seed=self.integer("noise_seed"),
         )
-        device = self.text("device", "cpu", "cpu, cuda or tensorrt; used or refused, never replaced")
+        device = self.text("device")
         planner = ChunkPlanner(Policy(load_bundle(bundle), device), config)
         name, provider = planner.policy.manifest.name, planner.policy.provider
         self.get_logger().info(f"bundle {name} ({planner.policy.bundle.hash}) on {provider}")

@@ -57,7 +57,7 @@ def _run(node: StackNode) -> int:
     started = True
     try:
         _renice(node)
-        started = not node.get_parameter("autostart").value or _start(node)
+        started = not node.flag("autostart") or _start(node)
         if started:
             gc.collect()
             gc.freeze()
@@ -123,7 +123,7 @@ def _serve(executor: SingleThreadedExecutor, node: StackNode) -> None:
 
 def _renice(node: StackNode) -> None:
     """Take the wanted niceness; threads that are made later inherit it. Without the right to, go on as before."""
-    wanted = int(node.get_parameter("nice").value)
+    wanted = node.integer("nice")
     if wanted == 0:
         return
     try:

@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from rcl_interfaces.msg import ParameterDescriptor
 from rosgraph_msgs.msg import Clock
 from std_srvs.srv import SetBool
 
@@ -37,19 +36,19 @@ class SimNode(StackNode):
 
     def configure(self) -> None:
         """Load the world, open the robots' ports and create the interfaces."""
-        task = task_named(self.text("task", "lift", "which world"))
+        task = task_named(self.text("task"))
         addresses = self._addresses(len(task.arms))
-        seed = round(self.number("seed", 0.0, 0.0, 2.0**31, "seed of the first episode"))
-        rate_hz = self.number("frame_rate_hz", 20.0, 1.0, 100.0, "camera frames and ground truth per simulated second")
-        version = round(self.number("robot_version", 10.0, 5.0, 10.0, "robot server version: 10, or 5 as a Panda"))
+        seed = self.integer("seed")
+        rate_hz = self.number("frame_rate_hz")
+        version = self.integer("robot_version")
         world = World(task, seed)
         self._cell = RobotCell(
             world,
             addresses,
             version=version,
             on_step=(self._publish_clock, self._publish_frame),
-            lockstep=self._flag("lockstep", True, "the world waits (bounded) for the clients' commands"),
-            real_time=self._flag("real_time", True, "never faster than real time; false: as fast as it goes"),
+            lockstep=self.flag("lockstep"),
+            real_time=self.flag("real_time"),
         )
         self._frame_period_ns = round(1e3 / rate_hz) * 1_000_000
         self._snapshots = SnapshotPublisher(addresses[0])
@@ -64,8 +63,8 @@ class SimNode(StackNode):
         self.get_logger().info(f"world {task.name!r} serves robot version {version} on {' and '.join(addresses)}")
 
     def _addresses(self, num_arms: int) -> tuple[str, ...]:
-        first = self.text("robot_address", "127.0.0.1", "address of the robot and gripper servers (1337, 1338)")
-        second = self.text("second_robot_address", "127.0.0.2", "the same of the second arm, in a world with two")
+        first = self.text("robot_address")
+        second = self.text("second_robot_address")
         return (first, second)[:num_arms]
 
     def activate(self) -> None:
@@ -89,11 +88,6 @@ class SimNode(StackNode):
         self._cell.close()
         self._cell = None
         self._snapshots.close()
-
-    def _flag(self, name: str, default: bool, description: str) -> bool:
-        if not self.has_parameter(name):
-            self.declare_parameter(name, default, ParameterDescriptor(description=description, read_only=True))
-        return bool(self.get_parameter(name).value)
 
     def _run(self) -> None:
         try:
