@@ -120,4 +120,4 @@ def test_unknown_driver_ends_the_node_with_the_known_ones(robot_address, ros_dom
     process = start_node(robot_address, "driver:=webcam")
     output, _ = process.communicate(timeout=30.0)
     assert process.returncode == 1
-    assert "driver must be sim or realsense, got 'webcam'" in output and "Traceback" not in output
+    assert "driver must be one of 'sim', 'realsense', got 'webcam'" in output and "Traceback" not in output
