@@ -1,39 +1,15 @@
 """What a fine-tuning run consists of. Every value has a default; YAML files hold only what differs."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from d2ppo_core.config.checks import one_of, require
+from d2ppo_core.config.randomisation import RandomisationConfig
 from d2ppo_core.config.schema import DEVICES, PRECISIONS
 
 ALGORITHMS = ("ppo", "drwr", "dawr")
 GROUPINGS = ("pairs", "observations")
 CRITIC_BATCHES = ("own", "shared")
 COLLECTORS = ("local", "ray")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RandomisationConfig:
-    """How much the worlds of fine-tuning differ from episode to episode; 0 is off.
-
-    The switches are those of the batched worlds, which say what each means and how far it may go. A factor of 0.2
-    means: drawn from 0.8 to 1.2.
-    """
-
-    mass: float = 0.0
-    friction: float = 0.0
-    damping: float = 0.0
-    gain: float = 0.0
-    action_latency_s: float = 0.0
-    observation_latency_s: float = 0.0
-    camera_position_m: float = 0.0
-    camera_rotation_rad: float = 0.0
-    light: float = 0.0
-    colour: float = 0.0
-
-    def __post_init__(self) -> None:
-        for switch in fields(self):
-            value = getattr(self, switch.name)
-            require(value >= 0, f"env.randomisation.{switch.name}: wanted >= 0, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)

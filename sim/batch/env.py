@@ -16,15 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2ppo_core.actions import deltas_from_goals
+from d2ppo_core.config.randomisation import RandomisationConfig
 from d2ppo_core.envs import AutoresetMode, BatchEnv, Box
 from d2ppo_core.envs.base import Advance, Mask
 from d2ppo_core.envs.protocol import Observation
 from d2ppo_core.representations import EE_ABSOLUTE, OSC_DELTA, SIZES
+from sim.batch import randomise
 from sim.batch.kernel import Arithmetic, KernelName, make_kernel
 from sim.batch.layout import Layout, ParameterTable
 from sim.batch.model import load_physics_model
 from sim.batch.pictures import Pictures
-from sim.batch.randomise import Randomisation, dynamics_parameters
 from sim.batch.variation import BodyVariation
 from sim.camera import PictureSize
 from sim.robosuite_env import CONTROL_HZ
@@ -46,7 +47,7 @@ class BatchedEnv(BatchEnv):
         terminate_on_success: bool = False,
         images: bool = False,
         image_size_px: PictureSize = 96,
-        randomisation: Randomisation | None = None,
+        randomisation: RandomisationConfig | None = None,
         shortcuts: bool = True,
         kernel: KernelName = "auto",
         arithmetic: Arithmetic = "fast",
@@ -84,7 +85,7 @@ class BatchedEnv(BatchEnv):
             autoreset_mode=autoreset_mode,
             terminate_on_success=terminate_on_success,
         )
-        self.randomisation = randomisation or Randomisation()
+        self.randomisation = randomisation or RandomisationConfig()
         self.model = load_physics_model(task, parked=self.task.parked if shortcuts else (), skip_apart=shortcuts)
         self.layout = self._make_layout()
         self._hand_bodies = [self.model.body(f"robot{arm}_right_hand").id for arm in range(self.task.num_arms)]
@@ -197,14 +198,14 @@ class BatchedEnv(BatchEnv):
                 varied = self._variation_table.row(self.model)
                 self._variation.write(self._variation_table, varied, start.geoms)
                 self._variation_table.write(scratch, varied)
-            switches.dynamics(rng, scratch, mujoco.MjData(scratch))
+            randomise.dynamics(switches, rng, scratch, mujoco.MjData(scratch))
             row[:] = self.layout.table.row(scratch)
         elif self._variation is not None:
             self._variation.write(self._variation_table, row, start.geoms)
         if switches.as_record():
-            self.kernel.set_controller(env, **switches.controller(rng))
+            self.kernel.set_controller(env, **randomise.controller(switches, rng))
         if self._pictures is not None:
-            changes = switches.picture(rng, self._pictures.model) if switches.of_pictures else {}
+            changes = randomise.picture(switches, rng, self._pictures.model) if switches.of_pictures else {}
             self._pictures.dress(env, start, changes)
 
     def _make_layout(self) -> Layout:
@@ -217,7 +218,7 @@ class BatchedEnv(BatchEnv):
             num_arms=self.task.num_arms,
             step_taps=self.task.success_taps,
             observation_taps=self.task.observation_taps,
-            parameters=dynamics_parameters(self.model) if self.randomisation.of_dynamics else varied,
+            parameters=randomise.dynamics_parameters(self.model) if self.randomisation.of_dynamics else varied,
         )
 
     def _resting_qpos(self) -> NDArray[np.float64]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,10 +29,8 @@ def worlds_of(config: FinetuneConfig, *, image_size_px: PictureSize, action_repr
     """
     from d2ppo_core.envs import AutoresetMode, VecEnv
     from sim.batch.env import BatchedEnv
-    from sim.batch.randomise import Randomisation
     from sim.camera import height_and_width
 
-    randomisation = Randomisation(**asdict(config.env.randomisation))
     image_hw = height_and_width(image_size_px)
 
     def make(mode: AutoresetMode, /, *, num_envs: int = config.env.num_envs) -> VecEnv:
@@ -46,7 +43,7 @@ def worlds_of(config: FinetuneConfig, *, image_size_px: PictureSize, action_repr
             autoreset_mode=mode,
             terminate_on_success=env.terminate_on_success if training else True,
             images=any(image_hw),
-            randomisation=randomisation if training else None,
+            randomisation=config.env.randomisation if training else None,
             action_representation=action_representation,
             **({"image_size_px": image_hw} if any(image_hw) else {}),
         )

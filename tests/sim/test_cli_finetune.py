@@ -1,7 +1,6 @@
 """`d2ppo finetune` as a user calls it, in two small batched worlds, and the worlds that it builds."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,11 +8,9 @@ import yaml
 from click.testing import CliRunner, Result
 
 from d2ppo_core.config import FinetuneConfig, from_mapping, load_finetune_config
-from d2ppo_core.config.finetune import RandomisationConfig
 from d2ppo_core.envs import AutoresetMode
 from d2ppo_core.errors import ConfigError, TrainingError
 from d2ppo_core.finetune.checkpoint import load_checkpoint
-from sim.batch.randomise import Randomisation
 from sim.cli.finetune import finetune, worlds_of
 
 MakeRun = Callable[..., Path]
@@ -113,10 +110,6 @@ def randomised(**randomisation: float) -> FinetuneConfig:
     return from_mapping(FinetuneConfig, {"name": "lift", "task": "lift", "env": env, "success": success})
 
 
-def test_the_configuration_has_the_switches_of_the_worlds():
-    assert asdict(RandomisationConfig()) == asdict(Randomisation())
-
-
 def test_training_worlds_differ_as_configured_and_evaluation_keeps_to_robosuites():
     make = worlds_of(randomised(mass=0.2, gain=0.1), image_size_px=0)
     with make(AutoresetMode.SAME_STEP) as training, make(AutoresetMode.DISABLED) as evaluation:
@@ -130,8 +123,8 @@ def test_training_worlds_differ_as_configured_and_evaluation_keeps_to_robosuites
 @pytest.mark.parametrize(
     ("switches", "message"),
     [
-        ({"mass": -0.1}, "env.randomisation.mass: wanted >= 0, got -0.1"),
-        ({"action_latency_s": 0.2}, r"action_latency_s must be within \[0, 0.048\], got 0.2"),
+        ({"mass": -0.1}, r"env.randomisation.mass: wanted within \[0, 0.9\], got -0.1"),
+        ({"action_latency_s": 0.2}, r"action_latency_s: wanted within \[0, 0.048\], got 0.2"),
         ({"masss": 0.1}, "env.randomisation: unknown key masss; allowed: mass"),
     ],
 )
