@@ -60,6 +60,10 @@ class ObservationBuffer:
         unknown = [s.key for s in manifest.state_observations if s.key not in _STATE_READERS]
         if unknown:
             raise BundleError(f"bundle {manifest.name} wants {unknown}; the arm gives {sorted(_STATE_READERS)}")
+        for spec in manifest.state_observations:
+            if spec.shape != _STATE_SHAPES[spec.key]:
+                gives = _STATE_SHAPES[spec.key]
+                raise BundleError(f"bundle {manifest.name} wants {spec.key} as {spec.shape}; the arm gives {gives}")
         self._manifest = manifest
         self._T_world_base = np.asarray(manifest.T_world_base).reshape(4, 4)
         self._T_ee_site = np.asarray(manifest.T_ee_site).reshape(4, 4)
@@ -126,7 +130,8 @@ class ObservationBuffer:
             _STATE_READERS[spec.key](sample, self._T_world_base, self._T_ee_site)
             for spec in self._manifest.state_observations
         ]
-        inputs: dict[str, npt.NDArray[Any]] = {"state": np.concatenate(values).astype(np.float32)[None]}
+        state = np.concatenate([np.zeros(0), *values])  # a policy may look at pictures alone
+        inputs: dict[str, npt.NDArray[Any]] = {"state": state.astype(np.float32)[None]}
         if self._manifest.image_observations:
             frames = [self._images[str(spec.camera)][1] for spec in self._manifest.image_observations]
             inputs["images"] = np.stack(frames)[None]
@@ -146,3 +151,4 @@ def _gripper_qpos(sample: ArmSample, _: Array, __: Array) -> Array:
 
 
 _STATE_READERS = {"robot0_eef_pos": _eef_pos, "robot0_eef_quat": _eef_quat, "robot0_gripper_qpos": _gripper_qpos}
+_STATE_SHAPES = {"robot0_eef_pos": (3,), "robot0_eef_quat": (4,), "robot0_gripper_qpos": (2,)}

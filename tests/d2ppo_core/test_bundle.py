@@ -100,7 +100,7 @@ def test_a_manifest_with_text_for_a_number_is_refused(folder):
     raw = yaml.safe_load((folder / "manifest.yaml").read_text())
     raw["T_world_base"] = ["left", *raw["T_world_base"][1:]]
     _rewrite(folder, raw)
-    with pytest.raises(BundleError, match="manifest of bundle .* could not convert string to float: 'left'"):
+    with pytest.raises(BundleError, match="manifest of bundle .* T_world_base\\[0\\] must be a number, got 'left'"):
         load_bundle(folder)
 
 
