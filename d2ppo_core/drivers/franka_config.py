@@ -88,20 +88,27 @@ class FrankaConfig:
 
 
 def set_limits(client: Any, robot: Robot) -> None:
-    """Set every limit of franky's motions: its own defaults are those of the other robot in the Panda build.
+    """Set every limit of franky's motions to the robot's own, or to franky's greatest where that is lower.
+
+    franky 2.0.0 has the tables of its two robots swapped, defaults and maxima alike, and refuses more than a maximum.
 
     Args:
         client: A ``franky.Robot``.
         robot: Whose limits are set.
     """
-    client.joint_velocity_limit.set(np.array(robot.dq_rad_s))
-    client.joint_acceleration_limit.set(np.array(robot.ddq_rad_s2))
-    client.joint_jerk_limit.set(np.array(robot.dddq_rad_s3))
+    wanted: dict[str, Any] = {
+        "joint_velocity": robot.dq_rad_s,
+        "joint_acceleration": robot.ddq_rad_s2,
+        "joint_jerk": robot.dddq_rad_s3,
+    }
     derivatives = {"velocity": robot.speed, "acceleration": robot.acceleration, "jerk": robot.jerk}
     for (derivative, (translation, rotation)), elbow in zip(derivatives.items(), robot.elbow, strict=True):
-        getattr(client, f"translation_{derivative}_limit").set(translation)
-        getattr(client, f"rotation_{derivative}_limit").set(rotation)
-        getattr(client, f"elbow_{derivative}_limit").set(elbow)
+        wanted[f"translation_{derivative}"] = translation
+        wanted[f"rotation_{derivative}"] = rotation
+        wanted[f"elbow_{derivative}"] = elbow
+    for name, value in wanted.items():
+        limit = getattr(client, f"{name}_limit")
+        limit.set(np.minimum(value, limit.max))
 
 
 def explain_mismatch(text: str) -> str:

@@ -164,6 +164,32 @@ def test_an_fr3_keeps_its_own_limits(seed):
     Run(cell, FR3, chasing(10 + seed), 300).assert_within_limits()
 
 
+@pytest.mark.parametrize("robot", [PANDA, FR3], ids=lambda robot: robot.name)
+def test_each_robots_own_joint_speeds_hold_whatever_its_client_would_let_pass(robot):
+    """A client may hold another robot's tables: round its base the hand asks for more than either can do."""
+    cell = replace(
+        FREE,
+        robot=robot.name,
+        workspace_min_m=(-0.9, -0.9, 0.02),
+        workspace_max_m=(0.9, 0.9, 0.9),
+        linear_speed_m_s=1.7,
+        angular_speed_rad_s=2.5,
+        linear_acceleration_m_s2=9.0,
+        joint_speed_share=1.0,
+        joint_braking_rad_s2=7.0,
+        step_m=0.1,
+    )
+
+    def round_the_base(_: int, previous: RigidState) -> RigidState:
+        outwards = previous.pose[:2, 3] / np.linalg.norm(previous.pose[:2, 3])
+        return towards(np.array([-0.03 * outwards[1], 0.03 * outwards[0], 0.0, 0.0, 0.0, 0.0]))(0, previous)
+
+    folded = np.array([-2.0, -1.0, 0.0, -2.8, 0.0, 1.9, 0.785])
+    run = Run(cell, robot, round_the_base, 120, folded)
+    shares = (np.abs(np.diff(run.joints, axis=0)) / PERIOD_S / robot.dq_rad_s).max(axis=0)
+    assert run.filter.counts["joint_speed"] > 0 and 0.97 < shares.max() < 1.03, shares
+
+
 @pytest.mark.parametrize("axis", range(6))
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 def test_straight_into_any_limit_it_brakes_in_time_and_no_harder_than_it_may(axis, sign):
