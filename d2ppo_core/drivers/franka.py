@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 
 from d2ppo_core.drivers.base import ArmReading, RobotMode
-from d2ppo_core.drivers.franka_config import FrankaConfig, explain_mismatch, has_realtime_kernel, set_limits
+from d2ppo_core.drivers.compatibility import FRANKY, client_named, explain_mismatch, franky_speaks
+from d2ppo_core.drivers.connect_errors import VERSION, kind_of, not_connected, not_installed, one_line
+from d2ppo_core.drivers.franka_config import FrankaConfig, set_limits
 from d2ppo_core.drivers.franka_gripper import FrankaGripper, GripperConfig
 from d2ppo_core.drivers.franka_guard import TrackingGuard
 from d2ppo_core.drivers.franka_tracking import ImpedanceTracking
-from d2ppo_core.errors import RobotError, RobotUnreachableError
+from d2ppo_core.drivers.server_version import server_version
+from d2ppo_core.errors import RobotError
 from d2ppo_core.geometry import Array
 from d2ppo_core.runtime.osc import RigidState
 from d2ppo_core.runtime.robots import robot_named
@@ -33,58 +36,46 @@ class FrankaArm:
     @property
     def warning(self) -> str:
         """What a laboratory should know about this machine, one line; empty when nothing."""
-        if self._enforces or self._config.address.startswith("127."):
-            return ""
-        return (
-            "this kernel is not a real-time one: states and commands may come late, which makes the robot stop itself; "
-            "install PREEMPT_RT and set realtime: enforce"
-        )
+        return self._config.warning
 
     @property
     def commanded(self) -> RigidState | None:
         """Reference that the robot was told last; None before the first one."""
         return self._guard.commanded if self._guard is not None else None
 
-    @property
-    def _enforces(self) -> bool:
-        wanted = self._config.realtime
-        local = self._config.address.startswith("127.")
-        return wanted == "enforce" or (wanted == "auto" and not local and has_realtime_kernel())
-
     def connect(self) -> None:
         """Connect and set limits and thresholds.
 
         Raises:
-            RobotError: franky is not installed, speaks another protocol than the robot, or misses a real-time kernel.
-            RobotUnreachableError: Nobody answers.
+            RobotUnreachableError: Nobody answers now.
+            RobotError: Anything that waiting does not cure: franky is not installed, speaks another version than the
+                robot or misses a real-time kernel; the address is none or no robot's; the robot refused its set-up.
         """
         try:
             import franky
         except ImportError as error:
-            raise RobotError(f"franky is not installed ({error}); run: pip install 'd2ppo-panda[franka]'") from error
+            raise not_installed(client_named(FRANKY), error) from error
         self._franky = franky
         self._forget()
-        realtime = franky.RealtimeConfig.Enforce if self._enforces else franky.RealtimeConfig.Ignore
+        config = self._config
+        found = server_version(config.address)
+        realtime = franky.RealtimeConfig.Enforce if config.enforces_realtime else franky.RealtimeConfig.Ignore
         try:
-            self._robot = franky.Robot(self._config.address, realtime_config=realtime)
-            self._robot.relative_dynamics_factor = self._config.homing_dynamics
-            set_limits(self._robot, robot_named(self._config.robot))
-            self._robot.set_collision_behavior(self._config.collision_torque_nm, self._config.collision_force_n)
-        except franky.IncompatibleVersionException as error:
-            raise RobotError(explain_mismatch(_line(error))) from error
-        except franky.RealtimeException as error:
-            raise RobotError(f"realtime: enforce needs a real-time kernel: {_line(error)}") from error
+            self._robot = franky.Robot(config.address, realtime_config=realtime)
+            self._robot.relative_dynamics_factor = config.homing_dynamics
+            set_limits(self._robot, robot_named(config.robot))
+            self._robot.set_collision_behavior(config.collision_torque_nm, config.collision_force_n)
         except Exception as error:
-            raise RobotUnreachableError(
-                f"no robot answers at {self._config.address} ({_line(error)}); check power, network and that FCI is on"
-            ) from error
+            if kind_of(error) == VERSION:
+                raise RobotError(explain_mismatch(found, franky_speaks())) from error
+            raise not_connected("robot", config.address, error) from error
 
     def read(self) -> ArmReading:
         """Return the newest state: microseconds in a motion, up to a millisecond at rest."""
         try:
             state = self._robot.state
         except Exception as error:
-            raise RobotError(f"robot at {self._config.address} stopped answering: {_line(error)}") from error
+            raise RobotError(f"robot at {self._config.address} stopped answering: {one_line(error)}") from error
         twist = state.O_dP_EE_est
         rate = np.zeros(6) if twist is None else np.concatenate([twist.linear, twist.angular])
         return ArmReading(
@@ -103,7 +94,7 @@ class FrankaArm:
         try:
             tracking = ImpedanceTracking(self._franky, self._robot, self._config)
         except Exception as error:
-            raise RobotError(f"the robot does not start tracking: {_line(error)}") from error
+            raise RobotError(f"the robot does not start tracking: {one_line(error)}") from error
         robot = self._robot
         self._guard = TrackingGuard(tracking.send, lambda: int(robot.state.time.to_msec()), self._config.guard_s)
 
@@ -148,7 +139,7 @@ class FrankaArm:
         try:
             self._robot.move(motion, asynchronous=True)
         except Exception as error:
-            raise RobotError(f"the robot does not move: {_line(error)}") from error
+            raise RobotError(f"the robot does not move: {one_line(error)}") from error
 
     def motion_running(self) -> bool:
         """Tell whether a motion runs; a joint motion that waited for a stop is started here."""
@@ -157,7 +148,7 @@ class FrankaArm:
                 return True
         except Exception as error:
             self._forget()
-            raise RobotError(_line(error)) from error
+            raise RobotError(one_line(error)) from error
         next_motion = self._next_motion
         self._forget()
         if next_motion is not None:
@@ -190,7 +181,7 @@ class FrankaArm:
         try:
             self._robot.recover_from_errors()
         except Exception as error:
-            raise RobotError(f"recovery failed: {_line(error)}") from error
+            raise RobotError(f"recovery failed: {one_line(error)}") from error
 
     def close(self) -> None:
         """Stop and drop the connection; errors no longer matter."""
@@ -204,7 +195,3 @@ class FrankaArm:
             pass
         self._end_tracking()
         self._robot = None
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -1,20 +1,15 @@
 """How the arm is driven through franky: parameters, the robot's limits and what to say when it does not fit."""
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from d2ppo_core.drivers.compatibility import AUTO, CLIENTS
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.runtime.robots import Robot, robot_named
-
-FRANKY_VERSION = "2.0.0"
-_PAGE = "https://timschneider42.github.io/franky/whl/by-robot-server-version"
-PANDA_WHEEL = f"pip install franky-control --extra-index-url {_PAGE}/5/"
-"""A Panda speaks server version 5; franky is published for it on its own page."""
 
 _REALTIME = ("auto", "enforce", "ignore")
 
@@ -26,6 +21,7 @@ class FrankaConfig:
     Attributes:
         address: Host name or address of the robot.
         robot: ``panda`` or ``fr3``: whose limits are set.
+        client: ``franky``, ``franka_rs``, or ``auto``: franky where its build speaks what the robot does.
         realtime: ``enforce`` a real-time kernel, ``ignore`` its absence, or ``auto``: enforce where the kernel is one.
         stiffness_n_m: Translational stiffness of the tracking controller.
         stiffness_nm_rad: Rotational stiffness.
@@ -47,6 +43,7 @@ class FrankaConfig:
 
     address: str
     robot: str = "panda"
+    client: str = AUTO
     realtime: str = "auto"
     stiffness_n_m: float = 1500.0
     stiffness_nm_rad: float = 60.0
@@ -64,6 +61,8 @@ class FrankaConfig:
 
     def __post_init__(self) -> None:
         robot_named(self.robot)
+        if self.client not in CLIENTS:
+            raise ConfigError(f"client must be one of {', '.join(CLIENTS)}, got {self.client!r}")
         if self.realtime not in _REALTIME:
             raise ConfigError(f"realtime must be one of {', '.join(_REALTIME)}, got {self.realtime!r}")
         bounds = {
@@ -85,6 +84,28 @@ class FrankaConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError(f"{name} must lie in [{low}, {high}], got {value}")
+
+    @property
+    def enforces_realtime(self) -> bool:
+        """Whether the client insists on a real-time kernel."""
+        if self.realtime == "auto":
+            return not self.is_simulated and has_realtime_kernel()
+        return self.realtime == "enforce"
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the robot is one of this machine's own."""
+        return self.address.startswith("127.")
+
+    @property
+    def warning(self) -> str:
+        """What a laboratory should know about this machine, one line; empty when nothing."""
+        if self.enforces_realtime or self.is_simulated:
+            return ""
+        return (
+            "this kernel is not a real-time one: states and commands may come late, which makes the robot stop itself; "
+            "install PREEMPT_RT and set realtime: enforce"
+        )
 
 
 def set_limits(client: Any, robot: Robot) -> None:
@@ -109,20 +130,6 @@ def set_limits(client: Any, robot: Robot) -> None:
     for name, value in wanted.items():
         limit = getattr(client, f"{name}_limit")
         limit.set(np.minimum(value, limit.max))
-
-
-def explain_mismatch(text: str) -> str:
-    """Name the installation line that fits a robot, from libfranka's words about a version that does not."""
-    found = re.search(r"server version:?\s*(\d+)", text)
-    server = int(found.group(1)) if found else 5
-    line = f"pip install franky-control=={FRANKY_VERSION}"
-    if server == 5:
-        line, whose = PANDA_WHEEL, "a Panda"
-    elif server < 10:
-        line, whose = PANDA_WHEEL.replace("/5/", f"/{server}/"), "an FR3 of an older system version"
-    else:
-        whose = "an FR3"
-    return f"{text}. For {whose} (server version {server}) run: pip uninstall -y franky-control && {line}"
 
 
 def has_realtime_kernel() -> bool:

@@ -1,13 +1,17 @@
-"""The Franka hand through franky."""
+"""The Franka hand, through franky or a client with the same methods."""
 
 import contextlib
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from d2ppo_core.drivers.base import GripperOutcome, GripperReading
-from d2ppo_core.errors import ConfigError, RobotError, RobotUnreachableError
+from d2ppo_core.drivers.compatibility import FRANKY, client_named
+from d2ppo_core.drivers.connect_errors import not_connected, not_installed, one_line
+from d2ppo_core.drivers.server_version import GRIPPER_PORT, server_version
+from d2ppo_core.errors import ConfigError, RobotError
 
 _PERIOD_S = 0.02
 _RETRY_S = 0.1
@@ -41,12 +45,27 @@ class GripperConfig:
                 raise ConfigError(f"gripper: {name} must lie in (0, {high}], got {value}")
 
 
+def open_franky_hand(address: str) -> Any:
+    """Connect to a hand through franky; RobotError when it is not installed or nobody answers as a hand does."""
+    try:
+        import franky
+    except ImportError as error:
+        raise not_installed(client_named(FRANKY), error) from error
+    server_version(address, GRIPPER_PORT)
+    return franky.Gripper(address)
+
+
 class FrankaGripper:
     """The hand in a thread of its own, because its calls block for as long as the fingers move."""
 
-    def __init__(self, config: GripperConfig) -> None:
-        """Remember the configuration; nothing is opened yet."""
-        self._config = config
+    def __init__(self, config: GripperConfig, open_hand: Callable[[str], Any] = open_franky_hand) -> None:
+        """Remember the configuration; nothing is opened yet.
+
+        Args:
+            config: Which hand, and how it is driven.
+            open_hand: Connects to the hand at an address and returns it with the methods of ``franky.Gripper``.
+        """
+        self._config, self._open = config, open_hand
         self._session: _Session | None = None
 
     @property
@@ -55,16 +74,14 @@ class FrankaGripper:
         return self._session.reading if self._session is not None else GripperReading()
 
     def connect(self) -> None:
-        """Connect and start the thread; RobotError when nobody answers."""
+        """Connect and start the thread; RobotUnreachableError when nobody answers, RobotError for the rest."""
         self.close()
         try:
-            import franky
-
-            session = _Session(franky.Gripper(self._config.address), self._config)
-        except ImportError as error:
-            raise RobotError(f"franky is not installed ({error}); run: pip install 'd2ppo-panda[franka]'") from error
+            session = _Session(self._open(self._config.address), self._config)
+        except RobotError:
+            raise
         except Exception as error:
-            raise RobotUnreachableError(f"no gripper answers at {self._config.address}: {_line(error)}") from error
+            raise not_connected("gripper", self._config.address, error) from error
         self._session = session
         session.start()
 
@@ -128,7 +145,7 @@ class _Session:
                 self._step()
             except Exception as error:
                 outcome = GripperOutcome.FAILED
-                self.reading = GripperReading(width_m=self.reading.width_m, outcome=outcome, fault=_line(error))
+                self.reading = GripperReading(width_m=self.reading.width_m, outcome=outcome, fault=one_line(error))
                 self._running = None
                 self._stop.wait(_RETRY_S)
         self._finish()
@@ -198,7 +215,3 @@ def _result(future: Any) -> bool:
         return bool(future.get())
     except Exception:
         return False
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -3,19 +3,8 @@
 import pytest
 
 from d2ppo_core.drivers.franka import FrankaArm, FrankaConfig
-from d2ppo_core.drivers.franka_config import PANDA_WHEEL, explain_mismatch, has_realtime_kernel
+from d2ppo_core.drivers.franka_config import has_realtime_kernel
 from d2ppo_core.errors import ConfigError
-
-
-@pytest.mark.parametrize(
-    ("server", "library", "line"),
-    [(5, 10, PANDA_WHEEL), (10, 5, "pip install franky-control==2.0.0"), (7, 10, PANDA_WHEEL.replace("/5/", "/7/"))],
-)
-def test_a_version_that_does_not_fit_is_explained_with_the_line_to_run(server, library, line):
-    words = f"libfranka: Incompatible library version (server version: {server}, library version: {library})"
-    text = explain_mismatch(words)
-    assert text.startswith(words) and text.endswith(line)
-    assert f"server version {server}) run: pip uninstall -y franky-control && " in text
 
 
 def test_without_a_real_time_kernel_a_laboratory_is_warned_in_one_line():
@@ -30,5 +19,7 @@ def test_parameters_out_of_range_are_refused_before_anything_moves():
         FrankaConfig(address="127.0.0.1", stiffness_n_m=1e9)
     with pytest.raises(ConfigError, match="robot: wanted one of panda, fr3, got 'ur5'"):
         FrankaConfig(address="127.0.0.1", robot="ur5")
+    with pytest.raises(ConfigError, match="client must be one of auto, franky, franka_rs, got 'libfranka'"):
+        FrankaConfig(address="127.0.0.1", client="libfranka")
     with pytest.raises(ConfigError, match="realtime must be one of auto, enforce, ignore, got 'yes'"):
         FrankaConfig(address="127.0.0.1", realtime="yes")

@@ -1,4 +1,4 @@
-"""Limits of franky's motions: each robot through each build, the installed one live, the swapped tables stood in for."""
+"""Limits of franky's motions: each robot through each build, the installed one live, swapped tables stood in for."""
 
 import subprocess
 import sys
