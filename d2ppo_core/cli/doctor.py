@@ -7,8 +7,11 @@ import sys
 import click
 
 from d2ppo_core.cli.up import parse_settings
+from d2ppo_core.doctor.client import fix_client
 from d2ppo_core.doctor.examination import examine
 from d2ppo_core.doctor.finding import Status
+from d2ppo_core.errors import ConfigError
+from d2ppo_core.runtime.robots import ROBOTS
 from d2ppo_core.stack.loader import load_stack
 
 COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
@@ -17,8 +20,17 @@ COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
 @click.command()
 @click.option("--stack", default="sim", show_default=True, help="The stack to get ready for.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Argument of the stack; repeatable.")
-def doctor(stack: str, settings: tuple[str, ...]) -> None:
+@click.option("--fix-client", "robot", type=click.Choice(list(ROBOTS)), help="Install the franky for this robot, only.")
+@click.option("--server-version", type=int, help="With --fix-client: of a robot whose system is older.")
+@click.option("--index", default="", metavar="URL|FOLDER", help="With --fix-client: where to take the wheel from.")
+def doctor(stack: str, settings: tuple[str, ...], robot: str | None, server_version: int | None, index: str) -> None:
     """Check everything that a stack needs; exit with 1 and the list of what fails."""
+    if robot is not None:
+        for line in fix_client(robot, server_version, index):
+            click.echo(line)
+        return
+    if server_version is not None or index:
+        raise ConfigError("--server-version and --index go with --fix-client panda or --fix-client fr3")
     failures = []
     for finding in examine(load_stack(stack, parse_settings(settings))):
         mark = click.style(f"{finding.status.value:4}", fg=COLOURS[finding.status])

@@ -21,7 +21,7 @@ def examine(stack: StackDescription) -> Iterator[Finding]:
     yield ros.check_rclpy(environment)
     yield ros.check_interfaces(environment)
     yield ros.check_nodes(environment)
-    yield robot.check_franky()
+    yield robot.check_client()
     if simulated:
         yield devices.check_rendering(environment)
         yield robot.check_ports_free(address)

@@ -67,22 +67,35 @@ def test_the_robot_is_asked_for_its_version_with_one_connect_request(robot_addre
     assert requests == [bytes.fromhex("00000000 00000000 10000000 0000 0000")]
 
 
-def test_a_panda_with_the_fr3_wheel_is_told_which_wheel_to_install(robot_address: str) -> None:
-    thread = serve_version(robot_address, 5, [])
+def test_a_panda_with_the_wheel_for_an_fr3_is_driven_by_the_second_client_or_told_what_to_do(
+    robot_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for there, status, text in (
+        (True, Status.OK, "server version 5; franka_rs fits"),
+        (False, Status.FAIL, "franky 10; run: d2ppo doctor --fix-client panda, or set client: franka_rs in the cell"),
+    ):
+        monkeypatch.setattr(robot, "franka_rs_installed", lambda there=there: there)
+        thread = serve_version(robot_address, 5, [])
+        finding = robot.check_robot_answers(robot_address)
+        thread.join(timeout=5.0)
+        assert finding.status is status and text in finding.text
+
+
+def test_a_robot_of_a_version_that_no_installed_client_speaks_is_told_which_wheel(robot_address: str) -> None:
+    thread = serve_version(robot_address, 7, [])
     finding = robot.check_robot_answers(robot_address)
     thread.join(timeout=5.0)
-    assert finding.status is Status.FAIL
-    assert "speaks server version 5, the installed franky 10; run: pip install franky-control" in finding.text
-    assert finding.text.endswith("/by-robot-server-version/5/")
+    assert finding.status is Status.FAIL and "a fr3 of system 5.5.0 or newer" in finding.text
+    assert finding.text.endswith("run: d2ppo doctor --fix-client fr3 --server-version 7")
 
 
 def test_a_robot_that_speaks_what_franky_speaks_is_fine(robot_address: str) -> None:
     thread = serve_version(robot_address, 10, [])
     finding = robot.check_robot_answers(robot_address)
     thread.join(timeout=5.0)
-    assert finding.status is Status.OK
+    assert finding.status is Status.OK and "franky fits" in finding.text
 
 
-def test_the_installed_franky_is_recognised() -> None:
-    assert robot.installed_server_version() == 10
-    assert robot.check_franky().status is Status.OK
+def test_the_installed_clients_are_recognised() -> None:
+    finding = robot.check_client()
+    assert finding.status is Status.OK and "robot-server version" in finding.text
