@@ -24,6 +24,7 @@ FRAME_PERIOD_NS = 50_000_000
 
 @click.command()
 @click.option("--address", default="127.0.0.1", show_default=True, help="Of ports 1337 (arm) and 1338 (hand).")
+@click.option("--expose", is_flag=True, help="Let other machines connect; whoever reaches the port drives the robot.")
 @click.option("--robot-version", type=int, default=10, show_default=True, help="Server version: 5 Panda, 10 FR3.")
 @click.option(
     "--backend",
@@ -42,6 +43,7 @@ FRAME_PERIOD_NS = 50_000_000
 @click.option("--faults", is_flag=True, help="Read faults from standard input: NAME [SECONDS [AMOUNT]], or 'help'.")
 def fci_server(
     address: str,
+    expose: bool,
     robot_version: int,
     backend: str,
     task: str,
@@ -59,14 +61,13 @@ def fci_server(
             raise ConfigError("--faults goes with one robot; start the others by themselves")
         _expect_one_arm(task, "--robots")
         options = ["--robot-version", str(robot_version), "--backend", backend, "--task", task, "--seed", str(seed)]
-        options += ["--paced"] * paced + ["--no-real-time"] * no_real_time
+        options += ["--paced"] * paced + ["--no-real-time"] * no_real_time + ["--expose"] * expose
         sys.exit(_serve_many(address, robots, options))
-    _serve(address, robot_version, backend, task, seed, paced, no_real_time, faults)
+    options: dict[str, Any] = {"version": robot_version, "lockstep": not paced, "real_time": not no_real_time}
+    _serve(address, backend, task, seed, faults, options | {"exposed": expose})
 
 
-def _serve(
-    address: str, version: int, backend: str, task: str, seed: int, paced: bool, no_real_time: bool, faults: bool
-) -> None:
+def _serve(address: str, backend: str, task: str, seed: int, faults: bool, options: dict[str, Any]) -> None:
     import gc
 
     from sim.fci.gripper_server import GripperServer
@@ -79,7 +80,6 @@ def _serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     world = World(task_named(task), seed) if backend == "mujoco" else KinematicArm(task)
-    options: dict[str, Any] = {"version": version, "lockstep": not paced, "real_time": not no_real_time}
     if isinstance(world, World):
         options["on_step"] = (_frame_publisher(address),)
     if isinstance(world, World) and len(world.arms) > 1:
@@ -87,8 +87,9 @@ def _serve(
             _expect_one_arm(task, "--faults")
         _serve_cell(world, address, options, stop)
         return
-    server = RobotServer(world, address, gripper=GripperServer(world, address), **options)
-    click.echo(f"task {task}: robot version {version} on {address}:1337, gripper on {address}:1338")
+    hand = GripperServer(world, address, exposed=options["exposed"])
+    server = RobotServer(world, address, gripper=hand, **options)
+    click.echo(f"task {task}: robot version {options['version']} on {address}:1337, gripper on {address}:1338")
     if faults:
         threading.Thread(target=_read_faults, args=(server,), daemon=True).start()
     gc.collect()

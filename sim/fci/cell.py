@@ -63,8 +63,9 @@ class RobotCell(WorldLoop):
         on_step: tuple[Callable[[World], None], ...] = (),
         lockstep: bool = True,
         real_time: bool = True,
+        exposed: bool = False,
     ) -> None:
-        """Open the ports of all robots and hands.
+        """Open the ports of all robots and hands; other machines reach them only if they are `exposed`.
 
         Raises:
             WorldError: not one address per arm, a port is taken, or a server refuses its version.
@@ -83,7 +84,8 @@ class RobotCell(WorldLoop):
                     lockstep=lockstep,
                     real_time=real_time,
                     patience_s=PATIENCE_S if len(addresses) == 1 else SHARED_PATIENCE_S,
-                    gripper=GripperServer(arm, address),
+                    gripper=GripperServer(arm, address, exposed=exposed),
+                    exposed=exposed,
                 )
                 self.robots += (robot,)
         except WorldError:

@@ -18,6 +18,8 @@ STILL_M_S = 2e-3
 STILL_NS = 60_000_000
 """Fingers this slow for this long have arrived or are held back."""
 ARRIVED_M = 2e-3
+_BAD_CLIENT = (ConnectionError, struct.error, ValueError)
+"""It went away, or is none of this version."""
 
 
 @dataclass
@@ -33,20 +35,25 @@ class _Job:
     """Measured width that counts as success."""
     still_since_ns: int = 0
 
+    @property
+    def possible(self) -> bool:
+        """Whether all that was asked for are numbers."""
+        return not any(map(math.isnan, (self.width_m, self.speed_m_s, self.force_n, *self.accepted_m)))
+
 
 class GripperServer:
     """Serves the fingers of one world; `pump` is called by whoever advances that world."""
 
-    def __init__(self, world: Arm, address: str = "127.0.0.1") -> None:
-        """Open the port; raises WorldError when it is taken."""
+    def __init__(self, world: Arm, address: str = "127.0.0.1", *, exposed: bool = False) -> None:
+        """Open the port, to other machines only if it is `exposed`; raises WorldError when it is taken."""
         self.silent = False
         """Whether the network is cut."""
         self._world, self._address = world, address
-        self._listener = listen(address, wire.GRIPPER_PORT)
+        self._listener = listen(address, wire.GRIPPER_PORT, exposed=exposed)
         self._connection: Connection | None = None
+        self._newcomer: Connection | None = None
         self._job: _Job | None = None
         self._held_m = (math.inf, -math.inf)
-        self._message_id = 0
 
     @property
     def is_grasped(self) -> bool:
@@ -58,40 +65,49 @@ class GripperServer:
         """Accept, answer and report; call it every 10 ms or so."""
         if self.silent:
             return
-        try:
-            self._accept()
-            connection = self._connection
-            if connection is not None:
-                for number, request_id, payload in connection.requests():
-                    self._handle(connection, number, request_id, payload)
-                self._send_state(connection)
-                self._check_job(connection)
-        except (ConnectionError, struct.error, ValueError):  # gone, or not a client of this version
-            self._drop_client()
+        self._accept()
+        for peer in (self._newcomer, self._connection):
+            try:
+                if peer is not None:
+                    self._serve(peer)
+            except _BAD_CLIENT:
+                self._drop(peer)
 
     def close(self) -> None:
         """Let the port go."""
-        self._drop_client()
+        for peer in (self._newcomer, self._connection):
+            self._drop(peer)
         self._listener.close()
 
     def _accept(self) -> None:
         with contextlib.suppress(BlockingIOError):
             client, (host, _) = self._listener.accept()
-            if self._connection is not None:
-                self._drop_client()  # a hand serves the newest client
-            self._connection = Connection(client, host, self._address, wire.GRIPPER_HEADER)
+            self._drop(self._newcomer)
+            self._newcomer = Connection(client, host, self._address, wire.GRIPPER_HEADER)
 
-    def _drop_client(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._connection, self._job = None, None
+    def _serve(self, peer: Connection) -> None:
+        if peer not in (self._newcomer, self._connection):
+            return  # dropped in this very moment, for a newer one
+        for number, request_id, payload in peer.requests():
+            self._handle(peer, number, request_id, payload)
+        if peer.ready:
+            self._send_state(peer)
+            self._check_job(peer)
+        elif peer.mute:
+            self._drop(peer)
+
+    def _drop(self, peer: Connection | None) -> None:
+        if peer is None:
+            return
+        peer.close()
+        if peer is self._newcomer:
+            self._newcomer = None
+        if peer is self._connection:
+            self._connection, self._job = None, None
 
     def _send_state(self, connection: Connection) -> None:
-        self._message_id += 1
-        width = self._world.fingers.width_m
-        connection.send_state(
-            wire.GRIPPER_STATE.pack(self._message_id, width, MAX_WIDTH_M, self.is_grasped, TEMPERATURE_C)
-        )
+        clock_ms, width = self._world.time_ns // 1_000_000, self._world.fingers.width_m
+        connection.send_state(wire.GRIPPER_STATE.pack(clock_ms, width, MAX_WIDTH_M, self.is_grasped, TEMPERATURE_C))
 
     def _handle(self, connection: Connection, number: int, request_id: int, payload: bytes) -> None:
         command = GripperCommand(number)
@@ -100,17 +116,26 @@ class GripperServer:
             known = wanted == wire.GRIPPER_VERSION
             if known:
                 connection.greet(udp_port)
+                if connection is self._newcomer:  # a hand serves the newest client
+                    self._drop(self._connection)
+                    self._connection, self._newcomer = connection, None
             answer = wire.GRIPPER_CONNECT_REPLY.pack(not known, wire.GRIPPER_VERSION)
             connection.reply(command, request_id, answer)
             return
+        if not connection.ready:
+            raise ConnectionAbortedError("a client says hello first")
+        job = None if command is GripperCommand.STOP else _job_of(command, request_id, payload)
+        if job is not None and not job.possible:
+            connection.reply(command, request_id, wire.GRIPPER_REPLY.pack(GripperStatus.FAIL))
+            return
         self._finish(connection, GripperStatus.ABORTED)
-        if command is GripperCommand.STOP:
+        if job is None:
             self._world.fingers.hold()
             connection.reply(command, request_id, wire.GRIPPER_REPLY.pack(GripperStatus.SUCCESS))
             return
         self._held_m = (math.inf, -math.inf)
-        self._job = _job_of(command, request_id, payload)
-        self._start(self._job)
+        self._job = job
+        self._start(job)
 
     def _start(self, job: _Job) -> None:
         job.still_since_ns = self._world.time_ns

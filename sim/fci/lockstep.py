@@ -44,8 +44,11 @@ class Lockstep:
         """Tell whether a command answers the state sent last; any command of this motion starts the lock-step.
 
         An answer to an older state is no answer in lock-step: taken for one, the client would stay a state behind and
-        skip one as soon as it is late, which looks like a jump of the set-point.
+        skip one as soon as it is late, which looks like a jump of the set-point. Nobody answers a state that was not
+        sent yet: such a number would make all later answers look old.
         """
+        if message_id > self.message_id:
+            return False
         if self._asynchronous:
             return True
         if message_id < self._first_message or message_id <= self._last_answer:

@@ -59,11 +59,13 @@ class RobotServer(WorldLoop):
         lockstep: bool = True,
         real_time: bool = True,
         patience_s: float = 1.0,
+        exposed: bool = False,
     ) -> None:
-        """Open the port.
+        """Open the port; other machines reach it only if it is `exposed`.
 
         Raises:
-            WorldError: the port is taken, the protocol version is unknown, or a Panda's model library does not compile.
+            WorldError: the port is taken or could be reached from outside, the protocol version is unknown, or a
+                Panda's model library does not compile.
         """
         if version not in wire.PROTOCOLS:
             raise WorldError(f"robot server version must be one of {sorted(wire.PROTOCOLS)}, got {version}")
@@ -84,7 +86,7 @@ class RobotServer(WorldLoop):
         self._recovery_id: int | None = None
         self._cycles, self._sent = 0, False
         self._real_time = real_time
-        self._listener = listen(address, wire.ROBOT_PORT)
+        self._listener = listen(address, wire.ROBOT_PORT, exposed=exposed)
 
     def begin_cycle(self) -> None:
         """Send the state; robots of one world all do so before any of them waits."""
@@ -152,6 +154,9 @@ class RobotServer(WorldLoop):
         state = self._wire.outgoing(self._robot.state(self._lockstep.message_id))
         connection = self._connection
         if connection is None or state is None:
+            return False
+        if connection.mute:
+            self._drop_client()
             return False
         try:
             connection.send_state(state)
@@ -248,9 +253,11 @@ class RobotServer(WorldLoop):
 
     def _accept(self) -> None:
         client, (host, _) = self._listener.accept()
-        if self._connection is not None:  # one client at a time, as the robot
-            client.close()
-            return
+        if self._connection is not None:
+            if self._connection.ready:  # one client at a time, as the robot
+                client.close()
+                return
+            self._drop_client()  # it has said nothing yet
         self._connection = Connection(client, host, self.address, wire.HEADER)
 
     def _drop_client(self) -> None:
@@ -264,6 +271,8 @@ class RobotServer(WorldLoop):
 
     def _handle(self, connection: Connection, name: str | None, request_id: int, payload: bytes) -> bytes | None:
         """Do what a request asks for; returns the payload of the answer, None when it comes later."""
+        if not connection.ready and name != "Connect":
+            raise ConnectionAbortedError("a client says hello first")
         match name:
             case "Connect":
                 wanted, udp_port = wire.CONNECT_REQUEST.unpack(payload)

@@ -20,6 +20,9 @@ JOINT_STIFFNESS_MAX_NM_RAD = 14250.0
 CARTESIAN_STIFFNESS_MIN = np.array([10.0, 10.0, 10.0, 1.0, 1.0, 1.0])
 CARTESIAN_STIFFNESS_MAX = np.array([3000.0, 3000.0, 3000.0, 300.0, 300.0, 300.0])
 """N/m and Nm/rad."""
+LOAD_MAX_KG, LOAD_OFFSET_MAX_M, LOAD_INERTIA_MAX_KG_M2 = 10.0, 1.0, 10.0
+FRAME_OFFSET_MAX_M = 2.0
+"""Three times what the robots are rated for, and farther than they reach: beyond that it is a mistake."""
 
 
 def move_request(payload: bytes) -> MoveRequest:
@@ -48,6 +51,8 @@ def apply(robot: Robot, name: str, payload: bytes) -> bytes:
     values = np.array(layout.unpack(payload))
     if robot.mode is RobotMode.MOVE:
         return bytes((Reply.NOT_POSSIBLE,))
+    if not np.isfinite(values).all():
+        return bytes((Reply.INVALID_ARGUMENT,))
     return bytes((setter(robot, values),))
 
 
@@ -97,12 +102,13 @@ def _tool(robot: Robot, values: Vector) -> Reply:
 
 
 def _load(robot: Robot, values: Vector) -> Reply:
-    inertia = values[4:].reshape(3, 3)
-    if not (np.isfinite(values).all() and values[0] >= 0.0 and np.allclose(inertia, inertia.T)):
+    mass, offset, inertia = values[0], values[1:4], values[4:].reshape(3, 3)
+    most = (mass <= LOAD_MAX_KG, np.abs(offset) <= LOAD_OFFSET_MAX_M, np.abs(inertia) <= LOAD_INERTIA_MAX_KG_M2)
+    if not (mass >= 0.0 and all(np.all(part) for part in most) and np.allclose(inertia, inertia.T)):
         return Reply.INVALID_ARGUMENT
     if (np.linalg.eigvalsh(inertia) < -1e-9).any():
         return Reply.INVALID_ARGUMENT
-    robot.set_load(float(values[0]), values[1:4], values[4:])
+    robot.set_load(float(mass), offset, values[4:])
     return Reply.SUCCESS
 
 
@@ -115,6 +121,8 @@ def _filters(robot: Robot, values: Vector) -> Reply:
 
 def _transform(values: Vector) -> Vector | None:
     transform: Vector = values.reshape(4, 4).T
+    if not (np.abs(transform[:3, 3]) <= FRAME_OFFSET_MAX_M).all():
+        return None
     try:
         check_frame(transform)
     except ReflexError:

@@ -33,6 +33,30 @@ def test_stop_aborts_the_running_command(robot):
     assert 0.043 < hand.width < 0.06
 
 
+@pytest.mark.parametrize("width", [float("nan"), float("inf")])
+def test_what_is_no_width_gets_an_answer_and_the_hand_goes_on(robot, width):
+    hand = franky.Gripper(robot.address)
+    running = hand.move_async(width, 0.1)
+    assert running.wait(5.0), "the hand answers"
+    if np.isnan(width):
+        with pytest.raises(franky.CommandException, match="failed"):
+            running.get()
+    assert hand.move(0.03, 0.1) and hand.width == pytest.approx(0.03, abs=1e-3)
+
+
+def test_the_hands_clock_is_that_of_the_robot(robot):
+    arm = franky.Robot(robot.address, realtime_config=franky.RealtimeConfig.Ignore)
+    hand = franky.Gripper(robot.address)
+
+    def elapsed_ms(seconds):
+        before = hand.state.time.to_msec(), arm.state.time.to_msec()
+        time.sleep(seconds)
+        return hand.state.time.to_msec() - before[0], arm.state.time.to_msec() - before[1]
+
+    of_hand, of_arm = elapsed_ms(1.0)
+    assert of_hand == pytest.approx(of_arm, abs=100)  # ms: a state of the hand every 10
+
+
 def test_cube_is_grasped_and_lifted_and_the_predicate_says_so(robot):
     arm = franky.Robot(robot.address, realtime_config=franky.RealtimeConfig.Ignore)
     arm.relative_dynamics_factor = franky.RelativeDynamicsFactor(0.4, 0.04, 0.04)

@@ -31,6 +31,14 @@ def test_commands_from_before_the_motion_are_none_of_its(steps):
     assert not steps.is_answer(99) and not steps.streaming
 
 
+def test_nobody_answers_a_state_that_was_not_sent_yet(steps):
+    send(steps, 3)
+    assert not steps.is_answer(2**63) and not steps.streaming
+    assert steps.is_answer(103), "the right answer still counts"
+    steps.begin(asynchronous=True)
+    assert not steps.is_answer(104) and steps.is_answer(103)
+
+
 def test_the_world_waits_for_the_first_command_only_when_one_may_come(steps):
     for _ in range(SILENT_STATES):
         assert steps.patience_s() == 0.0

@@ -51,11 +51,28 @@ def test_stiffness_is_set_within_its_range_only(robot):
         ("SetLoad", wire.LOAD_REQUEST, [-0.1, *[0.0] * 12]),
         ("SetLoad", wire.LOAD_REQUEST, [1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0]),
         ("SetLoad", wire.LOAD_REQUEST, [1.0, 0, 0, 0, 1.0, 0.5, 0, 0, 1.0, 0, 0, 0, 1.0]),
+        ("SetLoad", wire.LOAD_REQUEST, [1e300, *[0.0] * 12]),
+        ("SetLoad", wire.LOAD_REQUEST, [1.0, 5.0, *[0.0] * 11]),
+        ("SetLoad", wire.LOAD_REQUEST, [1.0, 0, 0, 0, 1e9, 0, 0, 0, 1e9, 0, 0, 0, 1e9]),
+        ("SetNEToEE", wire.FRAME_REQUEST, [*EYE[:12], 1e300, *EYE[13:]]),
+        ("SetEEToK", wire.FRAME_REQUEST, [*EYE[:12], 3.0, *EYE[13:]]),
         ("SetFilters", wire.FILTERS_REQUEST, [0.5] * 5),
     ],
 )
 def test_impossible_values_are_invalid_arguments(robot, name, layout, values):
     assert reply(robot, name, layout, *values) is Reply.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", sorted(set(settings._LAYOUTS) - {"SetGuidingMode"}))
+def test_what_is_no_number_is_an_invalid_argument_wherever_it_stands(robot, name, bad):
+    layout = settings._LAYOUTS[name]
+    count = layout.size // 8
+    good = EYE if count == 16 else np.full(count, 100.0)
+    for at in range(count):
+        values = good.copy()
+        values[at] = bad
+        assert reply(robot, name, layout, *values) is Reply.INVALID_ARGUMENT
 
 
 def test_nothing_is_changed_while_the_robot_moves(robot):

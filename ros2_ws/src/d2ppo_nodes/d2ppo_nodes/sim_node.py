@@ -49,6 +49,7 @@ class SimNode(StackNode):
             on_step=(self._publish_clock, self._publish_frame),
             lockstep=self.flag("lockstep"),
             real_time=self.flag("real_time"),
+            exposed=self.flag("expose"),
         )
         self._frame_period_ns = round(1e3 / rate_hz) * 1_000_000
         self._snapshots = SnapshotPublisher(addresses[0])
