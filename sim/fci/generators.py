@@ -12,13 +12,14 @@ from sim.fci.filters import Filters, blended, blended_pose
 from sim.fci.kinematics import ArmKinematics
 from sim.fci.limits import ELBOW_FLIP_RAD, Limits
 from sim.fci.reference import DT_S, Reference, ReflexError, difference
+from sim.fci.start import Start
 from sim.fci.wire import Error, Generator
 
 Vector = NDArray[np.float64]
 Command = dict[str, Vector]
 
 START_RAD, START_M = 0.01, 0.005
-"""A motion that begins further from the set-point than this has an invalid start; less than this is a jump."""
+"""A motion that begins further from where it may than this has an invalid start; less than this is a jump."""
 FRAME_TOLERANCE = 1e-5
 IK_DAMPING = 1e-9
 SINGULAR = 0.01
@@ -43,11 +44,18 @@ class JointGenerator:
     """Joint positions or velocities."""
 
     def __init__(
-        self, kinematics: ArmKinematics, reference: Reference, limits: Limits, filters: Filters, mode: Generator
+        self,
+        kinematics: ArmKinematics,
+        reference: Reference,
+        limits: Limits,
+        filters: Filters,
+        mode: Generator,
+        measured_q_rad: Vector | None = None,
     ) -> None:
+        """Begin where the set-point is, or where the arm is (7,), as sim.fci.start says."""
         self.mode = mode
+        self._start = Start(kinematics, reference, measured_q_rad)
         self._kinematics, self._reference, self._limits, self._filters = kinematics, reference, limits, filters
-        self._begun = False
         _, acceleration, jerk = limits.rounding
         self._ddq = acceleration * limits.ddq_rad_s2
         self._change = (DT_S * jerk * limits.dddq_rad_s3).tolist()
@@ -84,11 +92,11 @@ class JointGenerator:
         reference = self._reference
         if self.mode is Generator.JOINT_VELOCITY:
             return blended(self._filters.joint_velocity, command["dq_c"].copy(), reference.dq_rad_s)
+        first = self._start.joints(command["q_c"])
         wanted = blended(self._filters.joint_position, command["q_c"], reference.q_rad)
         gap = wanted - reference.q_rad
-        if not self._begun and not (np.abs(gap) <= START_RAD).all():
+        if first and not (np.abs(gap) <= START_RAD).all():
             raise ReflexError(Error.JOINT_POSITION_MOTION_GENERATOR_START_POSE_INVALID)
-        self._begun = True
         return gap / DT_S
 
 
@@ -130,11 +138,18 @@ class CartesianGenerator:
     """Poses or twists of the end effector, optionally with an elbow angle: inverse kinematics to the joints."""
 
     def __init__(
-        self, kinematics: ArmKinematics, reference: Reference, limits: Limits, filters: Filters, mode: Generator
+        self,
+        kinematics: ArmKinematics,
+        reference: Reference,
+        limits: Limits,
+        filters: Filters,
+        mode: Generator,
+        measured_q_rad: Vector | None = None,
     ) -> None:
+        """Begin where the set-point is, or where the arm is (7,), as sim.fci.start says."""
         self.mode = mode
+        self._start = Start(kinematics, reference, measured_q_rad)
         self._kinematics, self._reference, self._limits, self._filters = kinematics, reference, limits, filters
-        self._begun = self._elbow_begun = False
         self._flip = np.sign(reference.q_rad[3] - ELBOW_FLIP_RAD)
         speed, acceleration, jerk = limits.rounding
         self._speed = tuple(speed * value for value in limits.speed)
@@ -151,6 +166,8 @@ class CartesianGenerator:
             coast(reference, self._limits, Error.CARTESIAN_MOTION_GENERATOR_JOINT_POSITION_LIMITS_VIOLATION)
             reference.pose = self._kinematics.pose(reference.q_rad)
             return
+        if self.mode is Generator.CARTESIAN_POSITION:
+            self._check_pose(command["O_T_EE_c"].reshape(4, 4).T)
         actual = self._kinematics.pose(reference.q_rad)
         jacobian = self._kinematics.jacobian(actual)
         wanted, twist, correction = self._wanted(command, actual)
@@ -186,13 +203,16 @@ class CartesianGenerator:
             twist = blended(filters.cartesian_velocity, command["O_dP_EE_c"].copy(), reference.twist)
             return None, twist, twist
         wanted = command["O_T_EE_c"].reshape(4, 4).T
-        check_frame(wanted)
         wanted = blended_pose(filters.cartesian_position, wanted, reference.pose).copy()
-        step = difference(wanted, reference.pose)
-        if not self._begun and (np.linalg.norm(step[:3]) > START_M or np.linalg.norm(step[3:]) > START_RAD):
-            raise ReflexError(Error.CARTESIAN_POSITION_MOTION_GENERATOR_START_POSE_INVALID)
-        self._begun = True
-        return wanted, step / DT_S, difference(wanted, actual) / DT_S
+        return wanted, difference(wanted, reference.pose) / DT_S, difference(wanted, actual) / DT_S
+
+    def _check_pose(self, wanted: Vector) -> None:
+        """A rigid transform, and in the beginning one that is near."""
+        check_frame(wanted)
+        if self._start.pose(wanted):
+            step = difference(wanted, self._reference.pose)
+            if np.linalg.norm(step[:3]) > START_M or np.linalg.norm(step[3:]) > START_RAD:
+                raise ReflexError(Error.CARTESIAN_POSITION_MOTION_GENERATOR_START_POSE_INVALID)
 
     def _check_twist(self, twist: Vector) -> None:
         reference = self._reference
@@ -221,9 +241,8 @@ class CartesianGenerator:
         angle, flip = elbow.tolist()
         if flip != self._flip:
             raise ReflexError(Error.CARTESIAN_MOTION_GENERATOR_ELBOW_SIGN_INCONSISTENT)
-        if not self._elbow_begun and not abs(angle - reference.elbow_rad) <= START_RAD:
+        if self._start.elbow(angle) and not abs(angle - reference.elbow_rad) <= START_RAD:
             raise ReflexError(Error.CARTESIAN_MOTION_GENERATOR_START_ELBOW_INVALID)
-        self._elbow_begun = True
         rate = (angle - reference.elbow_rad) / DT_S
         acceleration = (rate - reference.elbow_rad_s) / DT_S
         jerk = (acceleration - reference.elbow_rad_s2) / DT_S

@@ -20,6 +20,8 @@ class Limits(robots.Robot):
     rounding: tuple[float, float, float]
     """Velocities, accelerations and jerks pass up to this many times their limit: a client continues from the state it
     was sent, and version 10 sends single precision."""
+    starts_measured: bool
+    """Whether a motion may begin where the arm is, besides where it should be."""
 
     @cached_property
     def _slack_rad_s(self) -> NDArray[np.float64]:
@@ -31,13 +33,14 @@ class Limits(robots.Robot):
         return between(dq_rad_s, low - self._slack_rad_s, high + self._slack_rad_s)
 
 
-PANDA = Limits(**vars(robots.PANDA), rounding=(1.001, 1.001, 1.001))
+PANDA = Limits(**vars(robots.PANDA), rounding=(1.001, 1.001, 1.001), starts_measured=False)
 
 FR3 = Limits(
     **vars(robots.FR3)
     # The simulated joints end where a Panda's do, whichever protocol is spoken.
     | {"q_min_rad": robots.PANDA.q_min_rad, "q_max_rad": robots.PANDA.q_max_rad},
     rounding=(1.001, 1.05, 1.15),
+    starts_measured=True,
 )
 
 ELBOW_FLIP_RAD = ELBOW_STRAIGHT_RAD

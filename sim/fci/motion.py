@@ -68,13 +68,13 @@ class Motion:
         self.law: ControlLaw
         self._reference = reference
         self._generator: MotionGenerator | None = None
-        mode = request.generator
+        mode, measured = request.generator, arm.q_rad if limits.starts_measured else None
         if request.async_velocity_rad_s is not None:
             self._generator = AsyncJointGenerator(kinematics, reference, limits, request.async_velocity_rad_s)
         elif mode in (Generator.JOINT_POSITION, Generator.JOINT_VELOCITY):
-            self._generator = JointGenerator(kinematics, reference, limits, filters, mode)
+            self._generator = JointGenerator(kinematics, reference, limits, filters, mode, measured)
         elif mode in (Generator.CARTESIAN_POSITION, Generator.CARTESIAN_VELOCITY):
-            self._generator = CartesianGenerator(kinematics, reference, limits, filters, mode)
+            self._generator = CartesianGenerator(kinematics, reference, limits, filters, mode, measured)
         if request.controller is Controller.EXTERNAL:
             self.law = ExternalTorque(arm, limits, filters)
         else:

@@ -38,6 +38,13 @@ def test_asynchronous_targets_are_reached_without_a_command_per_millisecond(clie
     assert told["error"] < 5e-3 and told["mode"] == "Idle"  # rad
 
 
+def test_motions_that_start_where_the_arm_is_run_through_on_an_fr3(client_bench, robot_address):
+    with client_bench(robot_address, "pylibfranka_client") as fr3:
+        told = fr3.run("measured")
+    assert len(told) == 6 and {name: error for name, (_, error) in told.items() if error} == {}
+    assert max(lag for lag, _ in told.values()) > 1e-5  # rad: else nothing would have been started off the set-point
+
+
 @pytest.mark.parametrize(("script", "version"), [("panda_client", 5), ("pylibfranka_client", 10)])
 def test_on_the_ideal_arm_every_motion_is_exact(client_bench, robot_address, script, version):
     options = ("--robot-version", str(version), "--backend", "kinematic", "--no-real-time")

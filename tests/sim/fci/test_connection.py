@@ -176,9 +176,10 @@ def test_a_mute_peer_does_not_take_the_hand_from_its_client(robot_address):
 
 def test_only_the_clients_own_datagrams_of_the_right_size_arrive(pair):
     connection, _ = pair
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client, socket.socket(
-        socket.AF_INET, socket.SOCK_DGRAM
-    ) as stranger:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
+    ):
         client.bind(("127.0.0.1", 0))
         here = connection.udp.getsockname()
         stranger.sendto(b"early", here)

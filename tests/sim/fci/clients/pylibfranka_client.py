@@ -123,6 +123,26 @@ def asynchronous(robot):
     }
 
 
+def measured(robot):
+    """Motions that start where the arm is, as libfranka's examples do since 0.15; how far it was from its set-point."""
+    kinds = {
+        "joint_position": (robot.start_joint_position_control, lambda state: np.array(state.q), lf.JointPositions),
+        "cartesian_pose": (robot.start_cartesian_pose_control, lambda state: np.array(state.O_T_EE), lf.CartesianPose),
+    }
+    rise = {"joint_position": np.full(7, 0.05), "cartesian_pose": 0.04 * np.eye(16)[14]}
+    result = {}
+    for turn in range(3):
+        for name, (start, where, command) in kinds.items():
+            control = start(JOINT)
+            state, _ = control.readOnce()
+            begin, up = where(state), (1 - 2 * (turn % 2)) * rise[name]
+            control.writeOnce(command(list(begin)))
+            lag = float(np.abs(np.array(state.q) - state.q_d).max())
+            at = lambda t, c=command, b=begin, u=up: c(list(b + u * half_cosine(t)))  # noqa: E731
+            result[f"{name} {turn}"] = [lag, _told(lambda c=control, a=at: follow(c, a))]
+    return result
+
+
 def jump(robot):
     """Steps that a robot refuses, one after the other, each followed by recovery; what the client was told."""
     q, pose = np.array(robot.read_once().q_d), np.array(robot.read_once().O_T_EE_c)
@@ -233,7 +253,7 @@ def _told(call):
     return ""
 
 
-CASES = {f.__name__: f for f in (read, motions, asynchronous, jump, preempted, settings, errors, hold)}
+CASES = {f.__name__: f for f in (read, motions, asynchronous, measured, jump, preempted, settings, errors, hold)}
 
 if __name__ == "__main__":
     address, case = sys.argv[1:3]
