@@ -8,6 +8,8 @@ from collections.abc import Callable
 from threading import Event
 from typing import Any, TypeVar
 
+import numpy as np
+
 from d2ppo_core.errors import WorldError
 from sim.fci.calls import CallQueue
 from sim.pace import Pacer
@@ -29,6 +31,7 @@ class WorldLoop(ABC):
         while not stop.is_set():
             self.run_cycle()
 
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # clients send anything; comparisons refuse it
     def run_cycle(self) -> None:
         """One millisecond, unless the world is paused."""
         self._calls.run()
