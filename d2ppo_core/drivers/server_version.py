@@ -2,14 +2,28 @@
 
 import socket
 import struct
+from dataclasses import dataclass
 
 from d2ppo_core.errors import RobotError, RobotUnreachableError
 
 ROBOT_PORT, GRIPPER_PORT = 1337, 1338
 _LIMIT_S = 3.0
-_HEADER = struct.Struct("<III")  # command, command id, total size
 _REQUEST = struct.Struct("<HH")  # version, UDP port of the client
-_REPLY = struct.Struct("<BH")  # status, version of the server
+
+
+@dataclass(frozen=True)
+class _Wire:
+    """How one server speaks: its header (command, command id, total size) and its reply (status, own version)."""
+
+    what: str
+    header: struct.Struct
+    reply: struct.Struct
+
+
+_WIRES = {
+    ROBOT_PORT: _Wire("robot", struct.Struct("<III"), struct.Struct("<BH")),
+    GRIPPER_PORT: _Wire("gripper", struct.Struct("<HII"), struct.Struct("<HH")),
+}
 
 
 def server_version(address: str, port: int = ROBOT_PORT, limit_s: float = _LIMIT_S) -> int:
@@ -21,18 +35,19 @@ def server_version(address: str, port: int = ROBOT_PORT, limit_s: float = _LIMIT
         RobotUnreachableError: Nobody answers now; it may be starting, off, without FCI or busy with another client.
         RobotError: The address is none, or who answers is no Franka robot: waiting cures neither.
     """
-    what = "robot" if port == ROBOT_PORT else "gripper"
+    wire = _WIRES[port]
     try:
-        reply = _ask(address, port, limit_s)
+        answer = _ask(address, port, wire, limit_s)
     except (socket.gaierror, UnicodeError) as error:
         raise RobotError(f"robot_address: there is no host {address!r} ({_reason(error)})") from error
     except OSError as error:
-        raise RobotUnreachableError(no_answer(what, f"{address}:{port}", _reason(error))) from error
-    command, _, size = _HEADER.unpack_from(reply)
-    if (command, size) != (0, _HEADER.size + _REPLY.size):
-        said = ascii(reply[:12].decode("latin-1"))
-        raise RobotError(f"what answers at {address}:{port} is no Franka {what} (it says {said}); check robot_address")
-    return int(_REPLY.unpack_from(reply, _HEADER.size)[1])
+        raise RobotUnreachableError(no_answer(wire.what, f"{address}:{port}", _reason(error))) from error
+    command, _, size = wire.header.unpack_from(answer)
+    if (command, size) != (0, wire.header.size + wire.reply.size):
+        said = ascii(answer[:12].decode("latin-1"))
+        text = f"what answers at {address}:{port} is no Franka {wire.what} (it says {said}); check robot_address"
+        raise RobotError(text)
+    return int(wire.reply.unpack_from(answer, wire.header.size)[1])
 
 
 def no_answer(what: str, where: str, reason: str) -> str:
@@ -42,11 +57,10 @@ def no_answer(what: str, where: str, reason: str) -> str:
     return f"no robot answers at {where} ({reason}); check power, network, FCI in Desk, and that no other client is on"
 
 
-def _ask(address: str, port: int, limit_s: float) -> bytes:
+def _ask(address: str, port: int, wire: _Wire, limit_s: float) -> bytes:
     with socket.create_connection((address, port), timeout=limit_s) as connection:
-        size = _HEADER.size + _REQUEST.size
-        connection.sendall(_HEADER.pack(0, 0, size) + _REQUEST.pack(0, 0))
-        wanted, answer = _HEADER.size + _REPLY.size, b""
+        connection.sendall(wire.header.pack(0, 0, wire.header.size + _REQUEST.size) + _REQUEST.pack(0, 0))
+        wanted, answer = wire.header.size + wire.reply.size, b""
         while len(answer) < wanted:
             part = connection.recv(wanted - len(answer))
             if not part:

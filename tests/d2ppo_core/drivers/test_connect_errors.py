@@ -2,6 +2,8 @@
 
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +12,7 @@ import pytest
 
 from d2ppo_core.drivers.connect_errors import not_connected
 from d2ppo_core.drivers.franka import FrankaArm, FrankaConfig, FrankaGripper, GripperConfig
-from d2ppo_core.drivers.server_version import GRIPPER_PORT, ROBOT_PORT
+from d2ppo_core.drivers.server_version import GRIPPER_PORT, ROBOT_PORT, server_version
 from d2ppo_core.errors import RobotError, RobotUnreachableError
 
 AT_ONCE_S = 4.0
@@ -109,6 +111,28 @@ def test_a_robot_of_another_version_is_told_with_the_command_that_cures_it(answe
     text = told_by(arm_at(answering(version(5))), RobotError)
     assert "speaks server version 5 (a panda of system 4.2.1 or newer), the installed franky 10" in text
     assert "run: d2ppo doctor --fix-client panda, or set client: franka_rs in the cell file" in text
+
+
+def test_arm_and_hand_of_both_versions_are_asked_for_theirs(module_address: str):
+    for robot in (5, 10):
+        command = [sys.executable, "-m", "sim.fci", "--address", module_address, "--backend", "kinematic"]
+        with subprocess.Popen([*command, "--robot-version", str(robot)], stdout=subprocess.DEVNULL) as server:
+            try:
+                assert answer_of(module_address, ROBOT_PORT) == robot
+                assert answer_of(module_address, GRIPPER_PORT) == 3
+            finally:
+                server.kill()
+
+
+def answer_of(address: str, port: int) -> int:
+    """The version, as soon as the server is up."""
+    deadline_s = time.monotonic() + 30.0
+    while True:
+        try:
+            return server_version(address, port)
+        except RobotUnreachableError:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.1)
 
 
 def test_what_a_robot_refuses_after_it_answered_is_not_called_silence():
