@@ -1,5 +1,7 @@
 """The policy node as a process: chunks from a real bundle, hot swap refused or done, no chunk without observations."""
 
+import hashlib
+import itertools
 import shutil
 import signal
 import subprocess
@@ -10,15 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (extra ros)")
 
+from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 
 from d2ppo_core.bundle import find_bundle, load_bundle  # noqa: E402
 from d2ppo_interfaces.msg import ActionChunk, ArmState, PolicyStatus  # noqa: E402
 from d2ppo_interfaces.srv import LoadPolicy  # noqa: E402
-from d2ppo_nodes.convert import image_msg, time_msg  # noqa: E402
+from d2ppo_nodes.convert import image_msg, time_msg, time_ns  # noqa: E402
 from d2ppo_nodes.lifecycle import LATCHED, NEWEST, SENSOR  # noqa: E402
 
 NAMESPACE = "/test_policy"
@@ -57,11 +61,11 @@ class Peer:
         while time.monotonic() < until:
             self.executor.spin_once(timeout_sec=0.02)
 
-    def observe(self, *, picture: bool = True, arm: bool = True) -> int:
+    def observe(self, *, picture: bool = True, arm: bool = True, stamp_ns: int = 0, state: int = ArmState.READY) -> int:
         """Publish one observation; returns its stamp."""
-        stamp_ns = self.node.get_clock().now().nanoseconds
+        stamp_ns = stamp_ns or self.node.get_clock().now().nanoseconds
         if arm:
-            state = ArmState(state=ArmState.READY, epoch=7, robot_time_ms=1, gripper_width_m=0.04)
+            state = ArmState(state=state, epoch=7, robot_time_ms=1, gripper_width_m=0.04)
             state.header.stamp = time_msg(stamp_ns)
             for pose in (state.pose, state.reference_pose):
                 pose.position.x, pose.position.z, pose.orientation.x, pose.orientation.w = 0.46, 0.09, 1.0, 0.0
@@ -118,6 +122,77 @@ def test_chunks_carry_what_the_arm_needs_to_trust_them(node, peer):
     stamps += [s.sec * 10**9 + s.nanosec for s in (chunk.inference_end, chunk.published)]
     assert stamps == sorted(stamps)
     assert 0.0 < chunk.inference_wall_s < 1.0
+
+
+def test_in_simulation_too_the_ledger_holds_durations_although_the_clock_stands_still_in_a_callback(peer):
+    process = start_node("bundle:=lift_image", "use_sim_time:=true")
+    clock = peer.node.create_publisher(Clock, "/clock", NEWEST)
+    began_s, pace = time.monotonic(), 0.5
+    sim_ns = lambda: int((time.monotonic() - began_s) * pace * 1e9) + 10**9  # noqa: E731
+
+    def observe() -> bool:
+        clock.publish(Clock(clock=time_msg(sim_ns())))
+        peer.spin(0.02)
+        peer.observe(stamp_ns=sim_ns() - 30_000_000)
+        peer.spin(0.02)
+        return len(peer.chunks) >= 25
+
+    try:
+        deadline = time.monotonic() + START_S
+        while not observe():
+            assert time.monotonic() < deadline
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10.0) == 0
+    paces = []
+    for chunk in peer.chunks[10:]:
+        stamps = (chunk.header.stamp, chunk.received, chunk.inference_start, chunk.inference_end, chunk.published)
+        at_ns = [time_ns(stamp) for stamp in stamps]
+        assert all(b > a for a, b in itertools.pairwise(at_ns)), at_ns
+        paces.append((at_ns[3] - at_ns[2]) * 1e-9 / chunk.inference_wall_s)
+    assert 0.7 * pace < np.median(paces) < 20.0 * pace, "planning takes a little longer than the inference alone"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("golden.npz", b"x" * 100, "cannot read golden.npz of bundle damaged"),
+        ("policy.onnx", b"x" * 100, "ONNX Runtime cannot open bundle"),
+        ("manifest.yaml", b"format_version: 1\nname: [x]\n", "manifest of bundle damaged is incomplete"),
+    ],
+)
+def test_garbage_under_right_checksums_is_refused_and_the_running_policy_goes_on(
+    node, peer, tmp_path, file, content, reason
+):
+    peer.observe_until(lambda: peer.chunks)
+    damaged = tmp_path / "damaged"
+    shutil.copytree(find_bundle("lift_image"), damaged)
+    (damaged / file).write_bytes(content)
+    sums = yaml.safe_load((damaged / "checksums.yaml").read_text())
+    sums[file] = hashlib.sha256(content).hexdigest()
+    (damaged / "checksums.yaml").write_text(yaml.safe_dump(sums))
+    answer = peer.swap(damaged)
+    assert not answer.success and reason in answer.message
+    assert answer.bundle_hash == load_bundle("lift_image").hash
+    count = len(peer.chunks)
+    peer.observe_until(lambda: len(peer.chunks) > count + 1)
+
+
+def test_before_somebody_starts_the_arm_a_missing_observation_is_in_the_status_and_not_in_the_log(peer):
+    process = start_node("bundle:=lift_image")
+    try:
+        starved = "no image from camera robot0_eye_in_hand"
+        peer.observe_until(lambda: peer.status and starved in peer.status.reason, picture=False)
+        peer.spin(1.5)
+        running = ArmState.RUNNING
+        for _ in range(20):
+            peer.observe(picture=False, state=running)
+            peer.spin(0.05)
+        peer.spin(1.0)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=10.0)
+    assert 1 <= output.count("no chunk:") <= 4, output
 
 
 def test_without_an_arm_or_a_picture_nothing_is_sent_and_the_missing_one_is_named(node, peer):

@@ -9,6 +9,7 @@ from sensor_msgs.msg import Image
 
 from d2ppo_core.bundle import load_bundle
 from d2ppo_core.errors import ActionError, D2ppoError
+from d2ppo_core.runtime.callback_clock import CallbackClock
 from d2ppo_core.runtime.observation import MissingObservationError
 from d2ppo_core.runtime.planner import ChunkPlanner, PlannerConfig
 from d2ppo_core.runtime.policy import Policy
@@ -30,7 +31,9 @@ class PolicyNode(StackNode):
         self._active = False
         self._sequence = 0
         self._missing = ""
+        self._followed = False
         self._received_ns = 0
+        self._clock_here = CallbackClock(self.now_ns)
         self._cameras: list[Subscription] = []
 
     def configure(self) -> None:
@@ -59,15 +62,18 @@ class PolicyNode(StackNode):
         return planner
 
     def _subscribe_cameras(self) -> None:
-        for subscription in self._cameras:
-            self.destroy_subscription(subscription)
         names = [str(spec.camera) for spec in self._planner.policy.manifest.image_observations]
-        self._cameras = [
-            self.create_subscription(
-                Image, f"camera/{name}/color/image_raw", partial(self._on_image, camera=name), SENSOR
-            )
-            for name in names
-        ]
+        before, self._cameras = (
+            self._cameras,
+            [
+                self.create_subscription(
+                    Image, f"camera/{name}/color/image_raw", partial(self._on_image, camera=name), SENSOR
+                )
+                for name in names
+            ],
+        )
+        for subscription in before:
+            self.destroy_subscription(subscription)
 
     def activate(self) -> None:
         """Begin to plan."""
@@ -84,16 +90,17 @@ class PolicyNode(StackNode):
         del self._planner
 
     def _on_arm(self, message: ArmState) -> None:
+        self._followed = message.state in (ArmState.RUNNING, ArmState.HOLDING)
         # Without a robot there is no pose to plan from; the arm says so itself.
         if message.state != ArmState.DISCONNECTED and message.robot_time_ms > 0:
             self._planner.observations.push_arm(arm_sample(message))
             if not self._cameras:
-                self._received_ns = self.now_ns()
+                self._received_ns = self._clock_here.begin(time_ns(message.header.stamp))
                 self._plan()
 
     def _on_image(self, message: Image, *, camera: str) -> None:
         stamp_ns = time_ns(message.header.stamp)
-        self._received_ns = max(self.now_ns(), stamp_ns)  # /clock comes in steps, it may lag behind what it stamped
+        self._received_ns = self._clock_here.begin(stamp_ns)
         try:
             self._planner.observations.push_image(camera, stamp_ns, image_array(message))
         except ValueError as error:
@@ -104,12 +111,11 @@ class PolicyNode(StackNode):
     def _plan(self) -> None:
         if not self._active:
             return
-        began_ns = max(self.now_ns(), self._received_ns)
+        began_ns = self._clock_here.now_ns()
         try:
             plan = self._planner.plan(began_ns)
         except (MissingObservationError, ActionError) as error:
-            self._missing = str(error)
-            self.get_logger().warning(f"no chunk: {error}", throttle_duration_sec=1.0)
+            self._miss(str(error))
             return
         self._missing = ""
         if plan is None:
@@ -120,13 +126,13 @@ class PolicyNode(StackNode):
             bundle_hash=self._planner.policy.bundle.hash,
             received=time_msg(self._received_ns),
             inference_start=time_msg(began_ns),
-            inference_end=time_msg(max(self.now_ns(), began_ns)),
+            inference_end=time_msg(self._clock_here.now_ns()),
             inference_wall_s=plan.inference_s,
         )
         chunk.header.stamp = time_msg(plan.observation.stamp_ns)
         chunk.header.frame_id = self._frame
         fill_targets(chunk, plan.targets)
-        chunk.published = time_msg(max(self.now_ns(), began_ns))
+        chunk.published = time_msg(self._clock_here.now_ns())
         self._chunk_pub.publish(chunk)
         self._sequence += 1
 
@@ -156,8 +162,13 @@ class PolicyNode(StackNode):
         try:
             self._planner.observations.assemble(self.now_ns())
         except MissingObservationError as error:
-            self._missing = str(error)
-            self.get_logger().warning(f"no chunk: {error}", throttle_duration_sec=1.0)
+            self._miss(str(error))
+
+    def _miss(self, reason: str) -> None:
+        """Say in the status why there is no chunk, and log it as well while the arm wants one."""
+        self._missing = reason
+        if self._followed:
+            self.get_logger().warning(f"no chunk: {reason}", throttle_duration_sec=1.0)
 
     def _on_load(self, request: LoadPolicy.Request, response: LoadPolicy.Response) -> LoadPolicy.Response:
         try:
