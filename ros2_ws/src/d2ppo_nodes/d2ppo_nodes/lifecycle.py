@@ -5,8 +5,10 @@ from collections.abc import Callable
 from lifecycle_msgs.srv import ChangeState
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
+from d2ppo_core.errors import ConfigError
 from d2ppo_core.stack.parameters import COMMON, parameter_table
 from d2ppo_nodes.declared import declare
 from d2ppo_nodes.guarded import GuardedNode, describe
@@ -32,6 +34,8 @@ class StackNode(GuardedNode):
     def __init__(self, name: str) -> None:
         """Create the node unconfigured; it acts on nothing yet."""
         super().__init__(name, automatically_declare_parameters_from_overrides=True)
+        if self.get_parameter("use_sim_time").type_ != Parameter.Type.BOOL:  # rclpy would take the machine's clock
+            raise ConfigError(f"use_sim_time must be true or false, got {self.get_parameter('use_sim_time').value!r}")
         self.stopping: list[int] = []
         """Signals that asked the process to end; whoever waits looks here."""
         self._service_change_state.callback = self._refusing(self._service_change_state.callback)

@@ -47,7 +47,7 @@ def run(node_class: type[StackNode]) -> int:
         watch.close()
         for number in _SIGNALS:  # a second Ctrl-C must not disturb the interpreter's own end
             signal.signal(number, signal.SIG_IGN)
-    _end_without_hanging_threads(code)
+    end_without_hanging_threads(code)
     return code
 
 
@@ -71,7 +71,7 @@ def _run(node: StackNode) -> int:
     return 1 if node.failure or not (started or node.stopping) else 0
 
 
-def _end_without_hanging_threads(code: int) -> None:
+def end_without_hanging_threads(code: int) -> None:
     """End the process at once when a thread is still inside a library.
 
     The interpreter would end such a thread when it comes back, in the middle of C++ code that may not be left that way;
