@@ -15,6 +15,7 @@ from d2ppo_core.stack.starter import STARTER, birth_of  # noqa: E402
 
 pytestmark = pytest.mark.timeout(120)
 
+POSES = "away: [0.6, -0.6, 0.0, -2.2, 0.0, 1.8, 0.785]"
 STARTER_PROGRAM = """
 import os, subprocess, sys
 node = subprocess.Popen(sys.argv[1:], env={**os.environ, "D2PPO_STARTER_PID": str(os.getpid())}, start_new_session=True)
@@ -55,19 +56,18 @@ def robot(robot_address: str) -> Iterator[str]:
 
 def arm_command(address: str) -> list[str]:
     command = [sys.executable, "-m", "d2ppo_nodes.arm_node", "--ros-args", "-r", "__ns:=/test_running"]
-    return [*command, "-p", f"robot_address:={address}", "-p", "cell:=sim_lift"]
+    return [*command, "-p", f"robot_address:={address}", "-p", "cell:=sim_lift", "-p", f"poses:='{POSES}'"]
 
 
-def home(domain_id: int) -> None:
-    """Ask the arm to go home, and see it move."""
-    from std_srvs.srv import Trigger
-
+def move(domain_id: int) -> None:
+    """Send the arm somewhere, and see it move."""
+    from d2ppo_interfaces.srv import GoTo
     from d2ppo_nodes.client import StackClient
 
     client = StackClient("/test_running", domain_id)
     try:
         client.spin_until(lambda: client.arm, 40.0, "the arm node")
-        client._call(Trigger, "arm/home", Trigger.Request(), 10.0)
+        client._call(GoTo, "arm/go_to", GoTo.Request(name="away"), 10.0)
         client.spin_until(lambda: max(abs(x) for x in client.arm.dq_rad_s) > 0.05, 10.0, "the arm to move")
     finally:
         client.close()
@@ -84,7 +84,7 @@ def test_when_the_starter_is_killed_the_arm_comes_to_rest_and_its_node_ends(robo
     )
     assert starter.stdout is not None
     node = int(starter.stdout.readline())
-    home(ros_domain_id)
+    move(ros_domain_id)
     starter.kill()
     output = starter.stdout.read()  # ends with the node
     starter.wait()
@@ -105,7 +105,7 @@ def test_a_node_that_was_run_by_hand_outlives_the_shell_that_ran_it(robot, ros_d
         check=True,
     )
     node = int(shell.stdout)
-    home(ros_domain_id)
+    move(ros_domain_id)
     os.kill(node, signal.SIGHUP)
     time.sleep(1.0)
     assert birth_of(node) is not None, "nohup asked to be left alone"
