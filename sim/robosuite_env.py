@@ -144,13 +144,13 @@ class RobosuiteEnv:
     def deltas(self, action: NDArray[np.floating[Any]], representation: str = OSC_DELTA) -> NDArray[np.floating[Any]]:
         """What to `step` with now, (7,) per robot, for a policy's action: goals lead there from where the hands are."""
         if representation != EE_ABSOLUTE:
-            return np.clip(action, -1.0, 1.0)
+            return np.asarray(np.clip(action, -1.0, 1.0))
         self.refresh()
         model, data, arms = self.raw.sim.model._model, self.raw.sim.data._data, range(self.task.num_robots)
         positions = np.stack([data.site(f"gripper{arm}_right_grip_site").xpos for arm in arms])
         rotations = np.stack([data.xmat[model.body(f"robot{arm}_right_hand").id].reshape(3, 3) for arm in arms])
         bases = np.stack([data.site(f"robot{arm}_right_center").xmat.reshape(3, 3) for arm in arms])
-        return deltas_from_goals(np.asarray(action)[None], positions[None], rotations[None], bases)[0]
+        return np.asarray(deltas_from_goals(np.asarray(action)[None], positions[None], rotations[None], bases)[0])
 
     def state(self) -> NDArray[np.float64]:
         """(1 + nq + nv,) time, positions and velocities: robomimic's flattened state."""

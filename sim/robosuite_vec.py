@@ -94,7 +94,7 @@ class RobosuiteVecEnv(BatchEnv):
         return self._representation == EE_ABSOLUTE
 
     def _start(self, mask: Mask, rngs: Sequence[np.random.Generator]) -> None:
-        for i in np.flatnonzero(mask):
+        for i in np.flatnonzero(mask).tolist():
             self.envs[i].reset_with(rngs[i])
 
     def _advance(self, actions: NDArray[np.float64], steps: NDArray[np.int32]) -> Advance:
@@ -109,7 +109,7 @@ class RobosuiteVecEnv(BatchEnv):
 
     def _observe(self, mask: Mask) -> Observation:
         observation = {key: np.zeros(box.shape, box.dtype) for key, box in self.observation_space.items()}
-        for i in np.flatnonzero(mask):
+        for i in np.flatnonzero(mask).tolist():
             self.envs[i].refresh()
             for key, value in self.envs[i].observe(images=self.images).items():
                 observation[key][i] = value

@@ -142,7 +142,7 @@ class BatchedEnv(BatchEnv):
             self._pictures.close()
 
     def _start(self, mask: Mask, rngs: Sequence[np.random.Generator]) -> None:
-        for env in np.flatnonzero(mask):
+        for env in np.flatnonzero(mask).tolist():
             start = self.task.draw(rngs[env])
             self._vary(env, start, rngs[env].spawn(1)[0])
             self._home[env] = start.arm_q_rad

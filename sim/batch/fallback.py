@@ -134,7 +134,7 @@ class NumpyKernel:
 
     def reset(self, mask: NDArray[np.bool_], home: Array, qpos: Array, qvel: Array) -> None:
         """Start episodes; see `NativeKernel.reset`."""
-        for env in np.flatnonzero(mask):
+        for env in np.flatnonzero(mask).tolist():
             model, data = self._model_of(env), self.data[env]
             mujoco.mj_resetData(model, data)
             for arm, q in zip(self._arms[env], home[env], strict=True):

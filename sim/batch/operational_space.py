@@ -18,7 +18,7 @@ try:
     from numba import njit
 except ImportError:  # plain NumPy then: equal but for rounding
 
-    def njit(**_: Any) -> Callable[[_Function], _Function]:
+    def njit(**_: Any) -> Callable[[_Function], _Function]:  # type: ignore[no-redef]
         """Leave a function as it is."""
         return lambda function: function
 
@@ -49,7 +49,8 @@ def posture_torques(inertia: Array, nullspace: Array, posture: Array, q: Array, 
     """(7,) torques that hold the posture without moving the hand."""
     kd = np.sqrt(kp) * 2
     wanted = np.dot(inertia, (kp * (posture - q) - kd * dq))
-    return np.dot(nullspace.transpose(), wanted)
+    torques: Array = np.dot(nullspace.transpose(), wanted)
+    return torques
 
 
 @njit(cache=True)

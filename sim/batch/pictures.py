@@ -57,7 +57,7 @@ class Pictures:
         """Pictures of the worlds of `mask`, by observation name: (N, H, W, 3) uint8, row 0 at the top."""
         shape = (self._num_envs, *self.image_hw, 3)
         pictures = {f"{camera}_image": np.zeros(shape, np.uint8) for camera in self.cameras}
-        for env in np.flatnonzero(mask):
+        for env in np.flatnonzero(mask).tolist():
             self._wear(self._looks[env])
             self._data.qpos[:] = qpos[env]
             mujoco.mj_kinematics(self._model, self._data)

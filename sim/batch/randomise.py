@@ -6,6 +6,7 @@ Starts stay robosuite's: what is drawn here comes from a stream of its own, spli
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypedDict
 
 import mujoco
 import numpy as np
@@ -23,7 +24,16 @@ _DOF_FIELDS = ("dof_invweight0", "dof_M0", "dof_damping", "dof_frictionloss")
 _GEOM_FIELDS = ("geom_friction", "geom_size", "geom_pos", "geom_quat", "geom_rbound", "geom_aabb")
 
 
-def controller(config: RandomisationConfig, rng: np.random.Generator) -> dict[str, float]:
+class ControllerSettings(TypedDict):
+    """Arguments of the kernel's `set_controller`."""
+
+    kp: float
+    damping_ratio: float
+    action_delay: int
+    observation_delay: int
+
+
+def controller(config: RandomisationConfig, rng: np.random.Generator) -> ControllerSettings:
     """Arguments of the kernel's `set_controller` for one episode."""
     delays = [
         int(rng.integers(0, round(latency_s / SUBSTEP_S) + 1))

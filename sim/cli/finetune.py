@@ -43,9 +43,9 @@ def worlds_of(config: FinetuneConfig, *, image_size_px: PictureSize, action_repr
             autoreset_mode=mode,
             terminate_on_success=env.terminate_on_success if training else True,
             images=any(image_hw),
+            image_size_px=image_hw,
             randomisation=config.env.randomisation if training else None,
             action_representation=action_representation,
-            **({"image_size_px": image_hw} if any(image_hw) else {}),
         )
 
     return make

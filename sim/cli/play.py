@@ -124,7 +124,8 @@ def _sources(
     if manifest.task != task:
         raise ConfigError(f"wanted a policy for {task}, got {manifest.name} for {manifest.task}")
     cameras = manifest.image_observations
-    env.image_size_px = cameras[0].shape[:2] if cameras else env.image_size_px
+    if cameras:
+        env.image_size_px = cameras[0].shape[0], cameras[0].shape[1]
     for number in range(seed, seed + num):
         yield (
             f"{manifest.name}, seed {number}",

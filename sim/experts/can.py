@@ -38,11 +38,11 @@ def can(env: Any, style: Style) -> Iterator[Command]:
     if style.via_m is not None:
         goal_m[:2] += np.clip(PLACE_SPREAD * style.via_m[:2], -0.03, 0.03)
     home_rad = arm.yaw_rad + (SECOND_YAW_RAD if style.second_choice else 0.0)
+    grasp_m = np.array([0.0, 0.0, GRASP_ABOVE_CENTRE_M])
     for _ in range(MAX_ATTEMPTS):
         yaw_rad = home_rad + style.yaw_offset_rad
-        grasp_m = np.array([0.0, 0.0, GRASP_ABOVE_CENTRE_M])
         yield from reach_down(
-            arm, lambda g=grasp_m: thing.position_m + g, lambda y=yaw_rad: y, style, offset_m=style.grasp_offset_m
+            arm, lambda: thing.position_m + grasp_m, partial(float, yaw_rad), style, offset_m=style.grasp_offset_m
         )
         yield from wait(OPEN, style.pause_steps)
         yield from wait(CLOSE, CLOSING_STEPS)

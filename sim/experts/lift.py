@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def lift(env: Any, style: Style) -> Iterator[Command]:
     for _ in range(MAX_ATTEMPTS):
         yaw_rad = grasp_yaw(arm.yaw_rad, cube.yaw_rad, second_choice=style.second_choice) + style.yaw_offset_rad
         yield from reach_down(
-            arm, lambda: cube.position_m, lambda yaw=yaw_rad: yaw, style, offset_m=_grasp_offset(style)
+            arm, lambda: cube.position_m, partial(float, yaw_rad), style, offset_m=_grasp_offset(style)
         )
         yield from wait(OPEN, style.pause_steps)
         yield from wait(CLOSE, CLOSING_STEPS)

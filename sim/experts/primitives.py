@@ -99,7 +99,7 @@ def servo(
     translation = to_base @ (goal.position_m - arm.position_m) * (gain / TRANSLATION_SCALE_M)
     rotation = to_base @ turn_error(arm, goal) * (ROTATION_GAIN / ROTATION_SCALE_RAD)
     action = np.concatenate([_limit_norm(translation, speed), _limit_norm(rotation, turn_speed), [gripper]])
-    return np.clip(action, -1.0, 1.0)
+    return np.asarray(np.clip(action, -1.0, 1.0))
 
 
 def turn_error(arm: ArmView, goal: Goal) -> NDArray[np.float64]:

@@ -40,7 +40,7 @@ def square(env: Any, style: Style) -> Iterator[Command]:
         yield from reach_down(
             arm,
             lambda: handle.position_m,
-            lambda s=style: grasp_yaw(0.5 * s.yaw_offset_rad),
+            partial(grasp_yaw, 0.5 * style.yaw_offset_rad),
             style,
             offset_m=style.grasp_offset_m * OFFSET_SHARE,
             gain=FIRM_GAIN,

@@ -87,4 +87,4 @@ class ActionNoise:
         """(7 per arm,) the next sample."""
         innovation = np.sqrt(1.0 - self.CORRELATION**2) * self._std
         self._value = self.CORRELATION * self._value + innovation * self._rng.normal(size=len(self._value))
-        return self._value * self._gain
+        return np.asarray(self._value * self._gain)

@@ -89,7 +89,7 @@ def giver(hand: Hand, view: TransportView, signals: Signals) -> Iterator[Command
         return hand.nearest_yaw(view.handle_yaw_rad + np.pi / 2, np.pi)
 
     def grip_m() -> Vector:
-        return view.handle_m + GIVER_GRIP_M * view.handle_axis - HANDLE_DEPTH_M
+        return np.asarray(view.handle_m + GIVER_GRIP_M * view.handle_axis - HANDLE_DEPTH_M)
 
     yield from hand.pick(grip_m, across, lambda: view.handle_m[2] > LIFTED_HAMMER_M)
 

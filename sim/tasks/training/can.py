@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.batch.taps import Rows
-from sim.tasks.training.base import Start, draw_arms
+from sim.tasks.training.base import Array, Start, draw_arms
 from sim.tasks.training.placement import Item, Region, place
-from sim.tasks.training.relative import Array, OneObjectTask
+from sim.tasks.training.relative import OneObjectTask
 
 BIN_SIZE_M = (0.39, 0.49)
 START_BIN_M = (0.1, -0.25, 0.8)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.batch.taps import Rows, Tap, TapKind
 from sim.tasks.training.base import Array, TrainingTask, xyzw
@@ -48,7 +49,7 @@ class OneObjectTask(TrainingTask):
         quat = upper_half(multiply(conjugate(hand), taps["object_quat"]))
         return np.concatenate([position, xyzw(quat), taps["object_pos"], xyzw(taps["object_quat"])], axis=-1)
 
-    def released(self, taps: Rows) -> Array:
+    def released(self, taps: Rows) -> NDArray[np.bool_]:
         """Whether the hand is away from the object."""
         distance = np.linalg.norm(taps["robot0_eef_pos"] - taps["object_pos"], axis=-1)
         return np.asarray(1.0 - np.tanh(NEAR_GAIN * distance) < NEAR_LIMIT)
@@ -56,7 +57,7 @@ class OneObjectTask(TrainingTask):
 
 def conjugate(quat_wxyz: Array) -> Array:
     """Inverse of unit quaternions (..., 4)."""
-    return quat_wxyz * np.array([1.0, -1.0, -1.0, -1.0])
+    return np.asarray(quat_wxyz * np.array([1.0, -1.0, -1.0, -1.0]))
 
 
 def multiply(one_wxyz: Array, other_wxyz: Array) -> Array:

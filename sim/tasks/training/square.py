@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.batch.taps import Rows
-from sim.tasks.training.base import Start, draw_arms
+from sim.tasks.training.base import Array, Start, draw_arms
 from sim.tasks.training.placement import Item, Region, place
-from sim.tasks.training.relative import Array, OneObjectTask
+from sim.tasks.training.relative import OneObjectTask
 
 TABLE_HEIGHT_M = 0.82
 DROP_M = 0.02
