@@ -79,9 +79,9 @@ def policy_episode(
     return Outcome(success=solved_at > 0, steps=solved_at or step)
 
 
-def recorded_episode(env: RobosuiteEnv, episode: Episode) -> Source:
-    """The recorded states, one after the other: what was seen when it was recorded."""
-    restore(env, episode)
+def recorded_episode(env: RobosuiteEnv, episode: Episode, place: str = "the demonstration") -> Source:
+    """The recorded states, one after the other: what was seen when it was recorded. Raises as `restore` does."""
+    restore(env, episode, place)
     yield
     for state in episode.states[1:]:
         env.set_state(state)

@@ -132,10 +132,14 @@ class RobosuiteEnv:
             model_xml: what `model_xml()` returned, here or on another machine (asset paths are relocated).
             state: (1 + nq + nv,) what `state()` returned.
         """
+        self.load(model_xml)
+        self.set_state(state)
+
+    def load(self, model_xml: str) -> None:
+        """Put back a saved model in its initial state. What it raises on a foreign one is MuJoCo's or robosuite's."""
         with _quiet():
             self.raw.reset_from_xml_string(self.raw.edit_model_xml(model_xml))
         self.raw.sim.reset()
-        self.set_state(state)
 
     def step(self, action: NDArray[np.floating[Any]]) -> None:
         """Advance by one control step of 50 ms with `action` (7,) per robot, each in [-1, 1]."""

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from d2ppo_core.config import DataConfig
+from d2ppo_core.data.checks import check_episodes
 from d2ppo_core.data.episodes import Episode, EpisodeReader
 from d2ppo_core.data.image_fit import fit_of
 from d2ppo_core.data.representation import actions_of, keys_of
@@ -175,10 +176,12 @@ def load_windows(
             )
         keys = keys_of(config)
         episodes = [reader.read(name, keys=keys) for name in names]
+        check_episodes(reader, names, episodes, config)
     held_out = episodes[len(episodes) - config.validation_episodes :]
     if config.validation_filter_key:
         with EpisodeReader(path, filter_key=config.validation_filter_key) as reader:
             held_out = list(reader.episodes(keys=keys))
+            check_episodes(reader, reader.names, held_out, config)
     validation = make_windows(held_out, config, fit=fit) if held_out else None
     return make_windows(episodes[: len(episodes) - config.validation_episodes], config, fit=fit), validation
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from d2ppo_core.errors import ConfigError
+from d2ppo_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from sim.play import Source
@@ -108,7 +108,10 @@ def _sources(
         with EpisodeReader(file, env_name=env.task.env_name) as reader:
             first = reader.position(demo)
             for name in reader.names[first : first + num]:
-                yield f"{file} {name}", recorded_episode(env, reader.read(name, keys=[]))
+                episode = reader.read(name, keys=[])
+                if not episode.states.size:
+                    raise DataError(f"{file}: {name} holds no states to show")
+                yield f"{file} {name}", recorded_episode(env, episode, f"{file}: {name}")
         return
     if bundle is None:
         for number in range(seed, seed + num):
