@@ -19,17 +19,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from d2ppo_core.data.deltas import why_no_deltas
 from d2ppo_core.data.episodes import Episode, EpisodeReader
+from d2ppo_core.data.lerobot_features import Layout, whole
 from d2ppo_core.data.statistics import Stats, joined_stats, picture_stats, vector_stats
 from d2ppo_core.data.tasks import task_of_env
-from d2ppo_core.data.video import CODEC, PIXEL_FORMAT, VideoWriter
+from d2ppo_core.data.video import VideoWriter
 from d2ppo_core.errors import DataError
+from d2ppo_core.output import writing_folder
 
 FORMAT_VERSION = "v3.0"
 FILES_PER_CHUNK = 1000
 DATA_FILE_MIB, VIDEO_FILE_MIB = 100, 200
-STATE, ENVIRONMENT, ACTION = "observation.state", "observation.environment_state", "action"
-CAMERA = "observation.images."
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 EPISODES_PATH = "meta/episodes/chunk-000/file-000.parquet"
@@ -39,6 +40,8 @@ INSTRUCTIONS: Mapping[str, str] = {
     "square": "Fit the square nut onto the square peg.",
     "transport": "Clear the target bin and hand the hammer over into it.",
 }
+_LARGEST_HZ = 1000
+"""As fast as a robot's own controller."""
 _KEYFRAME_EVERY = 2
 """LeRobot reads frames in any order."""
 
@@ -50,6 +53,8 @@ class ExportSummary:
     episodes: int
     frames: int
     cameras: tuple[str, ...]
+    left_out: Mapping[str, str]
+    """Observations that are not in the dataset, and why."""
 
 
 def export_lerobot(
@@ -63,7 +68,8 @@ def export_lerobot(
     """Write a robomimic file as a LeRobot dataset.
 
     `observation.state` holds what the robots feel (keys `robot…`), `observation.environment_state` the key `object`,
-    both concatenated in the order of their names in `info.json`; pictures become H.264.
+    both concatenated in the order of their names in `info.json`; pictures become H.264. What else a file observes is
+    left out, and the summary says so.
 
     Args:
         source: robomimic HDF5 file, ours or a public one.
@@ -73,26 +79,30 @@ def export_lerobot(
         on_episode: Called after each episode with the number done and the number of all.
 
     Raises:
-        DataError: `out` exists, the source cannot be read or lacks observations, or pyarrow is missing.
+        DataError: `out` exists, the source cannot be read, lacks observations or holds numbers that are not finite, or
+            pyarrow is missing.
+        OutputError: `out` cannot be written.
     """
     if out.exists():
         raise DataError(f"{out} exists already; choose another folder")
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
     with EpisodeReader(source) as reader:
-        task = task_of_env(str(reader.env_args.get("env_name")))
-        export = _Export(partial, fps=_control_hz(reader), instruction=instruction or INSTRUCTIONS.get(task, task))
-        try:
-            for number, episode in enumerate(reader.episodes(), start=1):
-                export.add(episode, episode.labels if action_target == "expert" else episode.actions)
-                on_episode(number, len(reader))
-            export.finish()
-        except OSError as error:
-            raise DataError(f"{partial} cannot be written ({error}); what is there may be deleted") from error
-        finally:
-            export.close()
-    partial.rename(out)
-    return ExportSummary(episodes=len(export.rows), frames=export.frames, cameras=tuple(export.videos))
+        task, rate_hz = task_of_env(reader.env_name), _control_hz(reader)
+        first = reader.read(reader.names[0])
+        deltas = not why_no_deltas(reader, first.actions.shape[1])
+        layout = Layout.of(first, f"{source}: {reader.names[0]}", deltas=deltas)
+        with writing_folder(out, "new dataset") as folder:
+            export = _Export(folder, layout, rate_hz=rate_hz, instruction=instruction or INSTRUCTIONS.get(task, task))
+            try:
+                for number, (name, episode) in enumerate(zip(reader.names, reader.episodes(), strict=True), start=1):
+                    actions = episode.labels if action_target == "expert" else episode.actions
+                    export.add(episode, actions, f"{source}: {name}")
+                    on_episode(number, len(reader))
+                export.finish()
+            finally:
+                export.close()
+    return ExportSummary(
+        episodes=len(export.rows), frames=export.frames, cameras=tuple(export.videos), left_out=layout.left_out
+    )
 
 
 class _Roll:
@@ -141,9 +151,9 @@ class _CameraStream:
 class _Export:
     """A dataset that is being written, episode by episode."""
 
-    def __init__(self, root: Path, *, fps: float, instruction: str) -> None:
+    def __init__(self, root: Path, layout: Layout, *, rate_hz: float, instruction: str) -> None:
         self._arrow, self._parquet = _pyarrow()
-        self._root, self._fps, self._instruction = root, fps, instruction
+        self._root, self._layout, self._fps, self._instruction = root, layout, rate_hz, instruction
         self._roll, self._table_path = _Roll(DATA_FILE_MIB), root
         self._table_writer: Any = None
         self.rows: list[dict[str, Any]] = []
@@ -152,12 +162,12 @@ class _Export:
         self.features: dict[str, dict[str, Any]] = {}
         self._stats: dict[str, list[Stats]] = {}
 
-    def add(self, episode: Episode, actions: NDArray[np.float64]) -> None:
-        """Append one episode to tables and videos."""
-        columns = _columns(episode, actions)
-        pictures = {CAMERA + key.removesuffix("_image"): values for key, values in _pictures(episode).items()}
+    def add(self, episode: Episode, actions: NDArray[np.float64], place: str) -> None:
+        """Append one episode, called `place` in messages, to tables and videos."""
+        self._layout.check(episode, place)
+        columns, pictures = self._layout.columns(episode, actions), self._layout.pictures(episode, place)
         if not self.features:
-            self.features = _features(episode, columns, pictures, self._fps)
+            self.features = self._layout.features(columns, pictures, self._fps)
             self.videos = {
                 key: _CameraStream(self._root, key, self._fps, values.shape[1:]) for key, values in pictures.items()
             }
@@ -191,8 +201,8 @@ class _Export:
         self._parquet.write_table(_tasks_table(self._arrow, self._instruction), self._root / "meta/tasks.parquet")
         stats = {key: joined_stats(parts) for key, parts in self._stats.items()}
         plain = {key: {name: value.tolist() for name, value in parts.items()} for key, parts in stats.items()}
-        (self._root / "meta/stats.json").write_text(json.dumps(plain, indent=4))
-        (self._root / "meta/info.json").write_text(json.dumps(self._info(), indent=4))
+        (self._root / "meta/stats.json").write_text(json.dumps(plain, indent=4, allow_nan=False))
+        (self._root / "meta/info.json").write_text(json.dumps(self._info(), indent=4, allow_nan=False))
 
     def _write_table(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, int]:
         """Append an episode's rows as one row group; returns where it lies."""
@@ -227,83 +237,12 @@ class _Export:
             "chunks_size": FILES_PER_CHUNK,
             "data_files_size_in_mb": DATA_FILE_MIB,
             "video_files_size_in_mb": VIDEO_FILE_MIB,
-            "fps": round(self._fps),
+            "fps": whole(self._fps),
             "splits": {"train": f"0:{len(self.rows)}"},
             "data_path": DATA_PATH,
             "video_path": VIDEO_PATH if self.videos else None,
             "features": self.features,
         }
-
-
-def _pictures(episode: Episode) -> dict[str, NDArray[np.uint8]]:
-    return {key: values for key, values in episode.observations.items() if values.dtype == np.uint8}
-
-
-def _state_keys(episode: Episode) -> list[str]:
-    """Proprioception in robomimic's order of importance, then whatever else the robots report."""
-    keys = [key for key, values in episode.observations.items() if key.startswith("robot") and values.ndim == 2]
-    first = ("eef_pos", "eef_quat", "gripper_qpos")
-    rank = {name: position for position, name in enumerate(first)}
-    return sorted(keys, key=lambda key: (key.split("_")[0], rank.get(key.partition("_")[2], len(first)), key))
-
-
-def _columns(episode: Episode, actions: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-    """What an episode contributes to the table, but for the counters: name -> (T, D)."""
-    state_keys = _state_keys(episode)
-    if not state_keys:
-        raise DataError(f"wanted observations of a robot, got {', '.join(episode.observations) or 'none'}")
-    state = np.concatenate([episode.observations[key] for key in state_keys], axis=1)
-    columns: dict[str, NDArray[Any]] = {STATE: state.astype(np.float32)}
-    if "object" in episode.observations:
-        columns[ENVIRONMENT] = episode.observations["object"].astype(np.float32)
-    columns[ACTION] = actions.astype(np.float32)
-    columns["next.reward"] = episode.rewards.astype(np.float32)[:, None]
-    columns["next.done"] = (np.arange(len(episode)) == len(episode) - 1)[:, None]
-    columns["next.success"] = (episode.dones > 0)[:, None]
-    return columns
-
-
-def _features(
-    episode: Episode,
-    columns: Mapping[str, NDArray[Any]],
-    pictures: Mapping[str, NDArray[np.uint8]],
-    fps: float,
-) -> dict[str, dict[str, Any]]:
-    """The description of all columns and videos for `info.json`."""
-    sizes = {key: episode.observations[key].shape[1] for key in _state_keys(episode)}
-    names: dict[str, list[str] | None] = {
-        STATE: [f"{key}_{i}" for key, size in sizes.items() for i in range(size)],
-        ACTION: _action_names(columns[ACTION].shape[1]),
-    }
-    if ENVIRONMENT in columns:
-        names[ENVIRONMENT] = [f"object_{i}" for i in range(columns[ENVIRONMENT].shape[1])]
-    features: dict[str, dict[str, Any]] = {
-        key: {"dtype": str(values.dtype), "shape": [values.shape[1]], "names": names.get(key)}
-        for key, values in columns.items()
-    }
-    for key, values in pictures.items():
-        height, width, channels = values.shape[1:]
-        info = {
-            "video.height": height,
-            "video.width": width,
-            "video.codec": CODEC,
-            "video.pix_fmt": PIXEL_FORMAT,
-            "video.is_depth_map": False,
-            "video.fps": round(fps),
-            "video.channels": channels,
-            "has_audio": False,
-        }
-        shape = [height, width, channels]
-        features[key] = {"dtype": "video", "shape": shape, "names": ["height", "width", "channels"], "info": info}
-    counters = {"timestamp": "float32", "frame_index": "int64", "episode_index": "int64", "index": "int64"}
-    for key, dtype in {**counters, "task_index": "int64"}.items():
-        features[key] = {"dtype": dtype, "shape": [1], "names": None}
-    return features
-
-
-def _action_names(size: int) -> list[str]:
-    one = ("dx", "dy", "dz", "drx", "dry", "drz", "gripper")
-    return [f"robot{i // len(one)}_{one[i % len(one)]}" for i in range(size)]
 
 
 def _arrow_column(arrow: ModuleType, key: str, values: NDArray[Any], features: Mapping[str, Any]) -> Any:
@@ -323,7 +262,12 @@ def _tasks_table(arrow: ModuleType, instruction: str) -> Any:
 
 
 def _control_hz(reader: EpisodeReader) -> float:
-    return float(reader.env_args.get("env_kwargs", {}).get("control_freq", 20))
+    value = reader.env_kwargs.get("control_freq", 20)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value <= _LARGEST_HZ:
+        raise DataError(
+            f"{reader.path}: env_args: control_freq must be a rate in Hz, at most {_LARGEST_HZ}, got {value!r}"
+        )
+    return float(value)
 
 
 def _pyarrow() -> tuple[ModuleType, ModuleType]:

@@ -39,7 +39,10 @@ class EpisodeWriter:
             DataError: the file exists and is damaged, not ours, or was recorded with other settings.
         """
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{path.parent} cannot be made: {error.strerror}; choose another file") from error
         _check_ours(path)
         self._file = hdf5.open_file(path, "a")
         try:

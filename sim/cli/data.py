@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -43,6 +44,7 @@ def convert(source: Path, layout: str, out: Path, actions: str, instruction: str
     from d2ppo_core.data.lerobot import export_lerobot
     from d2ppo_core.data.rewrite import rewrite
 
+    left_out: Mapping[str, str] = {}
     with tqdm(unit="demo", desc=layout, dynamic_ncols=True) as bar:
 
         def advance(done: int, total: int) -> None:
@@ -56,7 +58,10 @@ def convert(source: Path, layout: str, out: Path, actions: str, instruction: str
             summary = export_lerobot(source, out, action_target=actions, instruction=instruction, on_episode=advance)
             videos = f", videos of {', '.join(summary.cameras)}" if summary.cameras else ""
             report = f"{summary.episodes} episodes, {summary.frames} frames{videos}"
+            left_out = summary.left_out
     click.echo(f"{out}: {report}")
+    for key, reason in left_out.items():
+        click.echo(f"left out: {key} ({reason})")
 
 
 @data.command()

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -47,6 +48,23 @@ def test_convert_writes_a_lerobot_folder_and_says_what_is_in_it(path, tmp_path):
     assert result.exit_code == 0, result.exception
     assert "2 episodes, 12 frames, videos of observation.images.robot0_eye_in_hand" in result.output
     assert (tmp_path / "out/meta/info.json").is_file()
+
+
+def test_convert_says_what_is_left_out(path, tmp_path):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed (pip install 'd2ppo-panda[lerobot]')")
+    with h5py.File(path, "a") as file:
+        for demo in file["data"].values():
+            demo["obs/words"] = np.array([b"put"] * len(demo["actions"]))
+    result = CliRunner().invoke(data, ["convert", str(path), "--to", "lerobot", "--out", str(tmp_path / "out")])
+    assert result.stdout.splitlines()[-1] == "left out: words (words)", result.exception
+
+
+def test_info_says_that_robomimics_default_misses_the_next_pictures(path):
+    assert "robomimic wants train.hdf5_load_next_obs=false, or" in CliRunner().invoke(data, ["info", str(path)]).output
+    with h5py.File(path, "a") as file:
+        for demo in file["data"].values():
+            demo["next_obs/robot0_eye_in_hand_image"] = demo["obs/robot0_eye_in_hand_image"][()]
+    assert "robomimic wants" not in CliRunner().invoke(data, ["info", str(path)]).output
 
 
 def test_convert_rewrites_robomimic_files(path, tmp_path):

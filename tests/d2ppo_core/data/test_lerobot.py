@@ -123,3 +123,112 @@ def test_a_file_without_observations_of_a_robot_is_refused_and_nothing_appears(t
     with pytest.raises(DataError, match="wanted observations of a robot, got object"):
         export_lerobot(tmp_path / "a.hdf5", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def write(path: Path, *episodes: Episode, **env_kwargs: object) -> Path:
+    with EpisodeWriter(path, env_args={"env_name": "Lift", "env_kwargs": env_kwargs}) as writer:
+        for episode in episodes:
+            writer.append(episode)
+    return path
+
+
+def seeing(length: int, **observations: np.ndarray) -> Episode:
+    episode = disturbed(length)
+    return Episode(**{**vars(episode), "observations": {**episode.observations, **observations}})
+
+
+def test_a_rate_that_is_no_whole_number_stays_what_it_is(tmp_path: Path) -> None:
+    picture = np.zeros((40, 16, 16, 3), np.uint8)
+    for rate_hz, written in ((12.5, 12.5), (50 / 3, 50 / 3), (20.0, 20)):
+        source = write(tmp_path / f"{rate_hz}.hdf5", seeing(40, front_image=picture), control_freq=rate_hz)
+        export_lerobot(source, tmp_path / str(rate_hz))
+        info = read_info(tmp_path / str(rate_hz))
+        assert info["fps"] == written and type(info["fps"]) is type(written)
+        table = parquet.read_table(tmp_path / str(rate_hz) / DATA_PATH.format(chunk_index=0, file_index=0))
+        frames = np.array(table["frame_index"])
+        np.testing.assert_allclose(np.array(table["timestamp"]), frames / info["fps"], rtol=0, atol=1e-5)
+        film = tmp_path / str(rate_hz) / VIDEO_PATH.format(
+            video_key="observation.images.front", chunk_index=0, file_index=0
+        )  # fmt: skip
+        assert iio.immeta(film, plugin="FFMPEG")["duration"] == pytest.approx(40 / rate_hz, abs=0.011)
+
+
+@pytest.mark.parametrize("rate", [0, -20, "fast", float("nan"), True, 1e9])
+def test_a_rate_that_is_none_is_refused(tmp_path: Path, rate: object) -> None:
+    source = write(tmp_path / "a.hdf5", disturbed(3), control_freq=rate)
+    with pytest.raises(DataError, match="a.hdf5: env_args: control_freq must be a rate in Hz"):
+        export_lerobot(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_left_out_is_said_with_the_reason(tmp_path: Path) -> None:
+    source = write(
+        tmp_path / "a.hdf5",
+        seeing(
+            3,
+            contact=np.zeros((3, 1), np.uint8),
+            front_depth=np.zeros((3, 16, 16, 1), np.float32),
+            wide_image=np.zeros((3, 21, 30, 3), np.uint8),
+            hot_image=np.full((3, 16, 16, 3), 255.0),
+            words=np.array([b"lift"] * 3),
+        ),
+    )
+    summary = export_lerobot(source, tmp_path / "out")
+    assert summary.cameras == () and summary.left_out == {
+        "contact": "numbers that are neither a robot's nor called `object`",
+        "front_depth": "float32 of shape (16, 16, 1): neither numbers (D) nor colour pictures (H, W, 3)",
+        "wide_image": "pictures of 30 x 21 pixels; a video wants even sides",
+        "hot_image": "colours from 255 to 255, not 0 to 1",
+        "words": "words",
+    }
+
+
+def test_pictures_of_colours_between_0_and_1_become_8_bits(tmp_path: Path) -> None:
+    grey = np.linspace(0.0, 1.0, 4)[:, None, None, None] * np.ones((4, 16, 16, 3))
+    source = write(tmp_path / "a.hdf5", seeing(4, front_image=grey.astype(np.float32)))
+    summary = export_lerobot(source, tmp_path / "out")
+    assert summary.cameras == ("observation.images.front",) and not summary.left_out
+    film = iio.imread(
+        tmp_path / "out" / VIDEO_PATH.format(video_key=summary.cameras[0], chunk_index=0, file_index=0)
+    )  # fmt: skip
+    np.testing.assert_allclose(film.mean(axis=(1, 2, 3)), [0, 85, 170, 255], atol=4)
+    info = read_info(tmp_path / "out")["features"][summary.cameras[0]]["info"]
+    assert (info["is_depth_map"], info["video.is_depth_map"]) == (False, False)
+
+
+def test_demonstrations_that_differ_are_refused_by_name_and_nothing_appears(tmp_path: Path) -> None:
+    bright = seeing(4, front_image=np.full((4, 16, 16, 3), 2.0))
+    cases = {
+        "demo_1 lacks the observation object": (seeing(3, object=np.zeros((3, 10))), disturbed(4)),
+        r"demo_1/obs/object: wanted \(10,\) per step": (
+            seeing(3, object=np.zeros((3, 10))), seeing(4, object=np.zeros((4, 9))),
+        ),
+        "demo_1: wanted actions of 7 numbers": (
+            disturbed(3), Episode(**{**vars(disturbed(4)), "actions": np.zeros((4, 14)), "expert_actions": None}),
+        ),
+        "demo_1/obs/front_image: wanted colours from 0 to 1": (seeing(3, front_image=np.ones((3, 16, 16, 3))), bright),
+    }  # fmt: skip
+    for number, (message, episodes) in enumerate(cases.items()):
+        source = write(tmp_path / f"{number}.hdf5", *episodes)
+        with pytest.raises(DataError, match=f"{number}.hdf5: {message}"):
+            export_lerobot(source, tmp_path / "out")
+    assert {path.suffix for path in tmp_path.iterdir()} == {".hdf5"}
+
+
+def test_actions_that_are_no_deltas_are_not_called_so(tmp_path: Path) -> None:
+    absolute = Episode(**{**vars(disturbed(3)), "actions": np.zeros((3, 10)), "expert_actions": None})
+    export_lerobot(write(tmp_path / "a.hdf5", absolute), tmp_path / "out")
+    assert read_info(tmp_path / "out")["features"]["action"]["names"] == [f"action_{i}" for i in range(10)]
+
+
+def test_what_is_no_number_is_refused_and_a_folder_of_the_users_beside_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / "chapter.tex").write_text("precious")
+    bad = np.full((3, 7), 0.5)
+    bad[1, 2] = np.nan
+    source = write(tmp_path / "a.hdf5", disturbed(4), Episode(**{**vars(disturbed(3)), "expert_actions": bad}))
+    with pytest.raises(DataError, match=r"demo_1/expert_actions is nan at step 1 \(component 2\)"):
+        export_lerobot(source, tmp_path / "out")
+    export_lerobot(write(tmp_path / "b.hdf5", disturbed(4)), tmp_path / "out")
+    assert (tmp_path / "out.partial" / "chapter.tex").read_text() == "precious"
+    assert {path.name for path in tmp_path.iterdir()} == {"a.hdf5", "b.hdf5", "out", "out.partial"}
