@@ -2,10 +2,12 @@
 
 import sys
 from importlib.metadata import entry_points, version
+from typing import Any
 
 import click
 
 from d2ppo_core.errors import D2ppoError
+from d2ppo_core.interrupt import INTERRUPTED, listen, was_interrupted
 
 VERBS = "d2ppo.commands"
 """Entry-point group: every installed package may add verbs, so the core needs to import none of them."""
@@ -22,8 +24,19 @@ class VerbGroup(click.Group):
         """Import and return one verb; None when it is not installed."""
         for point in entry_points(group=VERBS, name=cmd_name):
             command: click.Command = point.load()
+            listen()
             return command
         return None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; Ctrl-C is one line and exit code 130, wherever it comes."""
+        try:
+            return super().invoke(ctx)
+        except BaseException as error:
+            if isinstance(error, D2ppoError) or not was_interrupted(error):
+                raise
+        click.echo("d2ppo: interrupted", err=True)
+        ctx.exit(INTERRUPTED)
 
 
 @click.command(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -1,7 +1,10 @@
 """The arm node as a process: what is wrong at the start ends it with one line, and it never waits for ever."""
 
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +39,24 @@ def test_a_robot_that_does_not_answer_ends_the_node_with_what_to_check(ros_domai
     assert code == 1
     assert_one_line(output, f"no robot answers at {robot_address}")
     assert "check power, network and that FCI is on" in output
+
+
+def test_a_node_that_is_stopped_while_it_waits_for_its_robot_blames_nobody(ros_domain_id, robot_address):
+    """When another node of the stack fails, this one is stopped: its robot is not the reason."""
+    command = [sys.executable, "-m", "d2ppo_nodes.arm_node", "--ros-args", "-p", f"robot_address:={robot_address}"]
+    process = subprocess.Popen(
+        [*command, "-p", "connect_timeout_s:=60.0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    status = Path(f"/proc/{process.pid}/status")
+    deadline = time.monotonic() + 30.0
+    while "franky" not in Path(f"/proc/{process.pid}/maps").read_text():  # it tries to connect by now
+        assert time.monotonic() < deadline and status.exists()
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0 and "FATAL" not in output and "ERROR" not in output, output
+    assert "stopped before it was ready: no robot answers" in output
 
 
 def run_node(*parameters: str) -> tuple[str, int]:

@@ -407,6 +407,24 @@ def test_bad_chunks_are_counted_by_reason_and_move_nothing():
     assert (bench.report.chunks_accepted, bench.report.chunks_refused) == (0, 8)
 
 
+def test_held_from_outside_it_comes_to_rest_smoothly_and_only_out_of_a_motion():
+    bench = Bench().start()
+    bench.offer()
+    bench.run(0.3)
+    bench.controller.hold("the clock stands still; holds")
+    assert (bench.controller.report.mode, bench.controller.report.reason) == (
+        ArmMode.HOLDING,
+        "the clock stands still; holds",
+    )
+    bench.run(0.3)
+    assert bench.speed_m_s() == 0.0
+    bench.offer()
+    assert bench.controller.report.mode == ArmMode.RUNNING
+    bench.controller.estop()
+    bench.controller.hold("too late")
+    assert bench.controller.report.mode == ArmMode.ESTOPPED
+
+
 def test_before_start_chunks_are_left_alone_without_a_word():
     bench = Bench()
     bench.bring_home()
