@@ -14,6 +14,9 @@ from stack_launch import describe  # noqa: E402
 ARGUMENTS = {
     "bundle": "Policy bundle: the name of a committed one, or a path.",
     "robot_address": "Loopback address of the simulated robot; two stacks beside each other take two.",
+    "robot": "fr3 or panda: which robot stands in the world; names on the graph follow it.",
+    "protocol": "Robot-server version: auto (the robot's own: 10 of an FR3, 5 of a Panda), 5 or 10.",
+    "cell": "Name or path of a cell's file, to rehearse in it; empty: the simulated one of this robot.",
     "task": "Task whose objects stand on the table.",
     "real_time": "true: pace the world with the wall clock; false: as fast as the machine can.",
 }

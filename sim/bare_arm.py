@@ -9,23 +9,24 @@ from pathlib import Path
 import mujoco
 
 from d2ppo_core.errors import WorldError
+from sim.arm_model import model_from_text
 from sim.tasks import task_named
 
 _LOOKS = ("geom", "camera", "light")
 _APART = ("asset", "actuator", "contact", "tendon", "equality", "sensor")
 
 
-def bare_arm_model(task: str = "lift", arm: int = 0) -> mujoco.MjModel:
+def bare_arm_model(task: str = "lift", arm: int = 0, robot: str = "panda") -> mujoco.MjModel:
     """The arm and the hand of a task's world without shapes, table and objects: frames, joints and masses are left.
 
     Raises:
         WorldError: there is no such task or arm.
     """
-    return bare_model(task_named(task).model_path, arm)
+    return bare_model(task_named(task).model_path, arm, robot)
 
 
 @cache
-def bare_model(path: Path, arm: int = 0) -> mujoco.MjModel:
+def bare_model(path: Path, arm: int = 0, robot: str = "panda") -> mujoco.MjModel:
     """The same for a model file. Whatever the arm's number, its parts are called as those of the first."""
     text = path.read_text()
     if arm:
@@ -41,4 +42,4 @@ def bare_model(path: Path, arm: int = 0) -> mujoco.MjModel:
             world.remove(child)
         if not len(world):
             raise WorldError(f"{path.name} has no arm number {arm}")
-    return mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode"))
+    return model_from_text(ET.tostring(root, encoding="unicode"), robot)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2ppo_core.errors import WorldError
+from sim.arm_model import load_model
 from sim.tasks.base import Task
 from sim.world_arm import WorldArm
 
@@ -33,17 +34,15 @@ class World:
     contacts and inertia are, too. Whatever is said of "the arm" concerns the first one; `arms` has all of them.
     """
 
-    def __init__(self, task: Task, seed: int = 0) -> None:
-        """Load the world and start an episode.
+    def __init__(self, task: Task, seed: int = 0, robot: str = "panda") -> None:
+        """Load the world with this robot's arms, ``panda`` or ``fr3``, and start an episode.
 
         Raises:
-            WorldError: the model file is missing or not a world with the task's Pandas.
+            WorldError: the model file is missing or not a world with the task's arms.
+            ConfigError: there is no such robot.
         """
-        self.task = task
-        try:
-            self.model = mujoco.MjModel.from_xml_path(str(task.model_path))
-        except ValueError as error:
-            raise WorldError(f"cannot load the world of task {task.name!r}: {error}") from error
+        self.task, self.robot = task, robot
+        self.model = load_model(task.model_path, robot)
         self.data = mujoco.MjData(self.model)
         self.arms = tuple(WorldArm(self, index) for index in range(len(task.arms)))
         """In the order of the task's names."""

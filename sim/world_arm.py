@@ -36,7 +36,7 @@ class WorldArm:
         Raises:
             WorldError: the world has no such arm.
         """
-        self.name = world.task.arms[index]
+        self.name, self.robot = world.task.arms[index], world.robot
         self._world = world
         model, data, prefix = world.model, world.data, f"robot{index}_"
         try:
@@ -46,7 +46,7 @@ class WorldArm:
             first_motor = model.actuator(f"{prefix}motor1").id
         except KeyError as error:
             name = world.task.model_path.name
-            raise WorldError(f"{name} has no Panda number {index}: {str(error).splitlines()[0]}") from error
+            raise WorldError(f"{name} has no arm number {index}: {str(error).splitlines()[0]}") from error
         first_q, first_v = int(joints[0].qposadr[0]), int(joints[0].dofadr[0])
         if [int(joint.dofadr[0]) for joint in joints] != list(range(first_v, first_v + 7)):
             raise WorldError(f"the arm's joints of {world.task.model_path.name} must follow one another")
@@ -68,7 +68,7 @@ class WorldArm:
         self.model, self.data = model, data
         self._q_all, self._v_all = data.qpos[first_q : first_q + 9], data.qvel[first_v : first_v + 9]
         if len(world.task.arms) > 1:
-            self.model = bare_model(world.task.model_path, index)
+            self.model = bare_model(world.task.model_path, index, world.robot)
             self.data = mujoco.MjData(self.model)
 
     @property

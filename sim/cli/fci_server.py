@@ -25,7 +25,10 @@ FRAME_PERIOD_NS = 50_000_000
 @click.command()
 @click.option("--address", default="127.0.0.1", show_default=True, help="Of ports 1337 (arm) and 1338 (hand).")
 @click.option("--expose", is_flag=True, help="Let other machines connect; whoever reaches the port drives the robot.")
-@click.option("--robot-version", type=int, default=10, show_default=True, help="Server version: 5 Panda, 10 FR3.")
+@click.option(
+    "--robot", type=click.Choice(["panda", "fr3"]), help="Which robot; default: what speaks the version, FR3."
+)
+@click.option("--robot-version", type=int, help="Server version, 5 or 10; default: the robot's own, 5 Panda, 10 FR3.")
 @click.option(
     "--backend",
     type=click.Choice(["mujoco", "kinematic"]),
@@ -44,7 +47,8 @@ FRAME_PERIOD_NS = 50_000_000
 def fci_server(
     address: str,
     expose: bool,
-    robot_version: int,
+    robot: str | None,
+    robot_version: int | None,
     backend: str,
     task: str,
     seed: int,
@@ -54,20 +58,25 @@ def fci_server(
     faults: bool,
 ) -> None:
     """Serve a simulated robot and its hand until Ctrl-C."""
+    from sim.fci.limits import SPOKEN
+
+    robot = robot or ("panda" if robot_version == 5 else "fr3")
+    version = SPOKEN[robot] if robot_version is None else robot_version
     if robots < 1:
         raise ConfigError(f"--robots takes 1 or more, got {robots}")
     if robots > 1:
         if faults:
             raise ConfigError("--faults goes with one robot; start the others by themselves")
         _expect_one_arm(task, "--robots")
-        options = ["--robot-version", str(robot_version), "--backend", backend, "--task", task, "--seed", str(seed)]
+        options = ["--robot", robot, "--robot-version", str(version), "--backend", backend]
+        options += ["--task", task, "--seed", str(seed)]
         options += ["--paced"] * paced + ["--no-real-time"] * no_real_time + ["--expose"] * expose
         sys.exit(_serve_many(address, robots, options))
-    options: dict[str, Any] = {"version": robot_version, "lockstep": not paced, "real_time": not no_real_time}
-    _serve(address, backend, task, seed, faults, options | {"exposed": expose})
+    options: dict[str, Any] = {"version": version, "lockstep": not paced, "real_time": not no_real_time}
+    _serve(address, robot, backend, task, seed, faults, options | {"exposed": expose})
 
 
-def _serve(address: str, backend: str, task: str, seed: int, faults: bool, options: dict[str, Any]) -> None:
+def _serve(address: str, robot: str, backend: str, task: str, seed: int, faults: bool, options: dict[str, Any]) -> None:
     import gc
 
     from sim.fci.gripper_server import GripperServer
@@ -79,7 +88,7 @@ def _serve(address: str, backend: str, task: str, seed: int, faults: bool, optio
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    world = World(task_named(task), seed) if backend == "mujoco" else KinematicArm(task)
+    world = World(task_named(task), seed, robot) if backend == "mujoco" else KinematicArm(task, robot)
     if isinstance(world, World):
         options["on_step"] = (_frame_publisher(address),)
     if isinstance(world, World) and len(world.arms) > 1:
@@ -89,7 +98,7 @@ def _serve(address: str, backend: str, task: str, seed: int, faults: bool, optio
         return
     hand = GripperServer(world, address, exposed=options["exposed"])
     server = RobotServer(world, address, gripper=hand, **options)
-    click.echo(f"task {task}: robot version {options['version']} on {address}:1337, gripper on {address}:1338")
+    click.echo(f"task {task}: {robot}, robot version {options['version']} on {address}:1337, gripper on {address}:1338")
     if faults:
         threading.Thread(target=_read_faults, args=(server,), daemon=True).start()
     gc.collect()
@@ -112,7 +121,7 @@ def _serve_cell(world: World, address: str, options: dict[str, Any], stop: threa
     cell: RobotCell = RobotCell(world, _successive(address, len(world.arms)), **options)
     for arm, robot in zip(world.arms, cell.robots, strict=True):
         place = f"{robot.address}:1337, gripper on {robot.address}:1338"
-        click.echo(f"task {world.task.name}, {arm.name}: robot version {options['version']} on {place}")
+        click.echo(f"task {world.task.name}, {arm.name}: {world.robot}, robot version {options['version']} on {place}")
     gc.collect()
     gc.freeze()
     cell.serve(stop)

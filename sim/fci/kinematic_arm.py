@@ -24,10 +24,10 @@ DAMPING_NMS_RAD = 1.0
 class KinematicArm:
     """Stands in for sim.world.World behind the servers: same attributes, no objects, no contacts, no cameras."""
 
-    def __init__(self, task: str = "lift") -> None:
+    def __init__(self, task: str = "lift", robot: str = "panda") -> None:
         """Put the arm where the task starts."""
-        self.task = task_named(task)
-        self.model = bare_arm_model(task)
+        self.task, self.robot = task_named(task), robot
+        self.model = bare_arm_model(task, robot=robot)
         self.data = mujoco.MjData(self.model)
         self.q_rad, self.dq_rad_s = self.data.qpos[:7], self.data.qvel[:7]
         self.gravity_nm = self.data.qfrc_gravcomp[:7]

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from d2ppo_core.errors import WorldError
 from d2ppo_core.runtime import robots
 from d2ppo_core.runtime.kinematics import ELBOW_STRAIGHT_RAD
 from sim.fci.bounds import between
@@ -34,16 +35,23 @@ class Limits(robots.Robot):
 
 
 PANDA = Limits(**vars(robots.PANDA), rounding=(1.001, 1.001, 1.001), starts_measured=False)
-
-FR3 = Limits(
-    **vars(robots.FR3)
-    # The simulated joints end where a Panda's do, whichever protocol is spoken.
-    | {"q_min_rad": robots.PANDA.q_min_rad, "q_max_rad": robots.PANDA.q_max_rad},
-    rounding=(1.001, 1.05, 1.15),
+FR3 = Limits(**vars(robots.FR3), rounding=(1.001, 1.05, 1.15), starts_measured=True)
+PANDA_AS_FR3 = Limits(
+    **vars(robots.FR3) | {"name": "panda", "q_min_rad": robots.PANDA.q_min_rad, "q_max_rad": robots.PANDA.q_max_rad},
+    rounding=FR3.rounding,
     starts_measured=True,
 )
+"""No such robot exists: a Panda's joints behind an FR3's server, for clients that speak nothing else."""
 
 ELBOW_FLIP_RAD = ELBOW_STRAIGHT_RAD
 """Angle of the fourth joint at which the elbow turns over."""
-LIMITS = {5: PANDA, 10: FR3}
-"""By robot-server version."""
+_LIMITS = {("panda", 5): PANDA, ("panda", 10): PANDA_AS_FR3, ("fr3", 10): FR3}
+SPOKEN = {"panda": 5, "fr3": 10}
+"""Robot-server version that a robot of each kind really has."""
+
+
+def limits_of(robot: str, version: int) -> Limits:
+    """What this robot refuses when it speaks this version; WorldError where none does."""
+    if (robot, version) not in _LIMITS:
+        raise WorldError(f"no {robot} speaks robot-server version {version}; take version {SPOKEN[robot]}")
+    return _LIMITS[robot, version]

@@ -12,7 +12,7 @@ from sim.fci.filters import Filters
 from sim.fci.generators import is_singular
 from sim.fci.kinematic_arm import KinematicArm
 from sim.fci.kinematics import ArmKinematics, load_torque
-from sim.fci.limits import LIMITS
+from sim.fci.limits import limits_of
 from sim.fci.motion import Arm, Laws, Motion, MoveRequest, laws_for
 from sim.fci.reference import Brake, Reference, ReflexError
 from sim.fci.self_collision import SelfCollision
@@ -48,7 +48,7 @@ class Robot:
         """(7,) x, y, z, R, P, Y, elbow: what a hand may move in guiding mode."""
         self.filters = Filters()
         self.arm = arm
-        self.limits = LIMITS[protocol.version]
+        self.limits = limits_of(arm.robot, protocol.version)
         self._kinematics = ArmKinematics(arm.model)
         self._reference = Reference(q_rad=arm.q_rad.copy(), pose=self._kinematics.pose(arm.q_rad))
         self._reference.rest()

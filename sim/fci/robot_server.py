@@ -310,7 +310,7 @@ class RobotServer(WorldLoop):
     def _model_payload(self) -> bytes:
         if self._protocol.version == 5:
             return model_library(self.world.model).read_bytes()
-        return robot_urdf(self.world.model).encode()
+        return robot_urdf(self.world.model, self._robot.limits).encode()
 
     def _jump_clock(self, ahead_s: float) -> None:
         self._lockstep.jump(round(1e3 * ahead_s))

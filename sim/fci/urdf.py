@@ -8,23 +8,23 @@ from numpy.typing import NDArray
 
 from d2ppo_core.runtime.kinematics import FLANGE_M
 from sim.fci.hand import inertia_tensor
-from sim.fci.limits import FR3
+from sim.fci.limits import Limits
 
 
-def robot_urdf(model: mujoco.MjModel) -> str:
+def robot_urdf(model: mujoco.MjModel, limits: Limits) -> str:
     """Kinematics and inertials of the bare arm, link0 ... link8; the client adds the hand from the robot state."""
-    parts = ['<robot name="panda"><link name="link0"/>']
+    parts = [f'<robot name="{limits.name}"><link name="link0"/>']
     for index in range(1, 8):
         body = model.body(f"robot0_link{index}").id
         parts.append(f'<link name="link{index}">{_inertial(model, body)}</link>')
-        parts.append(_joint(model, body, index))
+        parts.append(_joint(model, body, index, limits))
     parts.append('<link name="link8"/><joint name="joint8" type="fixed"><parent link="link7"/>')
     parts.append(f'<child link="link8"/><origin xyz="0 0 {FLANGE_M}" rpy="0 0 0"/></joint></robot>')
     return "".join(parts)
 
 
-def _joint(model: mujoco.MjModel, body: int, index: int) -> str:
-    i, limits = index - 1, FR3
+def _joint(model: mujoco.MjModel, body: int, index: int, limits: Limits) -> str:
+    i = index - 1
     return (
         f'<joint name="joint{index}" type="revolute">'
         f'<parent link="link{i}"/><child link="link{index}"/>'

@@ -119,8 +119,8 @@ def test_two_arms_share_one_emergency_stop_and_one_coordinator(name: str, tmp_pa
     (coordinator,) = (node for node in nodes if node["program"][1] == "coordinator_node")
     assert coordinator["name"] == "/pair/coordinator"
     assert coordinator["parameters"]["arms"].split(",") == [arm["name"].split("/")[1] for arm in arms]
-    frames = {arm["parameters"]["base_frame"] for arm in arms}
-    assert len(frames) == 2
+    prefixes = {arm["parameters"]["prefix"] for arm in arms}
+    assert prefixes == {"left_", "right_"}, "joints and frames of two arms have names of their own"
 
 
 @pytest.mark.parametrize("name", STACKS)

@@ -134,7 +134,7 @@ class Operator:
         stamp_ns, self.sequence = self.now_ns(), self.sequence + 1
         for name in ARMS:
             chunk = ActionChunk(dt_s=PERIOD_NS * 1e-9, sequence=self.sequence, epoch=self.arms[name].epoch)
-            chunk.header.stamp, chunk.header.frame_id = time_msg(stamp_ns), f"{name}_panda_link0"
+            chunk.header.stamp, chunk.header.frame_id = time_msg(stamp_ns), f"{name}_fr3_link0"
             for index in range(TARGETS):
                 phase = 2.0 * np.pi * 0.5 * ((stamp_ns - self._begin_ns + index * PERIOD_NS) * 1e-9)
                 pose = self._origin[name].copy()

@@ -37,7 +37,7 @@ class ServedRobot:
         """A copy of the served world as it is now."""
         snapshot = self.channel.newest(timeout_s=2.0)
         assert snapshot is not None, "the served world sends no snapshots"
-        copy = World(task_named("lift"))
+        copy = World(task_named("lift"), robot="fr3")
         copy.set_positions(snapshot.qpos)
         return copy
 

@@ -47,7 +47,8 @@ def bare(name):
 
 
 def test_client_and_arm_agree_on_frames_masses_and_torques(client):
-    told, arm = client.run("read"), KinematicArm()
+    told = client.run("read")
+    arm = KinematicArm(robot={5: "panda", 10: "fr3"}[VERSIONS[client._script]])
     assert bare(told["mode"]) == "Idle" and told.get("server_version", 10) == VERSIONS[client._script]
     assert np.allclose(told["q"], arm.q_rad, atol=1e-6)
     kinematics = ArmKinematics(arm.model)

@@ -53,7 +53,8 @@ class ArmNode(StackNode):
         """Connect to the robot and create the interfaces."""
         cell = read_cell(self)
         driven = franka_config(self, cell)
-        self._frame = self.text("base_frame")
+        self._parts = f"{self.text('prefix')}{cell.robot}"
+        self._frame = self.text("base_frame") or f"{self._parts}_link0"
         self._arm, self._gripper = FrankaArm(driven), FrankaGripper(gripper_config(self, driven.address))
         config = arm_config(self, cell)
         # libfranka itself waits 2 s for a lost robot: that is no hang.
@@ -81,7 +82,8 @@ class ArmNode(StackNode):
                 time.sleep(0.5)
 
     def _create_interfaces(self) -> None:
-        self._joint_names = [f"panda_joint{i}" for i in range(1, 8)]
+        self._joint_names = [f"{self._parts}_joint{i}" for i in range(1, 8)]
+        self._finger_names = [f"{self._parts}_finger_joint{i}" for i in (1, 2)]
         self._state_pub = self.create_publisher(ArmState, "arm/state", SENSOR)
         self._joints_pub = self.create_publisher(JointState, "joint_states", SENSOR)
         self._fingers_pub = self.create_publisher(JointState, "franka_gripper/joint_states", SENSOR)
@@ -218,7 +220,7 @@ class ArmNode(StackNode):
         joints = JointState(name=self._joint_names)
         joints.position, joints.velocity = array.array("d", state.q_rad), array.array("d", state.dq_rad_s)
         finger_m = state.gripper_width_m / 2
-        fingers = JointState(name=["panda_finger_joint1", "panda_finger_joint2"], position=[finger_m, finger_m])
+        fingers = JointState(name=self._finger_names, position=[finger_m, finger_m])
         pose, wrench = PoseStamped(pose=state.pose), WrenchStamped(wrench=state.external_wrench)
         publishers = (self._joints_pub, self._fingers_pub, self._pose_pub, self._wrench_pub)
         for publisher, message in zip(publishers, (joints, fingers, pose, wrench), strict=True):

@@ -12,7 +12,7 @@ from d2ppo_core.runtime.safety_cell import Cell, load_cell
 from d2ppo_nodes.lifecycle import StackNode
 
 SPEED_SCALE = "speed_scale"
-_SIMULATED_CELL = "sim_lift"
+_SIMULATED_CELLS = {"": "sim_lift", "panda": "sim_lift", "fr3": "sim_lift_fr3"}
 
 
 def franka_config(node: StackNode, cell: Cell) -> FrankaConfig:
@@ -82,10 +82,11 @@ def read_cell(node: StackNode) -> Cell:
     address = node.text("robot_address")
     if not name and not address.startswith("127."):
         raise ConfigError(f"parameter cell must name the cell of the robot at {address}; see launch/cells")
-    cell = load_cell(name or _SIMULATED_CELL)
     robot = node.text("robot")
+    name = name or _SIMULATED_CELLS[robot]
+    cell = load_cell(name)
     if robot and robot_named(robot).name != cell.robot:
-        raise ConfigError(f"parameter robot says {robot}, the cell {name or _SIMULATED_CELL} a {cell.robot}")
+        raise ConfigError(f"parameter robot says {robot}, the cell {name} a {cell.robot}")
     low = tuple(node.numbers("workspace_min_m")) or cell.workspace_min_m
     high = tuple(node.numbers("workspace_max_m")) or cell.workspace_max_m
     return replace(cell, workspace_min_m=low, workspace_max_m=high)

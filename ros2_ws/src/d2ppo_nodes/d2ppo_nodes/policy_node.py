@@ -30,6 +30,7 @@ class PolicyNode(StackNode):
         super().__init__("policy")
         self._active = False
         self._sequence = 0
+        self._arm_frame = ""
         self._missing = ""
         self._followed = False
         self._received_ns = 0
@@ -93,6 +94,7 @@ class PolicyNode(StackNode):
         self._followed = message.state in (ArmState.RUNNING, ArmState.HOLDING)
         # Without a robot there is no pose to plan from; the arm says so itself.
         if message.state != ArmState.DISCONNECTED and message.robot_time_ms > 0:
+            self._arm_frame = message.header.frame_id
             self._planner.observations.push_arm(arm_sample(message))
             if not self._cameras:
                 self._received_ns = self._clock_here.begin(time_ns(message.header.stamp))
@@ -130,7 +132,7 @@ class PolicyNode(StackNode):
             inference_wall_s=plan.inference_s,
         )
         chunk.header.stamp = time_msg(plan.observation.stamp_ns)
-        chunk.header.frame_id = self._frame
+        chunk.header.frame_id = self._frame or self._arm_frame
         fill_targets(chunk, plan.targets)
         chunk.published = time_msg(self._clock_here.now_ns())
         self._chunk_pub.publish(chunk)

@@ -15,6 +15,7 @@ from d2ppo_nodes.convert import time_msg
 from d2ppo_nodes.lifecycle import NEWEST, StackNode
 from d2ppo_nodes.running import run
 from sim.fci.cell import RobotCell
+from sim.fci.limits import SPOKEN
 from sim.snapshots import SnapshotPublisher
 from sim.tasks import task_named
 from sim.world import World
@@ -40,8 +41,9 @@ class SimNode(StackNode):
         addresses = self._addresses(len(task.arms))
         seed = self.integer("seed")
         rate_hz = self.number("frame_rate_hz")
-        version = self.integer("robot_version")
-        world = World(task, seed)
+        robot, protocol = self.text("robot"), self.text("protocol")
+        version = SPOKEN[robot] if protocol == "auto" else int(protocol)
+        world = World(task, seed, robot)
         self._cell = RobotCell(
             world,
             addresses,
@@ -61,7 +63,7 @@ class SimNode(StackNode):
         for index, arm in enumerate(task.arms):
             name = f"sim/{arm}/inject_fault" if len(task.arms) > 1 else "sim/inject_fault"
             self.create_service(InjectFault, name, self._injecting(index))
-        self.get_logger().info(f"world {task.name!r} serves robot version {version} on {' and '.join(addresses)}")
+        self.get_logger().info(f"world {task.name!r} serves a {robot}, version {version}, on {' and '.join(addresses)}")
 
     def _addresses(self, num_arms: int) -> tuple[str, ...]:
         first = self.text("robot_address")
