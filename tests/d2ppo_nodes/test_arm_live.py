@@ -13,6 +13,7 @@ rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (extra ros)")
 
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
+from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import Bool  # noqa: E402
 
 from d2ppo_core.errors import StackError  # noqa: E402
@@ -33,6 +34,8 @@ def arm(ros_domain_id: int, robot_address: str) -> Iterator[subprocess.Popen[str
     command = [sys.executable, "-m", "d2ppo_nodes.arm_node", "--ros-args", "-r", "__ns:=/test_arm"]
     for parameter in (
         f"robot_address:={robot_address}",
+        "robot:=fr3",
+        "prefix:=left_",
         "connect_timeout_s:=30.0",
         "deadman:=true",
         "hang_timeout_s:=1.5",
@@ -78,9 +81,23 @@ def chunk(client: StackClient, **changes) -> ActionChunk:
     pose = transform_of(client.arm.pose)
     states = tuple(RigidState(pose, np.zeros(6)) for _ in range(10))
     message = ActionChunk(epoch=client.arm.epoch, bundle_hash="test", **changes)
-    message.header.stamp, message.header.frame_id = time_msg(now_ns), "panda_link0"
+    message.header.stamp, message.header.frame_id = time_msg(now_ns), "left_fr3_link0"
     fill_targets(message, Targets(states, np.full(10, 0.04), 0.1))
     return message
+
+
+def test_names_of_joints_fingers_and_frames_follow_the_robot_and_its_prefix(client):
+    heard: dict[str, JointState] = {}
+
+    def hear(topic: str) -> None:
+        client._node.create_subscription(JointState, topic, lambda message: heard.update({topic: message}), SENSOR)
+
+    hear("joint_states")
+    hear("franka_gripper/joint_states")
+    client.spin_until(lambda: len(heard) == 2, 20.0, "joints and fingers")
+    assert set(f"left_fr3_joint{i}" for i in range(1, 8)) <= set(heard["joint_states"].name)
+    assert list(heard["franka_gripper/joint_states"].name) == ["left_fr3_finger_joint1", "left_fr3_finger_joint2"]
+    assert heard["joint_states"].header.frame_id == client.arm.header.frame_id == "left_fr3_link0"
 
 
 def test_an_operator_has_the_arm_in_hand(client, arm):

@@ -21,7 +21,6 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (extra ros)")
         ("gripper_force_n:=strong", "parameter gripper_force_n must be a number"),
         ("robot_address:=10.0.0.1", "parameter cell must name the cell of the robot at 10.0.0.1; see launch/cells"),
         ("cell:=moon", "there is no cell 'moon'; known: "),
-        ("robot:=fr3", "parameter robot says fr3, the cell sim_lift a panda"),
         ("deadman:=perhaps", "parameter deadman must be true or false, got 'perhaps'"),
         ("speed_scale:=2.0", "speed_scale"),
         ("home_q_rad:=[0.0, 0.0, 0.0, 0.5, 0.0, 2.9, 0.0]", "pose home: joint 4 of a panda must lie in [-3.0718"),
@@ -32,6 +31,12 @@ def test_a_parameter_out_of_range_ends_the_node_with_one_line(ros_domain_id, par
     output, code = run_node("robot_address:=127.0.0.1", parameter)
     assert code == 1
     assert_one_line(output, line)
+
+
+def test_a_cell_of_another_robot_than_the_parameter_says_is_refused(ros_domain_id):
+    output, code = run_node("robot_address:=127.0.0.1", "robot:=fr3", "cell:=sim_lift")
+    assert code == 1
+    assert_one_line(output, "parameter robot says fr3, the cell sim_lift a panda")
 
 
 def test_a_robot_that_does_not_answer_ends_the_node_with_what_to_check(ros_domain_id, robot_address):

@@ -66,7 +66,7 @@ class Peer:
         stamp_ns = stamp_ns or self.node.get_clock().now().nanoseconds
         if arm:
             state = ArmState(state=state, epoch=7, robot_time_ms=1, gripper_width_m=0.04)
-            state.header.stamp = time_msg(stamp_ns)
+            state.header.stamp, state.header.frame_id = time_msg(stamp_ns), "left_fr3_link0"
             for pose in (state.pose, state.reference_pose):
                 pose.position.x, pose.position.z, pose.orientation.x, pose.orientation.w = 0.46, 0.09, 1.0, 0.0
             self.arm.publish(state)
@@ -114,7 +114,7 @@ def test_chunks_carry_what_the_arm_needs_to_trust_them(node, peer):
     first, chunk = peer.chunks[0], peer.chunks[-1]
     assert chunk.epoch == 7 and chunk.bundle_hash == load_bundle("lift_image").hash
     assert chunk.sequence == first.sequence + len(peer.chunks) - 1
-    assert chunk.header.frame_id == "panda_link0" and chunk.dt_s == pytest.approx(0.05)
+    assert chunk.header.frame_id == "left_fr3_link0" and chunk.dt_s == pytest.approx(0.05)
     assert len(chunk.poses) == len(chunk.twists) == len(chunk.gripper_width_m) == 1 + 4 + 8
     start = chunk.poses[0].position
     assert (start.x, start.y, start.z) == pytest.approx((0.46, 0.0, 0.09), abs=1e-9)

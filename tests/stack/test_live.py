@@ -60,6 +60,7 @@ def log_of(tmp_path: Path) -> str:
 
 @pytest.mark.timeout(300)
 def test_the_shipped_policy_lifts_the_cube_and_everything_is_measured(runner: EpisodeRunner):
+    assert runner._client.arm.header.frame_id == "fr3_link0"
     episodes = [runner.run(i, seed) for i, seed in enumerate((1, 2, 3))]
     assert any(episode.success for episode in episodes), [episode.outcome for episode in episodes]
     for episode in episodes:
@@ -71,6 +72,23 @@ def test_the_shipped_policy_lifts_the_cube_and_everything_is_measured(runner: Ep
             assert 0 <= timing.received_ms <= timing.published_ms < 500
     moved = [t for t in episodes[0].timings if t.first_command_ms is not None]
     assert len(moved) >= 0.8 * len(episodes[0].timings) - 1
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("robot", ["panda"])
+def test_the_other_robot_lifts_the_cube_too_by_its_own_protocol(robot, robot_address, ros_domain_id, tmp_path):
+    """The stack's default is an FR3; a Panda speaks version 5, for which a client must be installed."""
+    description = load_stack("sim", {"robot_address": robot_address, "robot": robot})
+    with Stack(description, domain_id=ros_domain_id, log_file=tmp_path / "stack.log") as stack:
+        os.environ.update({k: v for k, v in stack.environment.items() if k.startswith(("ROS_", "FASTRTPS_"))})
+        client = StackClient(f"/{description.namespace}")
+        runner = EpisodeRunner(client, stack.check, horizon_s=15.0)
+        runner.wait_until_up(START_S)
+        assert client.arm.header.frame_id == f"{robot}_link0"
+        assert "serves a panda, version 5" in log_of(tmp_path)
+        episodes = [runner.run(i, seed) for i, seed in enumerate((1, 2))]
+        client.close()
+    assert any(episode.success for episode in episodes), [episode.outcome for episode in episodes]
 
 
 @pytest.mark.timeout(240)
