@@ -15,6 +15,7 @@ ARGUMENTS = {
     "bundle": "Policy bundle: the name of a committed one, or a path.",
     "robot_address": "Address of the robot's control box.",
     "cell": "Name or path of the cell's file; required, measured as launch/cells/example_lab.yaml.",
+    "robot": "panda or fr3: no cell of the other one is taken; empty: as the cell says.",
     "camera_serial": "Serial number of the wrist camera; empty takes the only one there is.",
 }
 

@@ -14,6 +14,8 @@ from stack_launch import describe  # noqa: E402
 ARGUMENTS = {
     "left_address": "Loopback address of the left simulated robot.",
     "right_address": "Loopback address of the right simulated robot; must be another one.",
+    "robot": "fr3 or panda: which robots stand in the world; names on the graph follow it.",
+    "protocol": "Robot-server version: auto (the robots' own: 10 of an FR3, 5 of a Panda), 5 or 10.",
     "real_time": "true: pace the world with the wall clock; false: as fast as the machine can.",
 }
 
