@@ -19,7 +19,7 @@ class Task(ABC):
     name: str
     model_path: Path
     """MJCF file, loadable with MuJoCo alone."""
-    arms: tuple[str, ...] = ("panda",)
+    arms: tuple[str, ...] = ("arm",)
     """What the arms are called, in the order of the model's."""
     home_q_rad: tuple[float, ...]
     """(7,) joint angles of each arm at the start of an episode."""

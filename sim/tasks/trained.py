@@ -46,7 +46,7 @@ class TrainedTask(Task):
         return self._readers[model.ngeom]
 
 
-def _deployed(training: TrainingTask, cameras: Mapping[str, str], arms: tuple[str, ...] = ("panda",)) -> TrainedTask:
+def _deployed(training: TrainingTask, cameras: Mapping[str, str], arms: tuple[str, ...] = ("arm",)) -> TrainedTask:
     return TrainedTask(
         name=training.name,
         model_path=ASSETS / training.name / f"{training.name}.xml",

@@ -78,6 +78,8 @@ def test_the_shipped_policy_lifts_the_cube_and_everything_is_measured(runner: Ep
 @pytest.mark.parametrize("robot", ["panda"])
 def test_the_other_robot_lifts_the_cube_too_by_its_own_protocol(robot, robot_address, ros_domain_id, tmp_path):
     """The stack's default is an FR3; a Panda speaks version 5, for which a client must be installed."""
+    pytest.importorskip("d2ppo_core.drivers.clients", reason="needs the arm node's second client")
+    pytest.importorskip("franka", reason="needs franka-rs (extra franka)")
     description = load_stack("sim", {"robot_address": robot_address, "robot": robot})
     with Stack(description, domain_id=ros_domain_id, log_file=tmp_path / "stack.log") as stack:
         os.environ.update({k: v for k, v in stack.environment.items() if k.startswith(("ROS_", "FASTRTPS_"))})

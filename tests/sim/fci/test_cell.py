@@ -107,7 +107,7 @@ def test_a_lost_client_does_not_hold_up_the_other(connect: Callable[..., Client]
 
 
 def test_as_many_addresses_are_wanted_as_there_are_arms():
-    with pytest.raises(WorldError, match=r"'lift' wants an address per arm \(panda\), got 127.0.0.3, 127.0.0.4"):
+    with pytest.raises(WorldError, match=r"'lift' wants an address per arm \(arm\), got 127.0.0.3, 127.0.0.4"):
         RobotCell(World(task_named("lift")), ("127.0.0.3", "127.0.0.4"))
 
 
