@@ -173,3 +173,28 @@ def test_unknown_task_ends_the_node_with_the_known_ones(robot_address, ros_domai
     output, _ = (process := start_node(robot_address, "task:=fold")).communicate(timeout=30.0)
     assert process.returncode == 1
     assert "no task 'fold'; known: can, lift, square, transport" in output and "Traceback" not in output
+
+
+def test_each_robot_is_served_in_the_version_that_it_speaks(robot_address, observer):
+    for robot, version in (("panda", 5), ("fr3", 10)):
+        node = start_node(robot_address, f"robot:={robot}")
+        lines = iter(node.stdout.readline, "")
+        assert any(f"world 'lift' serves a {robot}, version {version}, on {robot_address}" in line for line in lines)
+        node.send_signal(signal.SIGINT)
+        node.stdout.read()
+        assert node.wait(timeout=10.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "line"),
+    [
+        (("robot:=fr3", "protocol:='5'"), "no fr3 speaks robot-server version 5; take version 10"),
+        (("robot_address:=0.0.0.0",), "0.0.0.0 can be reached from other machines"),
+    ],
+)
+def test_a_robot_that_cannot_be_served_ends_the_node_with_one_line(robot_address, ros_domain_id, parameters, line):
+    node = start_node(robot_address, *parameters)
+    output, _ = node.communicate(timeout=60)
+    fatal = [text for text in output.splitlines() if "FATAL" in text]
+    assert node.returncode == 1 and len(fatal) == 1 and line in fatal[0], output
+    assert "Traceback" not in output
