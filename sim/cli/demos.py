@@ -32,7 +32,11 @@ from d2ppo_core.errors import D2ppoError
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Decides everything that is random.")
 @click.option("--images/--no-images", default=True, show_default=True, help="Also render the task's cameras.")
 @click.option("--image-size", default=96, show_default=True, help="Width and height of the pictures, pixels.")
-@click.option("--next-images", is_flag=True, help="Store the pictures after each step too (twice the size).")
+@click.option(
+    "--next-images",
+    is_flag=True,
+    help="Store the pictures after each step too, for robomimic's own default training (twice the size).",
+)
 @click.option("--workers", "num_workers", default=2, show_default=True, type=click.IntRange(1), help="Processes.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Default: data/<task>.hdf5.")
 def demos(

@@ -1,11 +1,12 @@
 """Odd files of demonstrations and what is done with them; a process of its own, as HDF5's library may end with it.
 
-python hdf5_cases.py FOLDER FIRST COUNT prints `N` before and `N reason` after the case of each number.
+python hdf5_cases.py FOLDER FIRST COUNT prints `N` before each step of a case and `N reason` after the case.
 """
 
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def change_content(path: Path, rng: np.random.Generator) -> None:
                 )
 
 
-def use(path: Path, out: Path, number: int) -> str:
+def use(path: Path, out: Path, number: int, on_step: Callable[[], None] = lambda: None) -> str:
     """Do with a file what the verbs do; the reasons why it was refused. Anything but a D2ppoError gets out."""
     verbs: list[Callable[[], object]] = [
         lambda: summarize(path).encode(),
@@ -172,6 +173,7 @@ def use(path: Path, out: Path, number: int) -> str:
         verbs.append(lambda: json.loads((_export(path, out / str(number)) / "meta/stats.json").read_text()))
     reasons = []
     for verb in verbs:
+        on_step()
         try:
             verb()
         except D2ppoError as error:
@@ -193,12 +195,11 @@ def main() -> None:
     folder, first, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     sound = (folder / "sound.hdf5").read_bytes()
     for number in range(first, first + count):
-        print(number, flush=True)
         path = folder / f"case_{number}.hdf5"
         path.write_bytes(sound)
         rng = np.random.default_rng(number)
         (damage_bytes if number % 2 else change_content)(path, rng)
-        print(number, use(path, folder / "out", number) or "read", flush=True)
+        print(number, use(path, folder / "out", number, partial(print, number, flush=True)) or "read", flush=True)
         path.unlink()
 
 

@@ -95,7 +95,8 @@ def test_an_image_set_of_v15_trains_as_it_is(image_v15: Path) -> None:
         validation_filter_key="valid",
     )
     windows, validation = load_windows(image_v15, config, env_name="Lift")
-    assert windows.images is not None and windows.images.shape == (24, 1, 84, 84, 3)
+    assert windows.images is not None and windows.images.shape == (24, 1, 88, 88, 3)
+    assert windows.camera_hw == (84, 84), "the pictures are padded to what the encoder can cut, and their size is known"
     assert validation is not None and (len(validation), validation.images[0, 0, 0, 0, 0]) == (6, 2)
 
 
