@@ -43,7 +43,10 @@ def analyze(
     component: int,
     tsne: bool,
 ) -> None:
-    """Write a page about training runs, side by side: curves, spread of the features, look-alikes, gradients."""
+    """Write a page about training runs, side by side.
+
+    It shows curves, the spread of the features, look-alikes and gradients.
+    """
     from d2ppo_core.analysis.diagnostics import Settings, diagnose  # imports torch
     from d2ppo_core.analysis.diagnostics_page import check_diagnostics, write_diagnostics
     from d2ppo_core.analysis.runs import make_labels, read_run

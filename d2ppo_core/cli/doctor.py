@@ -24,7 +24,10 @@ COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
 @click.option("--server-version", type=int, help="With --fix-client: of a robot whose system is older.")
 @click.option("--index", default="", metavar="URL|FOLDER", help="With --fix-client: where to take the wheel from.")
 def doctor(stack: str, settings: tuple[str, ...], robot: str | None, server_version: int | None, index: str) -> None:
-    """Check everything that a stack needs; exit with 1 and the list of what fails."""
+    """Check everything that a stack needs.
+
+    Exits with 1 and the list of what fails.
+    """
     if robot is not None:
         for line in fix_client(robot, server_version, index):
             click.echo(line)

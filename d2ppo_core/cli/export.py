@@ -29,9 +29,9 @@ def export(
     samples: int,
     note: Path | None,
 ) -> None:
-    """Export the policy of RUN, of either stage; refuses when the graph deviates from the torch sampler.
+    """Turn the policy of RUN into a bundle that robots can run.
 
-    With TASK it also refuses a policy for another task.
+    RUN is of either stage. Refuses when the graph deviates from the torch sampler. With TASK it also refuses a policy for another task.
     """
     if len(task_and_run) > 2:
         raise ConfigError(f"wanted [TASK] RUN, got {' '.join(task_and_run)}")

@@ -24,7 +24,9 @@ from d2ppo_core.errors import ConfigError
 def pretrain(
     task: str, config: str | None, data: Path | None, out: Path | None, overrides: tuple[str, ...], resume: bool
 ) -> None:
-    """Clone demonstrations of TASK (lift, can, square or transport) into a diffusion policy.
+    """Clone demonstrations of TASK into a diffusion policy.
+
+    TASK is lift, can, square or transport.
 
     Several processes, each on its own GPU with optim.device=cuda, share every batch under torchrun:
     torchrun --nproc-per-node 2 -m d2ppo_core.cli.main pretrain lift

@@ -38,7 +38,9 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, str]:
 def up(
     stack: str, settings: tuple[str, ...], namespace: str | None, domain_id: int | None, log_file: Path | None
 ) -> None:
-    """Run the nodes of STACK (a name such as sim, or a stack file) until Ctrl-C.
+    """Run the nodes of STACK until Ctrl-C.
+
+    STACK is a name such as sim, or a stack file.
 
     All nodes write one log. Arguments and parameters are checked before anything starts. When a required node dies,
     the others are stopped and the exit code is 1; so it is when a node does not end cleanly.

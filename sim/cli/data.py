@@ -40,7 +40,10 @@ def info(file: Path) -> None:
 )
 @click.option("--instruction", help="lerobot: the task in words.")
 def convert(source: Path, layout: str, out: Path, actions: str, instruction: str | None) -> None:
-    """Write SOURCE in another layout: LeRobot v3.0, or robomimic's HDF5 as this version writes it."""
+    """Write SOURCE in another layout.
+
+    LeRobot v3.0, or robomimic's HDF5 as this version writes it.
+    """
     from d2ppo_core.data.lerobot import export_lerobot
     from d2ppo_core.data.rewrite import rewrite
 
@@ -69,7 +72,10 @@ def convert(source: Path, layout: str, out: Path, actions: str, instruction: str
 @click.option("--num", type=click.IntRange(1), help="Only so many demonstrations; default all.")
 @click.option("--filter-key", help="Only this subset.")
 def playback(file: Path, num: int | None, filter_key: str | None) -> None:
-    """Play the actions of FILE back in robosuite; exit with 2 unless every demonstration is solved again."""
+    """Repeat the demonstrations of FILE in robosuite.
+
+    Exits with 2 unless every one is solved again.
+    """
     from sim.playback import playback as play_all
 
     solved, failed, worst = 0, [], 0.0

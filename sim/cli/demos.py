@@ -50,7 +50,10 @@ def demos(
     num_workers: int,
     out: Path | None,
 ) -> None:
-    """Record demonstrations of TASK into a robomimic HDF5 file; an unfinished file is continued."""
+    """Record demonstrations of TASK by a scripted expert.
+
+    They go into a robomimic HDF5 file; an unfinished file is continued.
+    """
     from sim.demos import Recording, record
 
     recording = Recording(

@@ -125,7 +125,9 @@ def experiment(
     dry_run: bool,
     table_only: bool,
 ) -> None:
-    """Run the experiment NAME: train all its cells, measure every policy, write results.md, .csv and .png.
+    """Compare trainings: run the experiment NAME.
+
+    It trains all its cells, measures every policy and writes results.md, .csv and .png.
 
     Finished runs are skipped and interrupted ones continued, so the same command goes on after a stop. A folder keeps
     the settings that it was begun with; they need not be repeated. A name comes before --tasks, --cells and --seeds.

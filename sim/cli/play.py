@@ -58,7 +58,10 @@ def play(
     out: Path | None,
     live: bool | None,
 ) -> None:
-    """Show TASK done by its scripted expert, by a policy (--bundle) or as recorded (--episode)."""
+    """Film or watch TASK: expert, policy or demonstration.
+
+    Done by its scripted expert, by a policy (--bundle) or as recorded (--episode).
+    """
     from d2ppo_core.output import writing_file
     from d2ppo_core.recognise import is_film
     from sim.play import Film, Screen, Viewer

@@ -210,3 +210,18 @@ def test_each_onnx_runtime_is_in_one_extra_only_so_that_never_both_are_installed
         for name in owners:
             owners[name] += [extra for item in items if item.partition("==")[0] == name]
     assert owners == {"onnxruntime": ["cpu"], "onnxruntime-gpu": ["gpu"]}
+
+
+def test_d2ppo_at_the_top_runs_in_the_environment_from_any_folder(tmp_path: Path) -> None:
+    environment = tmp_path / "venv" / "bin"
+    environment.parent.mkdir()
+    folder_with(environment, python="true", d2ppo='echo "$VIRTUAL_ENV: $@ in $PWD"')
+    (tmp_path / "link").symlink_to(ROOT / "d2ppo")
+    variables = {**os.environ, "VENV": str(environment.parent)}
+    done = subprocess.run(
+        [tmp_path / "link", "up", "a b"], capture_output=True, text=True, timeout=30, env=variables, cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout) == (0, f"{environment.parent}: up a b in {tmp_path}\n")
+    variables["VENV"] = str(tmp_path / "nowhere")
+    done = subprocess.run([ROOT / "d2ppo"], capture_output=True, text=True, timeout=30, env=variables)
+    assert done.returncode == 2 and "run 'make setup' first" in done.stderr
