@@ -16,7 +16,7 @@ FILE_NAME = "run.lock"
 """In the folder; the operating system frees it with the process that holds it, however that ends."""
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 """What file systems without locks answer; there a run is not guarded."""
-_WRITTEN = ("config.yaml", "metrics.csv", "tensorboard", "bad_batch.pt")
+_WRITTEN = ("config.yaml", "started.yaml", "metrics.csv", "tensorboard", "bad_batch.pt")
 """What a run writes besides its checkpoint."""
 
 

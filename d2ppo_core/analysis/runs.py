@@ -6,6 +6,7 @@ from pathlib import Path
 
 from d2ppo_core.analysis.curves import FILE_NAME as METRICS
 from d2ppo_core.analysis.curves import Curves, read_curves
+from d2ppo_core.config import read_started
 from d2ppo_core.errors import ConfigError, DataError
 from d2ppo_core.finetune.checkpoint import FILE_NAME as FINETUNED
 from d2ppo_core.pretrain.checkpoint import FILE_NAME as CHECKPOINT
@@ -67,8 +68,15 @@ def find_dataset(run: LoggedRun, saved: Checkpoint, data: Path | None) -> Path:
     if data is not None:
         wanted = [data]
     else:
+        started = read_started(run.folder).data_path
+        if started is not None and started.is_dir():  # a fine-tuned run names the folder of its pre-training
+            started = read_started(started).data_path
         named = [str(saved.dataset[key]) for key in ("path", "file") if saved.dataset.get(key)]
-        wanted = [Path(name) for name in named] + [Path("data") / Path(name).name for name in named]
+        wanted = (
+            [path for path in (started,) if path]
+            + [Path(name) for name in named]
+            + [Path("data") / Path(name).name for name in named]
+        )
         wanted.append(Path("data") / f"{saved.config.task}.hdf5")
     for path in wanted:
         if path.is_file():

@@ -31,7 +31,8 @@ def export(
 ) -> None:
     """Turn the policy of RUN into a bundle that robots can run.
 
-    RUN is of either stage. Refuses when the graph deviates from the torch sampler. With TASK it also refuses a policy for another task.
+    RUN is of either stage. Refuses when the graph deviates from the torch sampler. With TASK it also refuses a policy
+    for another task.
     """
     if len(task_and_run) > 2:
         raise ConfigError(f"wanted [TASK] RUN, got {' '.join(task_and_run)}")

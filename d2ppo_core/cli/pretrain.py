@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from d2ppo_core.config import PretrainConfig, load_config
+from d2ppo_core.config import PretrainConfig, Started, load_config, read_started
 from d2ppo_core.config.load import built_in_names
 from d2ppo_core.data.tasks import ENV_NAMES
 from d2ppo_core.errors import ConfigError
@@ -16,11 +16,11 @@ from d2ppo_core.errors import ConfigError
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Dataset in robomimic's HDF5 layout.  [default: data/<task>.hdf5]",
+    help="Dataset in robomimic's HDF5 layout.  [default: data/<task>.hdf5; with --resume that of the run]",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/<configuration>]")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override, e.g. optim.lr=1e-4.")
-@click.option("--resume", is_flag=True, help="Continue the run in --out exactly, by its own configuration.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out exactly, by its own configuration and data.")
 def pretrain(
     task: str, config: str | None, data: Path | None, out: Path | None, overrides: tuple[str, ...], resume: bool
 ) -> None:
@@ -31,22 +31,33 @@ def pretrain(
     Several processes, each on its own GPU with optim.device=cuda, share every batch under torchrun:
     torchrun --nproc-per-node 2 -m d2ppo_core.cli.main pretrain lift
     """
-    own = (out or Path("runs") / f"{task}_state") / "config.yaml"
-    if resume and config is None and own.is_file():
-        config = str(own)
-    resolved = resolve(task, config, overrides)
+    out = out or Path("runs") / resolve(task, config, overrides).name
+    started = read_started(out) if resume else Started(config=config or f"{task}_state")
+    resolved = _resumed(task, config, overrides, out, started) if resume else resolve(task, config, overrides)
     from d2ppo_core.pretrain import device, run  # imports torch
 
     if hint := device.advice(resolved.optim):
         click.echo(f"d2ppo: {hint}", err=True)
-    data, out = data or Path(f"data/{task}.hdf5"), out or Path("runs") / resolved.name
-    outcome = run.pretrain(resolved, data, out, resume=resume)
+    data = data or started.data_path or Path(f"data/{task}.hdf5")
+    started = started.again(config, overrides)
+    outcome = run.pretrain(resolved, data, out, resume=resume, started=started)
     if not outcome.leads:
         return
     if outcome.finished:
         click.echo(f"{out}: finished at step {outcome.step} after {outcome.elapsed_s:.0f} s; next: d2ppo export {out}")
     else:
         click.echo(f"{out}: stopped and saved at step {outcome.step}; continue with --resume")
+
+
+def _resumed(task: str, config: str | None, overrides: tuple[str, ...], out: Path, started: Started) -> PretrainConfig:
+    """The configuration of the run in `out`; where one is named, that with what the run was started with.
+
+    The checkpoint then refuses what contradicts it, with both values.
+    """
+    own = out / "config.yaml"
+    if not own.is_file() or (config and started.config):
+        return resolve(task, config, (*started.overrides, *overrides))
+    return resolve(task, str(own), overrides)
 
 
 def resolve(task: str, config: str | None, overrides: tuple[str, ...]) -> PretrainConfig:

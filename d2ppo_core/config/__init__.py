@@ -19,6 +19,7 @@ from d2ppo_core.config.schema import (
     OptimConfig,
     PretrainConfig,
 )
+from d2ppo_core.config.started import Started, read_started
 
 __all__ = [
     "DataConfig",
@@ -29,11 +30,13 @@ __all__ = [
     "ModelConfig",
     "OptimConfig",
     "PretrainConfig",
+    "Started",
     "config_hash",
     "differences",
     "from_mapping",
     "load_config",
     "load_finetune_config",
+    "read_started",
     "save_config",
     "to_mapping",
 ]

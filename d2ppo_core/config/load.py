@@ -97,6 +97,19 @@ def _apply_override(mapping: dict[str, Any], override: str) -> None:
     mapping[leaf] = yaml.safe_load(text)
 
 
+def _check_stage(override: str) -> None:
+    """Raise ConfigError, with the right spelling, where an override of the first stage is one of the second."""
+    first, second = ({f.name for f in dataclasses.fields(stage)} for stage in (PretrainConfig, FinetuneConfig))
+    key = override.partition("=")[0].partition(".")[0]
+    if key in FINETUNE_SECTIONS:
+        raise ConfigError(f"override {override!r} is of the second stage: give it to d2ppo finetune")
+    if key in second - first:
+        raise ConfigError(
+            f"override {override!r} is of the second stage, finetune.{override}: give it to d2ppo finetune, or with "
+            "that spelling to d2ppo experiment"
+        )
+
+
 def built_in_names() -> tuple[str, ...]:
     """Names of the configurations shipped with the package."""
     return tuple(sorted(path.stem for path in _BUILT_IN.glob("*.yaml")))
@@ -129,6 +142,7 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Pret
     for section in FINETUNE_SECTIONS:
         mapping.pop(section, None)
     for override in overrides:
+        _check_stage(override)
         _apply_override(mapping, override)
     return from_mapping(PretrainConfig, mapping)
 
@@ -145,8 +159,9 @@ def load_finetune_config(
     if not isinstance(settings, dict):
         raise ConfigError(f"{name_or_path}: {section}: wanted a mapping, got {settings!r}")
     mapping: dict[str, Any] = {key: value for key, value in whole.items() if key in ("name", "task")} | settings
-    for override in overrides:
-        _apply_override(mapping, override)
+    for override in overrides:  # by their place in the file, finetune.iterations=5, or from the section on
+        stage, _, key = override.partition(".")
+        _apply_override(mapping, key if stage in FINETUNE_SECTIONS else override)
     return from_mapping(FinetuneConfig, mapping, section)
 
 

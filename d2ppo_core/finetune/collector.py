@@ -7,6 +7,7 @@ from d2ppo_core.config import FinetuneConfig
 from d2ppo_core.envs.chunk import ChunkEnv
 from d2ppo_core.envs.protocol import AutoresetMode, VecEnv
 from d2ppo_core.finetune.observe import observer_of
+from d2ppo_core.finetune.progress import Progress, silent
 from d2ppo_core.finetune.rollout import LocalCollector, Rollout
 from d2ppo_core.models.chain import ChainPolicy
 from d2ppo_core.pretrain.checkpoint import Checkpoint
@@ -16,7 +17,7 @@ from d2ppo_core.pretrain.checkpoint import Checkpoint
 class Collector(Protocol):
     """Acts in worlds and keeps what happened."""
 
-    def collect(self, policy: ChainPolicy, *, chunks: int, seed: int) -> Rollout:
+    def collect(self, policy: ChainPolicy, *, chunks: int, seed: int, progress: Progress = silent) -> Rollout:
         """Start new episodes and act for `chunks` chunks; equal weights and seed give an equal rollout."""
         ...
 

@@ -10,6 +10,7 @@ from torch import nn
 from d2ppo_core.config.finetune import PpoConfig
 from d2ppo_core.errors import TrainingError
 from d2ppo_core.finetune.gae import RewardScale
+from d2ppo_core.finetune.progress import Progress, silent
 from d2ppo_core.finetune.rollout import Rollout
 from d2ppo_core.models.chain import ChainPolicy
 from d2ppo_core.models.critic import Critic
@@ -36,13 +37,16 @@ class Learner(ABC):
         """Optimiser steps of the actor."""
 
     @abstractmethod
-    def update(self, rollout: Rollout, generator: torch.Generator, *, actor: bool = True) -> dict[str, float]:
+    def update(
+        self, rollout: Rollout, generator: torch.Generator, *, actor: bool = True, progress: Progress = silent
+    ) -> dict[str, float]:
         """Learn from a rollout; returns scalars by their names in the log.
 
         Args:
             rollout: Collected with the present weights.
             generator: Decides everything random.
             actor: False trains the critic only (warm-up).
+            progress: Told how far it is.
 
         Raises:
             TrainingError: a loss or a gradient is not finite; the weights are those before the step.

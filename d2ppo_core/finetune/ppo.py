@@ -10,6 +10,7 @@ from d2ppo_core.config.finetune import PpoConfig
 from d2ppo_core.finetune.experience import Experience, make_experience
 from d2ppo_core.finetune.learner import Learner
 from d2ppo_core.finetune.minibatch import Minibatch, minibatches
+from d2ppo_core.finetune.progress import Progress, silent
 from d2ppo_core.finetune.rollout import Rollout
 from d2ppo_core.losses.ppo import clip_schedule, denoising_discount, normalized, ppo_loss, value_loss
 from d2ppo_core.models.chain import ChainPolicy
@@ -35,23 +36,28 @@ class PpoUpdate(Learner):
         self.clip = clip_schedule(chain.num_steps, low=config.clip_low, high=config.clip_high).to(self.device)
         self.discount = denoising_discount(chain.num_steps, config.gamma_denoising).to(self.device)
 
-    def update(self, rollout: Rollout, generator: torch.Generator, *, actor: bool = True) -> dict[str, float]:
+    def update(
+        self, rollout: Rollout, generator: torch.Generator, *, actor: bool = True, progress: Progress = silent
+    ) -> dict[str, float]:
         """As `Learner.update`: some epochs of minibatches; means over them. Warm-up leaves the actor out."""
         experience = make_experience(rollout, self.critic, self.reward_scale, self.config, self.device)
         self.origin_generator.manual_seed(generator.initial_seed())
         rows: list[dict[str, float]] = []
-        for batch in self._batches(len(experience.state), generator):
+        for done, batch in self._batches(len(experience.state), generator):
+            progress(done)
             rows.append(self.step(experience, batch, actor=actor))
             if rows[-1].get("ppo/approx_kl", 0.0) > self.config.target_kl:
                 break
         means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
         return means | {"ppo/minibatches": float(len(rows)), "critic/explained_variance": experience.explained_variance}
 
-    def _batches(self, num_obs: int, generator: torch.Generator) -> Iterator[Minibatch]:
-        """Minibatches of all epochs."""
-        for _ in range(self.config.epochs):
-            for batch in minibatches(num_obs, self.chain.num_steps, self.config, generator):
-                yield batch.to(self.device)
+    def _batches(self, num_obs: int, generator: torch.Generator) -> Iterator[tuple[float, Minibatch]]:
+        """Minibatches of all epochs, each with the share that is done before it."""
+        epochs = self.config.epochs
+        for epoch in range(epochs):
+            batches = list(minibatches(num_obs, self.chain.num_steps, self.config, generator))
+            for done, batch in enumerate(batches):
+                yield (epoch + done / len(batches)) / epochs, batch.to(self.device)
 
     def step(self, experience: Experience, batch: Minibatch, *, actor: bool) -> dict[str, float]:
         """One optimiser step on a minibatch; its gradient is summed over micro-batches."""

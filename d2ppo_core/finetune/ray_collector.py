@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from d2ppo_core.errors import ConfigError, D2ppoError, TrainingError
+from d2ppo_core.finetune.progress import Progress, silent
 from d2ppo_core.finetune.rollout import LocalCollector, Rollout, join_rollouts
 from d2ppo_core.models.chain import ChainPolicy
 
@@ -75,8 +76,8 @@ class RayCollector:
             self.close()
             raise ConfigError(f"env.workers: wanted {workers} Ray workers of one CPU each, the cluster has {cpus} CPUs")
 
-    def collect(self, policy: ChainPolicy, *, chunks: int, seed: int) -> Rollout:
-        """As `Collector.collect`; parts are joined in the order of the workers.
+    def collect(self, policy: ChainPolicy, *, chunks: int, seed: int, progress: Progress = silent) -> Rollout:
+        """As `Collector.collect`, without progress; parts are joined in the order of the workers.
 
         Raises TrainingError when a worker died too often.
         """

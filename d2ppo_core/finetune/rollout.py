@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from d2ppo_core.envs.chunk import ChunkEnv, ChunkStep
 from d2ppo_core.finetune.observe import Inputs, Observer
+from d2ppo_core.finetune.progress import Progress, silent
 from d2ppo_core.models.chain import ChainPolicy, ChainSample
 
 
@@ -53,7 +54,7 @@ class LocalCollector:
         observer.check(tuple(env.single_observation_space))
         self.env, self.observer = env, observer
 
-    def collect(self, policy: ChainPolicy, *, chunks: int, seed: int) -> Rollout:
+    def collect(self, policy: ChainPolicy, *, chunks: int, seed: int, progress: Progress = silent) -> Rollout:
         """Start new episodes and act for `chunks` chunks; equal weights and seed give an equal rollout.
 
         The policy acts where its weights are; noise comes from a CPU generator, the same for every device.
@@ -79,6 +80,7 @@ class LocalCollector:
                     assert source is not None
                     ends.append((chunk * env.num_envs + int(n), _row(source, int(n))))
             obs = step.obs
+            progress((chunk + 1) / chunks)
         return _join(taken, ends, env)
 
     def close(self) -> None:

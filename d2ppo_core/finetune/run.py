@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
-from d2ppo_core.config import FinetuneConfig, save_config
+from d2ppo_core.config import FinetuneConfig, Started, save_config
 from d2ppo_core.envs.protocol import AutoresetMode, VecEnv
 from d2ppo_core.errors import ConfigError, TrainingError
 from d2ppo_core.finetune.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from d2ppo_core.finetune.collector import MakeEnv, open_collector
+from d2ppo_core.finetune.progress import EVALUATING, IterationBar
 from d2ppo_core.finetune.trainer import Trainer
 from d2ppo_core.pretrain import checkpoint as pretrained
 from d2ppo_core.pretrain.checkpoint import Checkpoint
@@ -70,8 +70,9 @@ def finetune(
     *,
     resume: bool = False,
     progress: bool = True,
+    started: Started | None = None,
 ) -> Outcome:
-    """Fine-tune a pre-trained policy; leave `finetune.pt`, `config.yaml`, `metrics.csv` and `tensorboard/` in `out`.
+    """Fine-tune a pre-trained policy; leave `finetune.pt`, `config.yaml`, `metrics.csv` … in `out`.
 
     Args:
         config: The run.
@@ -80,6 +81,7 @@ def finetune(
         out: Folder of the run.
         resume: Continue the run in `out`; equal to the bit to a run that was never interrupted.
         progress: Show a bar.
+        started: What the command line said.
 
     Raises:
         TrainingError: `out` holds a run already (without `resume`), is in use or cannot be written, a loss is not
@@ -102,6 +104,7 @@ def finetune(
                 trainer.restore(saved)
             try:
                 save_config(config, out / "config.yaml")
+                (started or Started()).at(origin).save(out)
                 return _loop(trainer, eval_env, out, progress=progress)
             except OSError as error:
                 raise TrainingError(f"cannot write to {out}: {reason(error)}; {_last_good(out)}") from error
@@ -144,20 +147,20 @@ def _last_good(out: Path) -> str:
 
 def _loop(trainer: Trainer, eval_env: VecEnv, out: Path, *, progress: bool) -> Outcome:
     config = trainer.config
-    bar = tqdm(total=config.iterations, initial=trainer.iteration, unit="iteration", disable=not progress)
+    bar = IterationBar(config.iterations, trainer.iteration, shown=progress)
     done = False
     with stop_on_signal() as stop, MetricsWriter(out, trainer.iteration, METRICS) as metrics, bar:
         while trainer.iteration < config.iterations and not stop.is_set() and not done:
             began_s = time.monotonic()
             scalars = {}
             if trainer.iteration == 0:
-                scalars["success/start"] = trainer.evaluate(eval_env, "raw").success_rate
+                scalars["success/start"] = trainer.evaluate(eval_env, "raw", bar.stage(EVALUATING)).success_rate
             try:
-                scalars |= trainer.iterate()
+                scalars |= trainer.iterate(bar.stage)
             except TrainingError as error:
                 raise TrainingError(f"{error}; {_last_good(out)}") from error
             if trainer.iteration % config.success.every_iterations == 0 or trainer.iteration == config.iterations:
-                scalars["success/ema"] = trainer.evaluate(eval_env, "ema").success_rate
+                scalars["success/ema"] = trainer.evaluate(eval_env, "ema", bar.stage(EVALUATING)).success_rate
                 reached = 0 < config.success.stop_at <= min(scalars["success/ema"], trainer.best.get("last", 0.0))
                 trainer.take_best(scalars["success/ema"])
                 trainer.best["last"] = scalars["success/ema"]
@@ -165,11 +168,7 @@ def _loop(trainer: Trainer, eval_env: VecEnv, out: Path, *, progress: bool) -> O
             trainer.elapsed_s += time.monotonic() - began_s
             metrics.write(trainer.iteration, scalars)
             save_checkpoint(trainer.checkpoint(), out)
-            bar.update()
-            bar.set_postfix(
-                success=f"{scalars['rollout/success']:.2f}", best=f"{trainer.best.get('success', math.nan):.2f}",
-                steps_s=f"{scalars['speed/env_steps_per_s']:.0f}",
-            )  # fmt: skip
+            bar.finish(scalars, trainer.best.get("success"))
     return Outcome(
         iteration=trainer.iteration,
         finished=done or trainer.iteration >= config.iterations,

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from d2ppo_core.finetune.collector import Collector, local_collector
 from d2ppo_core.finetune.learner import Learner
 from d2ppo_core.finetune.observe import Observer, observer_of
 from d2ppo_core.finetune.ppo import PpoUpdate
+from d2ppo_core.finetune.progress import ACTING, LEARNING, Progress, silent
 from d2ppo_core.finetune.weighted import WeightedUpdate
 from d2ppo_core.models.build import build_chain, build_policy
 from d2ppo_core.models.critic import Critic
@@ -69,20 +71,26 @@ class Trainer:
         self.iteration, self.env_steps, self.elapsed_s = 0, 0, 0.0
         self.best: dict[str, Any] = {}
 
-    def iterate(self) -> dict[str, float]:
+    def iterate(self, stage: Callable[[str], Progress] = lambda name: silent) -> dict[str, float]:
         """One iteration: experience, then the update; returns scalars.
+
+        Args:
+            stage: Told what begins, gives what is told how far it is.
 
         Raises:
             TrainingError: a loss is not finite.
         """
         config, began_s = self.config, time.monotonic()
         rollout = self.collector.collect(
-            self.chain, chunks=config.env.chunks_per_iteration, seed=iteration_seed(config.seed, self.iteration, 0)
+            self.chain,
+            chunks=config.env.chunks_per_iteration,
+            seed=iteration_seed(config.seed, self.iteration, 0),
+            progress=stage(ACTING),
         )
         collected_s = time.monotonic()
         generator = torch.Generator().manual_seed(iteration_seed(config.seed, self.iteration, 1))
         actor = self.iteration >= config.ppo.critic_warmup_iterations
-        scalars = self.update.update(rollout, generator, actor=actor)
+        scalars = self.update.update(rollout, generator, actor=actor, progress=stage(LEARNING))
         self.iteration += 1
         self.env_steps += rollout.env_steps
         ended_s = time.monotonic()
@@ -95,13 +103,19 @@ class Trainer:
             "speed/env_steps_per_s": rollout.env_steps / (collected_s - began_s),
         }
 
-    def evaluate(self, env: VecEnv, weights: str) -> Episodes:
+    def evaluate(self, env: VecEnv, weights: str, progress: Progress = silent) -> Episodes:
         """Episodes with fixed seeds and the deterministic sampler; `weights` is `ema` or `raw`."""
         config = self.config.success
         policy = self._deployed(self.update.ema.state_dict() if weights == "ema" else self.chain.policy.state_dict())
         act = Actor(policy, self.observer, seed=config.first_seed, device=self.device)
         seeds = range(config.first_seed, config.first_seed + config.episodes)
-        return run_episodes(env, act, action_horizon=self.origin.config.data.action_horizon, seeds=seeds)
+        return run_episodes(
+            env,
+            act,
+            action_horizon=self.origin.config.data.action_horizon,
+            seeds=seeds,
+            progress=lambda ended: progress(ended / len(seeds)),
+        )
 
     def take_best(self, success: float) -> None:
         """Keep the averaged weights when no evaluation before was better."""
@@ -126,7 +140,8 @@ class Trainer:
         """Continue from a checkpoint. Raises TrainingError when it belongs to another run."""
         if differing := differences(_fixed(saved.config), _fixed(self.config)):
             raise TrainingError(
-                f"the checkpoint was trained with another configuration ({differing}); use another --out folder"
+                f"the checkpoint was trained with another configuration ({differing}); leave out --config and --set to "
+                "go on by its own, or use another --out folder"
             )
         self.update.load_state_dict(saved.learner)
         self.iteration, self.env_steps, self.elapsed_s = saved.iteration, saved.env_steps, saved.elapsed_s

@@ -5,7 +5,7 @@ by the discounted rewards that followed, on the newest rollout alone; DAWR by ad
 latest few rollouts. Source: Ren et al. 2024, arXiv 2409.00588, appendix.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from d2ppo_core.config.finetune import FinetuneConfig
 from d2ppo_core.finetune.experience import Experience, make_experience
 from d2ppo_core.finetune.learner import Learner
+from d2ppo_core.finetune.progress import Progress, silent
 from d2ppo_core.finetune.rollout import Rollout
 from d2ppo_core.losses.ppo import normalized, value_loss
 from d2ppo_core.losses.weighted import regression_weight, weighted_loss
@@ -49,19 +50,23 @@ class WeightedUpdate(Learner):
         self._quiet = replace(config.ppo if self.learns_values else alone, scale_reward=False)
         self._memory: list[Rollout] = []
 
-    def update(self, rollout: Rollout, generator: torch.Generator, *, actor: bool = True) -> dict[str, float]:
+    def update(
+        self, rollout: Rollout, generator: torch.Generator, *, actor: bool = True, progress: Progress = silent
+    ) -> dict[str, float]:
         """As `Learner.update`: the critic first, then the actor by the weights under the new critic."""
         self._remember(rollout)
         parts = self._experiences()
         scalars: dict[str, float] = {}
         if self.learns_values:
             scalars["critic/explained_variance"] = parts[-1].explained_variance
-            scalars |= _means([self._step_critic(parts, generator) for _ in range(self.weighted.critic_updates)])
+            steps = _watched(self.weighted.critic_updates, progress)
+            scalars |= _means([self._step_critic(parts, generator) for _ in steps])
             parts = self._experiences()
         if actor or not self.learns_values:
             score = normalized(torch.cat([part.advantage for part in parts]))
             weight = regression_weight(score, beta=self.weighted.beta, max_weight=self.weighted.max_weight)
-            scalars |= _means([self._step_actor(parts, weight, generator) for _ in range(self.weighted.updates)])
+            steps = _watched(self.weighted.updates, progress)
+            scalars |= _means([self._step_actor(parts, weight, generator) for _ in steps])
             scalars["weighted/mean"] = float(weight.mean())
             scalars["weighted/limited"] = float((weight >= self.weighted.max_weight * (1 - 1e-6)).float().mean())
         return scalars
@@ -117,6 +122,12 @@ class WeightedUpdate(Learner):
             "losses/denoising": errors.mean().item(),
             "optim/actor_gradient_norm": norm,
         }
+
+
+def _watched(count: int, progress: Progress) -> Iterator[int]:
+    for step in range(count):
+        progress(step / count)
+        yield step
 
 
 def _no_value(state: Tensor, images: Tensor | None) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from d2ppo_core.config import PretrainConfig, save_config
+from d2ppo_core.config import PretrainConfig, Started, save_config
 from d2ppo_core.data.tasks import env_name_of
 from d2ppo_core.data.windows import load_windows
 from d2ppo_core.errors import TrainingError
@@ -55,8 +55,16 @@ def stop_on_signal() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def pretrain(config: PretrainConfig, data: Path, out: Path, *, resume: bool = False, progress: bool = True) -> Outcome:
-    """Train a policy and leave `checkpoint.pt`, `config.yaml`, `metrics.csv` and `tensorboard/` in `out`.
+def pretrain(
+    config: PretrainConfig,
+    data: Path,
+    out: Path,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+    started: Started | None = None,
+) -> Outcome:
+    """Train a policy and leave `checkpoint.pt`, `config.yaml`, `started.yaml`, `metrics.csv` and `tensorboard/`.
 
     Under torchrun every process calls this; the first one logs and saves. SIGTERM and SIGINT save a checkpoint and
     return.
@@ -78,6 +86,7 @@ def pretrain(config: PretrainConfig, data: Path, out: Path, *, resume: bool = Fa
         try:
             if processes.leads:
                 save_config(config, out / "config.yaml")
+                (started or Started()).at(data).save(out)
             _loop(trainer, out, progress=progress and processes.leads)
         except OSError as error:
             raise TrainingError(f"cannot write to {out}: {reason(error)}; {_last_good(out)}") from error

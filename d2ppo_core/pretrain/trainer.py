@@ -191,10 +191,14 @@ class Trainer:
         """Continue from a checkpoint. Raises TrainingError when it belongs to another run or dataset."""
         if differing := _differences(_fixed(saved.config), _fixed(self.config)):
             raise TrainingError(
-                f"the checkpoint was trained with another configuration ({differing}); use another --out folder"
+                f"the checkpoint was trained with another configuration ({differing}); leave out --config and --set to "
+                "go on by its own, or use another --out folder"
             )
         if saved.dataset["sha256"] != self.dataset["sha256"]:
-            raise TrainingError("the checkpoint was trained on another dataset; use another --out folder")
+            was, now = (f"{d['file']} ({d['sha256'][:12]})" for d in (saved.dataset, self.dataset))
+            raise TrainingError(
+                f"the checkpoint was trained on another dataset: {was}, now {now}; use another --out folder"
+            )
         self.policy.load_state_dict(saved.model)
         self.ema.load_state_dict(saved.ema)
         self.optimizer.load_state_dict(saved.optimizer)

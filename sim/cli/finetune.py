@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from d2ppo_core.config import FinetuneConfig, load_finetune_config
+from d2ppo_core.config import FinetuneConfig, Started, load_finetune_config, read_started
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.representations import OSC_DELTA
 
@@ -51,12 +52,26 @@ def worlds_of(config: FinetuneConfig, *, image_size_px: PictureSize, action_repr
     return make
 
 
+def resolve(task: str, name: str | None, overrides: Sequence[str], section: str = "finetune") -> FinetuneConfig:
+    """The configuration that a command line asks for. Raises ConfigError when it is none, or of another task."""
+    config = load_finetune_config(name or f"{task}_state", overrides, section=section)
+    if config.task != task:
+        raise ConfigError(f"{config.name}: wanted a configuration for {task}, got one for {config.task}")
+    return config
+
+
 @click.command()
 @click.argument("task")
 @click.option("--config", "name", help="Shipped name or YAML file with a section `finetune`; default: <task>_state.")
 @click.option("--origin", type=click.Path(path_type=Path), help="Folder of the pre-training; default: runs/<config>.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; default: runs/<config>_tuned.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override, e.g. ppo.epochs=5.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override, e.g. finetune.ppo.epochs=5, or ppo.epochs=5.",
+)
 @click.option("--published", is_flag=True, help="The paper's settings instead of the recommended ones.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out exactly, by its own configuration.")
 def finetune(
@@ -72,22 +87,23 @@ def finetune(
     from d2ppo_core.finetune import run  # imports torch
     from d2ppo_core.runs import load_run
 
-    own = (out or Path("runs") / f"{task}_state_tuned") / "config.yaml"
-    if resume and name is None and not published and own.is_file():
-        name = str(own)
     section = "published" if published else "finetune"
-    config = load_finetune_config(name or f"{task}_state", overrides, section=section)
-    if config.task != task:
-        raise ConfigError(f"{config.name}: wanted a configuration for {task}, got one for {config.task}")
-    origin = origin or Path("runs") / config.name
-    out = out or Path("runs") / f"{config.name}_tuned"
+    if out is None:
+        out = Path("runs") / f"{resolve(task, name, overrides, section).name}_tuned"
+    started = read_started(out) if resume else Started(config=name or f"{task}_state")
+    if resume and (out / "config.yaml").is_file() and not ((name or published) and started.config):
+        config = resolve(task, str(out / "config.yaml"), overrides)
+    else:  # one that is named must agree with the run, and with what that was started with
+        config = resolve(task, name or started.config, (*started.overrides, *overrides), section)
+    origin = origin or started.data_path or Path("runs") / config.name
     cloned = load_run(out if resume else origin).origin
     worlds = worlds_of(
         config,
         image_size_px=cloned.shapes.camera_hw,
         action_representation=cloned.config.data.action_representation,
     )
-    outcome = run.finetune(config, origin, worlds, out, resume=resume)
+    started = started.again(name, overrides)
+    outcome = run.finetune(config, origin, worlds, out, resume=resume, started=started)
     state = f"{outcome.iteration} iterations, {outcome.env_steps} control steps, {outcome.elapsed_s:.0f} s"
     if outcome.finished:
         click.echo(f"{out}: finished after {state}, success {outcome.success:.1%}; next: d2ppo evaluate {task} {out}")

@@ -49,6 +49,12 @@ def test_it_tunes_in_batched_worlds_and_says_what_is_next(make_run: MakeRun, sma
     again = call("lift", "--out", out, "--resume", "--set", "iterations=3")  # else by its own configuration
     assert again.exit_code == 0, again.exception
     assert load_checkpoint(out).iteration == 3
+    whole = ("--config", small, "--out", out, "--resume")  # the override from before still holds
+    assert call("lift", *whole).exit_code == 0 and load_finetune_config(out / "config.yaml").iterations == 3
+    more = call("lift", *whole, "--set", "finetune.iterations=4")  # as d2ppo experiment spells it
+    assert more.exit_code == 0 and load_checkpoint(out).iteration == 4
+    other = call("lift", *whole, "--set", "seed=9")
+    assert isinstance(other.exception, TrainingError) and "(seed 0, now 9)" in str(other.exception)
 
 
 def test_without_names_the_folders_follow_the_configuration(

@@ -44,11 +44,17 @@ def test_labels_that_do_not_tell_the_runs_apart_are_refused(labels: str) -> None
         make_labels([Path("a"), Path("b")], labels)
 
 
-def test_the_dataset_is_looked_for_where_the_checkpoint_and_the_task_say(
+def test_the_dataset_is_the_one_that_the_run_was_started_with(run_folder: Path, dataset: Path) -> None:
+    run = read_run(run_folder, "a")
+    assert run.checkpoint is not None and find_dataset(run, run.checkpoint, None) == dataset
+
+
+def test_the_dataset_is_else_looked_for_where_the_checkpoint_and_the_task_say(
     run_folder: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = read_run(run_folder, "a")
     assert run.checkpoint is not None
+    (run_folder / "started.yaml").unlink()  # as of a run from before it was kept
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r"synthetic\.hdf5 or data/synthetic\.hdf5 or data/lift\.hdf5; name it with"):
         find_dataset(run, run.checkpoint, None)

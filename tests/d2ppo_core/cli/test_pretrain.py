@@ -1,13 +1,15 @@
+import shutil
 from pathlib import Path
 
+import h5py
 import pytest
 from click.testing import CliRunner
 
 from d2ppo_core.bundle import load_bundle
 from d2ppo_core.cli.export import export
 from d2ppo_core.cli.pretrain import pretrain, resolve
-from d2ppo_core.config import load_config
-from d2ppo_core.errors import ConfigError, D2ppoError
+from d2ppo_core.config import load_config, read_started
+from d2ppo_core.errors import ConfigError, D2ppoError, TrainingError
 
 SMALL = ["optim.steps=2", "optim.batch_size=8", "optim.warmup_steps=1", "model.hidden_dim=16"]
 
@@ -85,3 +87,60 @@ def test_a_note_must_be_a_mapping(tmp_path: Path) -> None:
     options = [str(tmp_path), "--out", str(tmp_path / "b"), "--note", str(tmp_path / "note.yaml")]
     with pytest.raises(ConfigError, match="wanted a mapping"):
         CliRunner().invoke(export, options, catch_exceptions=False)
+
+
+def sets(*values: str) -> list[str]:
+    return [item for value in values for item in ("--set", value)]
+
+
+def test_a_resumed_run_needs_neither_its_data_nor_its_overrides(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where data/lift.hdf5 is not
+    runner, run = CliRunner(), tmp_path / "runs" / "lift_image"
+    begun = ["lift", "--config", "lift_image", *sets(*SMALL, "data.validation_episodes=0", "model.vit_width=16")]
+    assert runner.invoke(pretrain, [*begun, "--data", str(dataset)], catch_exceptions=False).exit_code == 0
+    saved = (run / "config.yaml").read_text()
+    for words in (
+        ["--config", "lift_image"],
+        ["--out", str(run)],
+        ["--config", "lift_image", *sets("optim.threads=2")],
+    ):
+        again = runner.invoke(pretrain, ["lift", "--resume", *words], catch_exceptions=False)
+        assert "finished at step 2" in again.output
+    assert (run / "config.yaml").read_text() == saved.replace("threads: 1", "threads: 2")
+    assert read_started(run).overrides[-1] == "optim.threads=2" and read_started(run).data == str(dataset)
+
+
+def test_what_contradicts_a_resumed_run_is_refused_with_both_values(
+    dataset: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    runner, run = CliRunner(), tmp_path / "run"
+    runner.invoke(pretrain, arguments(dataset, run), catch_exceptions=False)
+    options = ["lift", "--out", str(run), "--resume"]
+    with pytest.raises(TrainingError, match=r"\(model.hidden_dim 16, now 32\); leave out --config and --set"):
+        runner.invoke(pretrain, [*options, *sets("model.hidden_dim=32")], catch_exceptions=False)
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("{name: lift_state, task: lift, seed: 4}")
+    with pytest.raises(TrainingError, match="seed 0, now 4"):
+        runner.invoke(pretrain, [*options, "--config", str(mine)], catch_exceptions=False)
+    other = tmp_path / "other.hdf5"
+    shutil.copy(dataset, other)
+    with h5py.File(other, "a") as file:
+        file.attrs["note"] = "another hash"
+    with pytest.raises(TrainingError, match=r"another dataset: synthetic.hdf5 \(\w{12}\), now other.hdf5 \(\w{12}\)"):
+        runner.invoke(pretrain, [*options, "--data", str(other)], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("task", ["lift", "can"])
+def test_a_missing_dataset_advises_to_record_its_own_task(task: str, tmp_path: Path) -> None:
+    advice = f"record one with: d2ppo demos {task} --out {tmp_path}/none.hdf5"
+    with pytest.raises(D2ppoError, match=advice):
+        CliRunner().invoke(pretrain, [task, "--data", str(tmp_path / "none.hdf5")], catch_exceptions=False)
+
+
+def test_an_override_of_the_second_stage_is_refused_with_its_spelling() -> None:
+    with pytest.raises(ConfigError, match="'iterations=20' is of the second stage, finetune.iterations=20: give it to"):
+        resolve("lift", None, ("iterations=20",))
+    with pytest.raises(ConfigError, match="'finetune.iterations=20' is of the second stage"):
+        resolve("lift", None, ("finetune.iterations=20",))

@@ -53,10 +53,10 @@ def before_iteration(monkeypatch: pytest.MonkeyPatch, number: int, do: Callable[
     """Let something happen before iteration `number` (from 0)."""
     iterate = Trainer.iterate
 
-    def disturbed(self: Trainer) -> dict[str, float]:
+    def disturbed(self: Trainer, *stage: object) -> dict[str, float]:
         if self.iteration == number:
             do(self)
-        return iterate(self)
+        return iterate(self, *stage)
 
     monkeypatch.setattr(Trainer, "iterate", disturbed)
 

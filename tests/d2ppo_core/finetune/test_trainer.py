@@ -163,6 +163,8 @@ def test_the_sampler_takes_only_steps_that_the_chain_takes(origin: Path, steps: 
 
 def test_a_checkpoint_of_another_configuration_is_refused_and_says_what_differs(origin: Path) -> None:
     saved = make_trainer(origin).checkpoint()
-    with pytest.raises(TrainingError, match=r"another configuration \(ppo.epochs 2, now 3\); use another --out"):
+    with pytest.raises(
+        TrainingError, match=r"another configuration \(ppo.epochs 2, now 3\); leave out --config.* or use another --out"
+    ):
         make_trainer(origin, ppo={"epochs": 3}).restore(saved)
     make_trainer(origin, iterations=9, threads=2, env={"threads": 3}).restore(saved)
