@@ -91,11 +91,13 @@ def write_bundle(folder: Path, *, onnx: bytes, manifest: Manifest, golden: Golde
     """
     with writing_folder(Path(folder), _WHAT, is_only_a_bundle) as staging:
         (staging / "policy.onnx").write_bytes(onnx)
-        (staging / "manifest.yaml").write_text(_dump({"format_version": FORMAT_VERSION, **_plain(asdict(manifest))}))
+        (staging / "manifest.yaml").write_text(
+            _dump({"format_version": FORMAT_VERSION, **_plain(asdict(manifest))}), encoding="utf-8"
+        )
         inputs: dict[str, Any] = {f"input_{key}": value for key, value in golden.inputs.items()}
         np.savez(staging / "golden.npz", actions=golden.actions, **inputs)
         sums = {name: _sha256(staging / name) for name in _FILES}
-        (staging / _CHECKSUMS).write_text(_dump(sums))
+        (staging / _CHECKSUMS).write_text(_dump(sums), encoding="utf-8")
     return _bundle_hash(sums)
 
 

@@ -116,7 +116,7 @@ def _staging(place: Path) -> Iterator[Path]:
         folder = place.parent / f".{place.name}.{secrets.token_hex(4)}{_SUFFIX}"
         folder.mkdir()
         try:
-            with (folder / MARKER).open("w") as marker:
+            with (folder / MARKER).open("w", encoding="utf-8") as marker:
                 _is_free(marker)
                 yield folder
         finally:
@@ -131,7 +131,7 @@ def _sweep(place: Path) -> None:
         if not (folder.name.startswith(f".{place.name}.") and folder.name.endswith(_SUFFIX)):
             continue
         try:
-            with (folder / MARKER).open() as marker:
+            with (folder / MARKER).open(encoding="utf-8") as marker:
                 dead = _is_free(marker)
         except OSError:  # not marked: somebody's
             continue

@@ -28,7 +28,7 @@ def bare_arm_model(task: str = "lift", arm: int = 0, robot: str = "panda") -> mu
 @cache
 def bare_model(path: Path, arm: int = 0, robot: str = "panda") -> mujoco.MjModel:
     """The same for a model file. Whatever the arm's number, its parts are called as those of the first."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     if arm:
         old = f"robot{arm}_"
         text = text.replace("robot0_", "other_").replace("gripper0_", "other_").replace('"O_T_EE"', '"other_O_T_EE"')

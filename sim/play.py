@@ -5,7 +5,9 @@ A source is a generator that moves a world: it yields after each control step, a
 
 from __future__ import annotations
 
+import os
 import time
+import warnings
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from itertools import islice
@@ -139,6 +141,24 @@ class Film:
         if self._renderer is not None:
             self._renderer.close()
         self._renderer = self._model = None
+
+
+def display_problem() -> str:
+    """Why no window can be opened here; empty where one can. MuJoCo's viewer would end the process instead."""
+    display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY", "")
+    if not display:
+        return "DISPLAY is not set"
+    try:
+        import glfw
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            answers = bool(glfw.init())
+        if answers:
+            glfw.terminate()
+    except Exception as error:  # GLFW raises its own, by what is missing
+        return f"GLFW does not load ({error})"
+    return "" if answers else f"nobody answers at DISPLAY={display}"
 
 
 class Viewer:

@@ -53,7 +53,7 @@ def _number(text: str | None) -> float:
 def read_curves(path: Path) -> Curves:
     """Read a table. Raises DataError when it is no text or has no header."""
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             rows, names = list(reader), list(reader.fieldnames or [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -1,16 +1,21 @@
 """Entry point of ``d2ppo``: finds its verbs among the installed packages and turns errors into one line."""
 
+import os
 import sys
 from importlib.metadata import entry_points, version
 from typing import Any
 
 import click
 
+from d2ppo_core.environment import check_renderer, prepare, refusal
 from d2ppo_core.errors import D2ppoError
 from d2ppo_core.interrupt import INTERRUPTED, listen, was_interrupted
 
 VERBS = "d2ppo.commands"
 """Entry-point group: every installed package may add verbs, so the core needs to import none of them."""
+
+DRAWING = ("sim.",)
+"""Modules whose verbs load MuJoCo; `up` asks by its stack."""
 
 
 class VerbGroup(click.Group):
@@ -38,6 +43,15 @@ class VerbGroup(click.Group):
         click.echo("d2ppo: interrupted", err=True)
         ctx.exit(INTERRUPTED)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As `click.Group.resolve_command`. Raises WorldError where a verb cannot draw in this environment."""
+        for point in entry_points(group=VERBS, name=args[0]):
+            if point.value.startswith(DRAWING) and not {"-h", "--help"} & {*args}:
+                check_renderer(os.environ)
+        return super().resolve_command(ctx, args)
+
 
 @click.command(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(version("d2ppo-panda"), prog_name="d2ppo")
@@ -46,12 +60,18 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; a user's error is one line on stderr and exit code 2."""
+    """Run the command line; a user's error is one line on stderr and exit code 2, a full disk one and exit code 1."""
+    prepare()
     try:
         cli(standalone_mode=True)
     except D2ppoError as error:
         print(f"d2ppo: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        if not (said := refusal(error)):
+            raise
+        print(f"d2ppo: {said}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -94,7 +94,10 @@ def _apply_override(mapping: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             raise ConfigError(f"override {override!r}: {parent} is not a section")
         mapping = child
-    mapping[leaf] = yaml.safe_load(text)
+    try:
+        mapping[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"override {override!r}: {text!r} is not a YAML value") from None
 
 
 def _check_stage(override: str) -> None:
@@ -124,8 +127,8 @@ def _read(name_or_path: str | Path) -> dict[str, Any]:
             f"{name_or_path}: no such configuration; wanted a YAML file or one of {', '.join(built_in_names())}"
         )
     try:
-        mapping = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        mapping = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(mapping, dict):
         raise ConfigError(f"{path}: wanted a mapping, got {mapping!r}")
@@ -171,7 +174,7 @@ def save_config(config: PretrainConfig | FinetuneConfig, path: Path) -> None:
     if isinstance(config, FinetuneConfig):
         shared = {key: mapping.pop(key) for key in ("name", "task")}
         mapping = {**shared, "finetune": mapping}
-    path.write_text(yaml.safe_dump(mapping, sort_keys=False))
+    path.write_text(yaml.safe_dump(mapping, sort_keys=False), encoding="utf-8")
 
 
 def config_hash(config: PretrainConfig | FinetuneConfig) -> str:

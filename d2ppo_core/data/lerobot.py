@@ -201,8 +201,8 @@ class _Export:
         self._parquet.write_table(_tasks_table(self._arrow, self._instruction), self._root / "meta/tasks.parquet")
         stats = {key: joined_stats(parts) for key, parts in self._stats.items()}
         plain = {key: {name: value.tolist() for name, value in parts.items()} for key, parts in stats.items()}
-        (self._root / "meta/stats.json").write_text(json.dumps(plain, indent=4, allow_nan=False))
-        (self._root / "meta/info.json").write_text(json.dumps(self._info(), indent=4, allow_nan=False))
+        (self._root / "meta/stats.json").write_text(json.dumps(plain, indent=4, allow_nan=False), encoding="utf-8")
+        (self._root / "meta/info.json").write_text(json.dumps(self._info(), indent=4, allow_nan=False), encoding="utf-8")
 
     def _write_table(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, int]:
         """Append an episode's rows as one row group; returns where it lies."""

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from d2ppo_core.bundle import load_bundle
 from d2ppo_core.doctor.finding import Finding, fail, ok, run_python, warn
-from d2ppo_core.errors import BundleError
+from d2ppo_core.environment import check_renderer
+from d2ppo_core.errors import BundleError, WorldError
 
 EGL = """
 import os
@@ -24,6 +25,10 @@ REALSENSE = "import pyrealsense2 as rs; print(len(rs.context().query_devices()))
 
 def check_rendering(environment: Mapping[str, str]) -> Finding:
     """An OpenGL context can be made without a screen."""
+    try:
+        check_renderer(environment)
+    except WorldError as error:
+        return fail("Rendering (EGL)", str(error))
     good, text = run_python(EGL, environment)
     if good:
         return ok("Rendering (EGL)", text)

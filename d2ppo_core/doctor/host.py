@@ -34,7 +34,7 @@ def check_debian_packages(package_list: Path = PACKAGE_LIST) -> Finding:
         return warn(name, "this is no Debian or Ubuntu; install the equivalents of tools/debian-packages.txt")
     if not package_list.is_file():
         return warn(name, f"{package_list} is not there, nothing to compare with")
-    lines = [line.split() for line in package_list.read_text().splitlines()]
+    lines = [line.split() for line in package_list.read_text(encoding="utf-8").splitlines()]
     wanted = [words[0] for words in lines if words and not words[0].startswith("#")]
     missing = [package for package in wanted if not is_installed(package)]
     if missing:
@@ -64,7 +64,7 @@ def check_shared_memory(folder: Path = Path("/dev/shm"), wanted_mib: int = SHARE
 def check_realtime_kernel(release: Path = Path("/sys/kernel/realtime")) -> Finding:
     """The kernel is a PREEMPT_RT one; without it a real robot may see late commands."""
     name = "Real-time kernel"
-    if release.is_file() and release.read_text().strip() == "1" or "PREEMPT_RT" in platform.version():
+    if release.is_file() and release.read_text(encoding="utf-8").strip() == "1" or "PREEMPT_RT" in platform.version():
         return ok(name, platform.release())
     return warn(name, f"{platform.release()} is not PREEMPT_RT: fine for simulation, install one for a real robot")
 
@@ -73,7 +73,7 @@ def check_processor(governor: Path = Path("/sys/devices/system/cpu/cpu0/cpufreq/
     """Enough cores, and none that is slowed down to save power."""
     name = "Processor"
     cores = len(os.sched_getaffinity(0))
-    mode = governor.read_text().strip() if governor.is_file() else "unknown"
+    mode = governor.read_text(encoding="utf-8").strip() if governor.is_file() else "unknown"
     text = f"{cores} cores, frequency governor {mode}"
     if cores < MIN_CORES:
         return warn(name, f"{text}; {MIN_CORES} cores are needed to keep real time")

@@ -52,14 +52,14 @@ class Server:
 @cache
 def servers() -> tuple[Server, ...]:
     """Every server version, the oldest first."""
-    rows = yaml.safe_load(_TABLE.read_text())["servers"]
+    rows = yaml.safe_load(_TABLE.read_text(encoding="utf-8"))["servers"]
     return tuple(Server(**row | {"libfranka": tuple(row["libfranka"])}) for row in rows)
 
 
 @cache
 def client_named(name: str) -> Client:
     """Return ``franky`` or ``franka_rs``."""
-    row = dict(yaml.safe_load(_TABLE.read_text())["clients"][name])
+    row = dict(yaml.safe_load(_TABLE.read_text(encoding="utf-8"))["clients"][name])
     speaks = (row.pop("on_pypi"),) if "on_pypi" in row else row.pop("servers")
     return Client(name=name, servers=tuple(speaks), **row)
 

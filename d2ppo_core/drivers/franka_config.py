@@ -136,6 +136,6 @@ def has_realtime_kernel() -> bool:
     """Tell whether this kernel is a PREEMPT_RT one."""
     flag = Path("/sys/kernel/realtime")
     try:
-        return flag.read_text().strip() == "1" or "PREEMPT_RT" in os.uname().version
+        return flag.read_text(encoding="utf-8").strip() == "1" or "PREEMPT_RT" in os.uname().version
     except OSError:
         return "PREEMPT_RT" in os.uname().version

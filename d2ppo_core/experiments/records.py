@@ -21,7 +21,7 @@ def load_record(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path}: not readable as JSON: {error}") from error
     if missing := [key for key in ("task", "cell", "seed", "evaluation", "commit", "dataset") if key not in record]:

@@ -25,8 +25,8 @@ def write_results(plan: Plan, settings: Settings, seeds: Sequence[int]) -> Path:
     page, table, picture = (out / name for name in RESULTS)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        page.write_text(markdown(plan, settings, rows))
-        table.write_text(table_csv(plan, settings, rows))
+        page.write_text(markdown(plan, settings, rows), encoding="utf-8")
+        table.write_text(table_csv(plan, settings, rows), encoding="utf-8")
         draw(plan, settings, rows).savefig(picture, dpi=110, metadata={"Software": None})
     except OSError as error:
         raise ConfigError(f"{out}: cannot be written: {error.strerror}") from error

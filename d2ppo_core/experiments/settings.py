@@ -85,7 +85,7 @@ def load_settings(out: Path, experiment: str) -> Settings | None:
             raise ConfigError(f"{out} holds {', '.join(found)} of somebody's, but no {FILE_NAME}; take another --out")
         return None
     try:
-        settings = from_mapping(Settings, {**json.loads(path.read_text()), "out": str(out)}, str(path))
+        settings = from_mapping(Settings, {**json.loads(path.read_text(encoding="utf-8")), "out": str(out)}, str(path))
     except ValueError as error:
         raise ConfigError(f"{path}: not readable as JSON: {error}") from error
     if settings.experiment != experiment:

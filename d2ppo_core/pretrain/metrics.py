@@ -36,18 +36,18 @@ class MetricsWriter:
         self.path, self._columns = folder / FILE_NAME, tuple(columns)
         kept = self._rows_until(start_step)
         temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", newline="") as file:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows(kept)
         os.replace(temporary, self.path)
-        self._file = self.path.open("a", newline="")
+        self._file = self.path.open("a", newline="", encoding="utf-8")
         self._csv = csv.DictWriter(self._file, self._columns)
 
     def _rows_until(self, step: int) -> list[dict[str, str]]:
         if not self.path.is_file():
             return []
-        with self.path.open(newline="") as file:
+        with self.path.open(newline="", encoding="utf-8") as file:
             index = self._columns[0]
             rows = [row for row in csv.DictReader(file) if row[index].isdigit() and int(row[index]) <= step]
         return [{name: value for name, value in row.items() if name in self._columns} for row in rows]

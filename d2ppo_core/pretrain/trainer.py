@@ -195,7 +195,7 @@ class Trainer:
                 "go on by its own, or use another --out folder"
             )
         if saved.dataset["sha256"] != self.dataset["sha256"]:
-            was, now = (f"{d['file']} ({d['sha256'][:12]})" for d in (saved.dataset, self.dataset))
+            was, now = (f"{d.get('file', 'a file')} ({d['sha256'][:12]})" for d in (saved.dataset, self.dataset))
             raise TrainingError(
                 f"the checkpoint was trained on another dataset: {was}, now {now}; use another --out folder"
             )

@@ -19,9 +19,9 @@ def load_poses(source: str, robot: Robot) -> dict[str, tuple[float, ...]]:
         ConfigError: The source cannot be read, or a pose is not one of this robot.
     """
     try:
-        text = Path(source).read_text() if source.endswith((".yaml", ".yml")) else source
+        text = Path(source).read_text(encoding="utf-8") if source.endswith((".yaml", ".yml")) else source
         poses = yaml.safe_load(text) or {}
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"poses cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(poses, dict):
         raise ConfigError(f"poses must map names to 7 joint angles, got {type(poses).__name__}")

@@ -160,7 +160,7 @@ def load_cell(text: str) -> Cell:
     """
     path = _find(text)
     try:
-        return from_mapping(Cell, yaml.safe_load(path.read_text()))
+        return from_mapping(Cell, yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
     except ConfigError as error:

@@ -53,7 +53,7 @@ def load_stack(name_or_path: str, overrides: Mapping[str, Any] | None = None) ->
     """
     path = find_stack(name_or_path)
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
     try:

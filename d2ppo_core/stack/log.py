@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, TextIO
 
+from d2ppo_core.environment import quiet_close
+from d2ppo_core.errors import OutputError
 from d2ppo_core.output import check_file
 from d2ppo_core.recognise import is_log
 
@@ -29,27 +33,42 @@ class StackLog:
         self._file: IO[str] | None = None
         if path is not None:
             check_file(path, "log of a stack", is_log)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("w", encoding="utf-8")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = path.open("w", encoding="utf-8")
+            except OSError as error:
+                raise OutputError(f"{path}: the log cannot be written: {error.strerror}") from error
 
     def write(self, name: str, line: str) -> None:
         """Write one line of node ``name``, with the seconds since the log was opened."""
         text = f"{time.monotonic() - self._start_s:8.3f} [{name}] {line}\n"
         with self._lock:
-            for stream in (self._console, self._file):
-                if stream is None:
-                    continue
-                try:
-                    stream.write(text)
-                    stream.flush()
-                except (OSError, ValueError):  # a closed pipe or file must not take the stack down
-                    continue
+            if self._console is not None:
+                with suppress(OSError, ValueError):  # a closed pipe must not take the stack down
+                    self._console.write(text)
+                    self._console.flush()
+            if self._file is None:
+                return
+            try:
+                self._file.write(text)
+                self._file.flush()
+            except (OSError, ValueError) as error:
+                self._give_up(str(error))
+
+    def _give_up(self, why: str) -> None:
+        """Say that the file cannot be written any more, once; the stack goes on."""
+        assert self._file is not None
+        quiet_close(self._file)
+        self._file = None
+        line = f"d2ppo: {self.path}: the log ends here, it cannot be written: {why}\n"
+        with suppress(OSError, ValueError):
+            (self._console or sys.stderr).write(line)
 
     def close(self) -> None:
         """Close the file; what is written later goes to the console only."""
         with self._lock:
             if self._file is not None:
-                self._file.close()
+                quiet_close(self._file)
                 self._file = None
 
     def __enter__(self) -> Self:

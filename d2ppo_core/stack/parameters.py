@@ -141,7 +141,7 @@ def read_table(path: Path) -> dict[str, Parameter]:
     Raises:
         ConfigError: a line is not one of a table.
     """
-    content = yaml.safe_load(path.read_text())
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
     table: dict[str, Parameter] = {}
     for name, line in (content or {}).items():
         if not isinstance(line, dict) or not {"default", "description"} <= set(line) <= set(_KEYS):

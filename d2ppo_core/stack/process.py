@@ -44,7 +44,9 @@ def node_command(node: NodeDescription, namespace: str, params_file: Path) -> li
         namespace: the stack's, for a node without one of its own.
         params_file: is written.
     """
-    params_file.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(node.parameters)}}, sort_keys=False))
+    params_file.write_text(
+        yaml.safe_dump({"/**": {"ros__parameters": dict(node.parameters)}}, sort_keys=False), encoding="utf-8"
+    )
     command = [sys.executable, "-m", f"{node.package}.{node.executable}", "--ros-args"]
     command += ["-r", f"__node:={node.name}", "-r", f"__ns:=/{node.namespace or namespace}"]
     for source, target in node.remappings.items():
@@ -105,7 +107,7 @@ class NodeProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                text=True,
+                encoding="utf-8",
                 errors="replace",
                 start_new_session=True,
                 preexec_fn=die_with_parent,

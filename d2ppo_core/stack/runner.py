@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
+from d2ppo_core.environment import check_renderer
 from d2ppo_core.errors import StackError
 from d2ppo_core.stack import reaper
 from d2ppo_core.stack.description import StackDescription
@@ -71,10 +72,13 @@ class Stack:
         """Start the nodes in the order of the list.
 
         Raises:
+            WorldError: its world cannot draw in this environment.
             StackError: the stack runs already, or a node cannot be started; then nothing is left running.
         """
         if self._scratch is not None:
             raise StackError(f"stack {self.description.name!r} runs already")
+        if "MUJOCO_GL" in self.description.environment:  # its world draws
+            check_renderer(self.environment)
         self._scratch = tempfile.TemporaryDirectory(prefix="d2ppo-stack-")
         self._log = StackLog(self._log_file, self._console)
         try:

@@ -70,7 +70,7 @@ class StarterWatch:
 def birth_of(pid: int) -> int | None:
     """Return when a process was started, in clock ticks since boot; None when it has ended, reaped or not."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
     except (OSError, IndexError):
         return None
     return None if fields[0] in "ZX" else int(fields[19])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from d2ppo_core.errors import ConfigError, DataError
+from d2ppo_core.errors import ConfigError, DataError, WorldError
 
 if TYPE_CHECKING:
     from sim.play import Source
@@ -72,7 +72,7 @@ def play(
         raise ConfigError("wanted --bundle or --episode, got both")
     task_of(task)
     path = out or Path("runs") / "play" / f"{task}.mp4"
-    live = bool(os.environ.get("DISPLAY")) and out is None if live is None else live
+    live = _opens_viewer(live, out)
     with ExitStack() as stack:
         unfinished = (
             path if live else stack.enter_context(writing_file(path, "film", is_film))
@@ -89,6 +89,23 @@ def play(
             click.echo(f"{title}: {result} {outcome.steps} control steps")
     if not live:
         click.echo(f"{path} ({path.stat().st_size / 2**20:.1f} MiB)")
+
+
+def _opens_viewer(live: bool | None, out: Path | None) -> bool:
+    """Whether to open the viewer: where it is asked for, or where nothing is and a display answers.
+
+    Raises WorldError where it is asked for and none answers.
+    """
+    from sim.play import display_problem
+
+    if live is False or live is None and (out is not None or not os.environ.get("DISPLAY")):
+        return False
+    problem = display_problem()
+    if live and problem:
+        raise WorldError(f"the viewer wants a display: {problem}; make a film instead: --film")
+    if problem:
+        click.echo(f"d2ppo: {problem}; making a film", err=True)
+    return not problem
 
 
 def _sources(

@@ -46,7 +46,7 @@ def model_library(model: mujoco.MjModel) -> Path:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            (Path(folder) / "parameters.h").write_text(parameters)
+            (Path(folder) / "parameters.h").write_text(parameters, encoding="utf-8")
             fresh = Path(folder) / path.name
             command = [compiler, *FLAGS, f"-I{folder}", str(SOURCE), "-o", str(fresh), "-lm"]
             result = subprocess.run(command, capture_output=True, text=True, check=False)

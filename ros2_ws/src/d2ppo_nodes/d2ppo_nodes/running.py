@@ -130,7 +130,7 @@ def _renice(node: StackNode) -> None:
         os.setpriority(os.PRIO_PROCESS, 0, wanted)
         # Linux may share the processor among sessions first; this node is a session of its own.
         with contextlib.suppress(FileNotFoundError):
-            Path("/proc/self/autogroup").write_text(str(wanted))
+            Path("/proc/self/autogroup").write_text(str(wanted), encoding="utf-8")
     except PermissionError:
         node.get_logger().info(f"runs at normal priority: nice {wanted} needs root or CAP_SYS_NICE")
 

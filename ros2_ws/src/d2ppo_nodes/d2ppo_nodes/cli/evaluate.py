@@ -69,7 +69,7 @@ def evaluate(
         host={"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()},
     )
     with writing_file(out / _RECORD, *_KIND) as unfinished:
-        unfinished.write_text(json.dumps(evaluation.to_json(), indent=1))
+        unfinished.write_text(json.dumps(evaluation.to_json(), indent=1), encoding="utf-8")
     report = write_report(out / _PAGE, evaluation, _film(evaluation, loaded.manifest.action.control_hz))
     for line in evaluation.lines():
         click.echo(line)
