@@ -1,5 +1,6 @@
 """What an evaluation in a running stack measured; plain data that goes to JSON and into the report."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -88,6 +89,12 @@ class Evaluation:
         """Reference ticks that were due and did not run in time."""
         return sum(episode.missed_ticks for episode in self.episodes)
 
+    @property
+    def real_time(self) -> tuple[float, float]:
+        """Simulated per wall-clock second: median of the episodes that ran, and the slowest one; NaN without any."""
+        factors = [episode.real_time_factor for episode in self.episodes if episode.ticks]
+        return (spread(factors).p50, min(factors)) if factors else (math.nan, math.nan)
+
     def latencies(self) -> dict[str, Spread]:
         """Spread of each step from capture to first command, ms."""
         timings = [timing for episode in self.episodes for timing in episode.timings]
@@ -123,6 +130,6 @@ class Evaluation:
         for name, value in self.latencies().items():
             rows.append(f"{name:<28} p50 {value.p50:7.2f} ms   p99 {value.p99:7.2f} ms   n {value.count}")
         rows.append(f"control ticks {self.ticks}, missed {self.missed_ticks}")
-        factors = [episode.real_time_factor for episode in self.episodes]
-        rows.append(f"real-time factor of the world, median of the episodes {spread(factors).p50:.3f}")
+        usual, slowest = self.real_time
+        rows.append(f"real-time factor of the world, median of the episodes {usual:.3f}, slowest {slowest:.3f}")
         return rows

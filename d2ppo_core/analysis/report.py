@@ -9,6 +9,7 @@ import imageio.v2 as imageio
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from d2ppo_core.analysis.evaluation import Episode, Evaluation
 from d2ppo_core.analysis.pages import data_uri, png_uri, svg_uri, write_page
@@ -26,13 +27,30 @@ class Film:
     rate_hz: float
 
 
-def write_report(path: Path, evaluation: Evaluation, film: Film | None) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A film as the page holds it."""
+
+    episode: Episode
+    video: str
+    strip: str
+    motion: str
+
+
+def chosen_episodes(evaluation: Evaluation) -> list[Episode]:
+    """The ones worth a film: the first that failed and the first that succeeded, as far as they were recorded."""
+    recorded = [episode for episode in evaluation.episodes if len(episode.samples) > 1]
+    firsts = [next((e for e in recorded if e.success is success), None) for success in (False, True)]
+    return [episode for episode in firsts if episode is not None]
+
+
+def write_report(path: Path, evaluation: Evaluation, films: Sequence[Film]) -> Path:
     """Write the report.
 
     Args:
         path: HTML file to write.
         evaluation: What was measured.
-        film: Pictures of one of its episodes; None leaves them out.
+        films: Pictures of some of its episodes.
 
     Returns:
         The path.
@@ -41,33 +59,46 @@ def write_report(path: Path, evaluation: Evaluation, film: Film | None) -> Path:
         path,
         "evaluation.html.j2",
         e=evaluation,
-        latency_plot=_latency_plot(evaluation),
+        latency_plots=_latency_plots(evaluation),
         outcome_plot=_outcome_plot(evaluation),
-        motion_plot=_motion_plot(film.episode) if film else None,
-        filmed=film.episode if film else None,
-        strip=_strip(film) if film else None,
-        video=_video(film) if film else None,
+        films=[
+            Shown(episode=f.episode, video=_video(f), strip=_strip(f), motion=_motion_plot(f.episode)) for f in films
+        ],
     )
 
 
-def _latency_plot(evaluation: Evaluation) -> str:
+def _latency_plots(evaluation: Evaluation) -> list[str]:
+    """Two small figures, side by side where there is room."""
     timings = [timing for episode in evaluation.episodes for timing in episode.timings]
-    figure = Figure(figsize=(9.5, 3.0), layout="constrained")
-    axes = figure.subplots(1, 2)
     end_to_end = [t.first_command_ms for t in timings if t.first_command_ms is not None]
-    axes[0].hist(end_to_end, bins=40, color="#3b6ea5")
-    axes[0].set(xlabel="capture → first command, ms", ylabel="chunks")
-    axes[1].hist([t.inference_wall_ms for t in timings], bins=40, color="#c2703d")
-    axes[1].set(xlabel="inference alone, ms (wall)")
-    return svg_uri(figure)
+    wanted = (
+        (end_to_end, "capture → first command, ms (the world's clock)", "#3b6ea5"),
+        ([t.inference_wall_ms for t in timings], "inference alone, ms (wall clock)", "#c2703d"),
+    )
+    plots = []
+    for values, label, colour in wanted:
+        if not values:
+            continue
+        figure = Figure(figsize=(5.0, 2.8), layout="constrained")
+        axis = figure.subplots()
+        axis.hist(values, bins=40, color=colour)
+        axis.set(xlabel=label, ylabel="chunks")
+        axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+        plots.append(svg_uri(figure))
+    return plots
 
 
 def _outcome_plot(evaluation: Evaluation) -> str:
-    figure = Figure(figsize=(9.5, 2.2), layout="constrained")
+    figure = Figure(figsize=(7.0, 2.4), layout="constrained")
     axis = figure.subplots()
-    colours = ["#4a9a5b" if episode.success else "#c0392b" for episode in evaluation.episodes]
-    axis.bar([e.index for e in evaluation.episodes], [e.duration_s for e in evaluation.episodes], color=colours)
-    axis.set(xlabel="episode", ylabel="duration, s (sim)")
+    for success, colour, label in ((True, "#4a9a5b", "success"), (False, "#c0392b", "no success")):
+        shown = [e for e in evaluation.episodes if e.success is success]
+        if shown:
+            axis.bar([e.index for e in shown], [e.duration_s for e in shown], color=colour, label=label)
+    axis.set(xlabel="episode", ylabel="duration, s (simulated)")
+    axis.set_xlim(-0.6, len(evaluation.episodes) - 0.4)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    figure.legend(loc="outside right upper", frameon=False)
     return svg_uri(figure)
 
 
@@ -76,7 +107,7 @@ def _motion_plot(episode: Episode) -> str:
     time_s = np.array([sample.time_s for sample in episode.samples]) - start_s
     measured = np.array([sample.measured_m for sample in episode.samples])
     reference = np.array([sample.reference_m for sample in episode.samples])
-    figure = Figure(figsize=(9.5, 4.4), layout="constrained")
+    figure = Figure(figsize=(7.0, 4.4), layout="constrained")
     axes = figure.subplots(2, 1, sharex=True)
     for i, (name, colour) in enumerate(zip("xyz", ("#c0392b", "#4a9a5b", "#3b6ea5"), strict=True)):
         axes[0].plot(time_s, reference[:, i], "--", color=colour, linewidth=1)
@@ -88,9 +119,9 @@ def _motion_plot(episode: Episode) -> str:
     return svg_uri(figure)
 
 
-def _strip(film: Film, columns: int = 6) -> str:
+def _strip(film: Film, columns: int = 5) -> str:
     picks = np.linspace(0, len(film.scene) - 1, columns).round().astype(int)
-    figure = Figure(figsize=(11, 3.5), layout="constrained")
+    figure = Figure(figsize=(8.5, 3.3), layout="constrained")
     axes = figure.subplots(2, columns)
     for column, pick in enumerate(picks):
         for row, frames in enumerate((film.scene, film.wrist)):

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from d2ppo_core.analysis.evaluation import Episode, Evaluation
 from d2ppo_core.analysis.pages import WHAT
-from d2ppo_core.analysis.report import Film, write_report
+from d2ppo_core.analysis.report import Film, chosen_episodes, write_report
 from d2ppo_core.bundle import load_bundle
 from d2ppo_core.cli.up import parse_settings
 from d2ppo_core.errors import ConfigError, StackError
@@ -70,7 +70,9 @@ def evaluate(
     )
     with writing_file(out / _RECORD, *_KIND) as unfinished:
         unfinished.write_text(json.dumps(evaluation.to_json(), indent=1), encoding="utf-8")
-    report = write_report(out / _PAGE, evaluation, _film(evaluation, loaded.manifest.action.control_hz))
+    rate_hz = loaded.manifest.action.control_hz
+    films = [_film(episode, evaluation.task, rate_hz) for episode in chosen_episodes(evaluation)]
+    report = write_report(out / _PAGE, evaluation, films)
     for line in evaluation.lines():
         click.echo(line)
     click.echo(f"report       {report}")
@@ -119,16 +121,12 @@ def _lost(index: int, seed: int, reason: str) -> Episode:
     )
 
 
-def _film(evaluation: Evaluation, rate_hz: float) -> Film | None:
-    """Pictures of the first success, or of the first episode where there is none."""
-    recorded = [episode for episode in evaluation.episodes if len(episode.samples) > 1]
-    if not recorded:
-        return None
-    episode = next((e for e in recorded if e.success), recorded[0])
+def _film(episode: Episode, task: str, rate_hz: float) -> Film:
+    """Pictures of an episode, drawn afterwards from its recorded positions."""
     positions = [sample.qpos for sample in episode.samples]
     return Film(
         episode=episode,
-        scene=list(render_positions(evaluation.task, positions, "scene", *_SCENE_SIZE)),
-        wrist=list(render_positions(evaluation.task, positions, "wrist", 96, 96)),
+        scene=list(render_positions(task, positions, "scene", *_SCENE_SIZE)),
+        wrist=list(render_positions(task, positions, "wrist", 96, 96)),
         rate_hz=rate_hz,
     )
