@@ -50,7 +50,8 @@ def up(
     running = Stack(description, domain_id=domain_id, log_file=log_file, console=sys.stderr)
     asked = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: asked.set())
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup asked to be left alone
+            signal.signal(number, lambda *_: asked.set())
     try:
         with running:
             while not asked.is_set():

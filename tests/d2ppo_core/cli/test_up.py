@@ -121,6 +121,23 @@ def test_a_node_that_breaks_while_it_is_stopped_gives_exit_code_1_and_is_named(r
     assert errors.splitlines()[-1] == last
 
 
+@pytest.mark.parametrize("nohup", [False, True])
+def test_a_terminal_that_closes_stops_the_stack_unless_nohup_asked_otherwise(run_up, nohup: bool) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL)
+    try:
+        runner = run_up(one=STEADY)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    runner.wait_for_nodes(1)
+    runner.process.send_signal(signal.SIGHUP)
+    if nohup:
+        time.sleep(1.0)
+        assert runner.process.poll() is None
+        runner.process.send_signal(signal.SIGTERM)
+    _, errors = runner.process.communicate(timeout=20)
+    assert runner.process.returncode == 0, errors
+
+
 def test_no_node_outlives_a_runner_that_is_killed_not_even_a_deaf_one(run_up) -> None:
     runner = run_up(one=STEADY, two=DEAF)
     pids = runner.wait_for_nodes(2)

@@ -16,6 +16,7 @@ from d2ppo_core.runtime.policy import Policy
 from d2ppo_interfaces.msg import ActionChunk, ArmState, PolicyStatus
 from d2ppo_interfaces.srv import LoadPolicy
 from d2ppo_nodes.convert import arm_sample, fill_targets, image_array, time_msg, time_ns
+from d2ppo_nodes.guarded import describe
 from d2ppo_nodes.lifecycle import LATCHED, NEWEST, SENSOR, StackNode
 from d2ppo_nodes.running import run
 
@@ -119,6 +120,9 @@ class PolicyNode(StackNode):
         except (MissingObservationError, ActionError) as error:
             self._miss(str(error))
             return
+        except Exception as error:
+            self._missing = f"the policy failed: {describe(error)}"
+            raise  # to the log
         self._missing = ""
         if plan is None:
             return
