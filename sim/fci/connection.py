@@ -187,3 +187,16 @@ class Connection:
         """Drop the client."""
         self.tcp.close()
         self.udp.close()
+
+
+def accept(listener: socket.socket, server_host: str, header: Struct) -> Connection | None:
+    """Take over the next peer that knocks; None when it has gone again, or the system has no more sockets."""
+    try:
+        tcp, (client_host, _) = listener.accept()
+    except OSError:
+        return None
+    try:
+        return Connection(tcp, client_host, server_host, header)
+    except OSError:
+        tcp.close()
+        return None

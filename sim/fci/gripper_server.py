@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import struct
 from dataclasses import dataclass
 
 from sim.fci import wire
-from sim.fci.connection import Connection, listen
+from sim.fci.connection import Connection, accept, listen
 from sim.fci.motion import Arm
 from sim.fci.wire import GripperCommand, GripperStatus
 from sim.fingers import MAX_FORCE_N, MAX_SPEED_M_S, MAX_WIDTH_M
@@ -80,10 +79,10 @@ class GripperServer:
         self._listener.close()
 
     def _accept(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            client, (host, _) = self._listener.accept()
+        peer = accept(self._listener, self._address, wire.GRIPPER_HEADER)
+        if peer is not None:
             self._drop(self._newcomer)
-            self._newcomer = Connection(client, host, self._address, wire.GRIPPER_HEADER)
+            self._newcomer = peer
 
     def _serve(self, peer: Connection) -> None:
         if peer not in (self._newcomer, self._connection):

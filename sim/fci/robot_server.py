@@ -14,7 +14,7 @@ import numpy as np
 
 from d2ppo_core.errors import WorldError
 from sim.fci import settings, wire
-from sim.fci.connection import Connection, listen
+from sim.fci.connection import Connection, accept, listen
 from sim.fci.faults import FaultInjector, Wire
 from sim.fci.gripper_server import GripperServer
 from sim.fci.lockstep import Lockstep
@@ -205,6 +205,8 @@ class RobotServer(WorldLoop):
                 self.statistics.commands_late += now > deadline + CYCLE_S
                 if now >= deadline:
                     return True
+            elif time.perf_counter() >= until:
+                return answered  # whoever talks, or knocks, without end holds nobody up
 
     def _count(self, answered: bool, delivered: bool) -> None:
         """Keep the books of a cycle."""
@@ -252,13 +254,13 @@ class RobotServer(WorldLoop):
         return True
 
     def _accept(self) -> None:
-        client, (host, _) = self._listener.accept()
-        if self._connection is not None:
+        peer = accept(self._listener, self.address, wire.HEADER)
+        if peer is not None and self._connection is not None:
             if self._connection.ready:  # one client at a time, as the robot
-                client.close()
+                peer.close()
                 return
             self._drop_client()  # it has said nothing yet
-        self._connection = Connection(client, host, self.address, wire.HEADER)
+        self._connection = peer or self._connection
 
     def _drop_client(self) -> None:
         """The arm stops and holds; the next client may come."""

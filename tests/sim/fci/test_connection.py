@@ -1,5 +1,7 @@
 """One client's sockets: answers arrive whole and in order, and a client that does not read holds nobody up."""
 
+import contextlib
+import resource
 import socket
 import struct
 import time
@@ -201,3 +203,23 @@ def test_what_other_machines_could_reach_is_served_only_when_somebody_says_so(ad
 def test_an_exposed_robot_serves_any_address():
     listen("0.0.0.0", 0, exposed=True).close()
     listen("localhost", 0).close()
+
+
+def test_a_machine_without_sockets_left_goes_on_serving(server):
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with greet(server, 40000) as client, socket.create_connection((server.address, wire.ROBOT_PORT)):
+        client.recv(100)
+        taken = []
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, limit[1]))
+        try:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken.append(socket.socket())
+            run(server)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+            for sock in taken:
+                sock.close()
+        client.sendall(wire.HEADER.pack(server._protocol.requests.index("StopMove"), 2, wire.HEADER.size))
+        run(server)
+        assert client.recv(100)[-1:] == b"\0"
