@@ -12,6 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from stack_launch import describe  # noqa: E402
 
 ARGUMENTS = {
+    "left_namespace": "Namespace of the left arm, also the prefix of its frame.",
+    "right_namespace": "Namespace of the right arm, also the prefix of its frame.",
     "left_address": "Address of the left robot's control box.",
     "right_address": "Address of the right robot's control box.",
     "left_camera_serial": "Serial number of the camera at the left robot's shoulder.",

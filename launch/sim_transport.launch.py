@@ -12,6 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from stack_launch import describe  # noqa: E402
 
 ARGUMENTS = {
+    "left_namespace": "Namespace of the left arm, also the prefix of its frame.",
+    "right_namespace": "Namespace of the right arm, also the prefix of its frame.",
     "left_address": "Loopback address of the left simulated robot.",
     "right_address": "Loopback address of the right simulated robot; must be another one.",
     "robot": "fr3 or panda: which robots stand in the world; names on the graph follow it.",

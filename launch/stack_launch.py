@@ -1,13 +1,18 @@
 """What the launch files share: a stack file as launch arguments and Node actions."""
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
+from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, SetEnvironmentVariable
+from launch.events import Shutdown
+from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from d2ppo_core.stack.description import StackDescription
+from d2ppo_core.errors import StackError
+from d2ppo_core.stack.description import NAMESPACE, StackDescription
 from d2ppo_core.stack.environment import stack_environment
 from d2ppo_core.stack.loader import load_stack
+
+NAMESPACE_TEXT = "Namespace of the nodes; two stacks in one ROS domain take two."
 
 
 def yaml_text(value: object) -> str:
@@ -15,11 +20,22 @@ def yaml_text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def typed(text: str, default: object) -> object:
-    """Return an argument's text as the type of its default."""
-    if isinstance(default, bool):
-        return text.lower() in ("true", "1", "yes", "on")
-    return type(default)(text)
+class TakesTheLaunchDown:
+    """What follows the end of a required node: all others end too, and its failure is the launch's.
+
+    An error raised while launch runs is the only thing that reaches the exit code of ``ros2 launch``.
+    """
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+
+    def __call__(self, event: ProcessExited, context: LaunchContext) -> list[EmitEvent]:
+        """End the launch, unless it ends already."""
+        if context.is_shutdown:
+            return []
+        if event.returncode != 0:
+            raise StackError(f"{self._label} ended with exit code {event.returncode}")
+        return [EmitEvent(event=Shutdown(reason=f"{self._label} ended"))]
 
 
 def node_actions(stack: StackDescription) -> list[Node]:
@@ -33,7 +49,7 @@ def node_actions(stack: StackDescription) -> list[Node]:
             parameters=[dict(node.parameters)],
             remappings=list(node.remappings.items()),
             output="screen",
-            on_exit=Shutdown(reason=f"{node.label} ended") if node.required else None,
+            on_exit=TakesTheLaunchDown(node.label) if node.required else None,
         )
         for node in stack.nodes
     ]
@@ -41,20 +57,24 @@ def node_actions(stack: StackDescription) -> list[Node]:
 
 def describe(name: str, documentation: dict[str, str]) -> LaunchDescription:
     """Return the launch description of stack ``name``; ``documentation`` says what each of its arguments is."""
-    arguments = load_stack(name).arguments
+    stack = load_stack(name)
+    defaults = {**stack.arguments, NAMESPACE: stack.namespace}
+    texts = {**documentation, NAMESPACE: NAMESPACE_TEXT}
+
+    def set_environment(context: LaunchContext) -> list[SetEnvironmentVariable]:
+        chosen = stack_environment(stack, base=context.environment)
+        return [SetEnvironmentVariable(k, v) for k, v in chosen.items() if context.environment.get(k) != v]
 
     def start(context: LaunchContext) -> list[Node]:
-        chosen = {key: LaunchConfiguration(key).perform(context) for key in arguments}
-        return node_actions(load_stack(name, {key: typed(chosen[key], arguments[key]) for key in arguments}))
+        return node_actions(load_stack(name, {key: LaunchConfiguration(key).perform(context) for key in defaults}))
 
-    environment = stack_environment(load_stack(name), base={})
     return LaunchDescription(
         [
-            *(SetEnvironmentVariable(key, value) for key, value in environment.items()),
             *(
-                DeclareLaunchArgument(key, default_value=yaml_text(value), description=documentation[key])
-                for key, value in arguments.items()
+                DeclareLaunchArgument(key, default_value=yaml_text(value), description=texts[key])
+                for key, value in defaults.items()
             ),
+            OpaqueFunction(function=set_environment),
             OpaqueFunction(function=start),
         ]
     )

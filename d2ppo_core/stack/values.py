@@ -48,12 +48,13 @@ def checked_parameters(
         return {**given, **{name: plain(f"{label}.{name}", value) for name, value in chosen.items()}}
     known = {**ROS_PARAMETERS, **table}
     try:
-        return {
+        taken = {
             **{name: parameter_named(name, known).checked(value) for name, value in given.items()},
             **{name: _chosen(parameter_named(name, known), value) for name, value in chosen.items()},
         }
     except ConfigError as error:
         raise ConfigError(f"{label}: {error}") from None
+    return {name: value for name, value in taken.items() if value != []}  # left open; rcl reads no empty list
 
 
 def _chosen(parameter: Parameter, value: Any) -> Any:

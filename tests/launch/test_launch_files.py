@@ -2,6 +2,9 @@
 
 import ast
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +79,8 @@ def launch_graph(name: str) -> list[dict[str, Any]]:
     graph = []
     for entity in module.generate_launch_description().entities:
         actions = entity.execute(context) or []
-        for action in actions if isinstance(entity, OpaqueFunction) else []:
-            assert isinstance(action, Node)
+        made = actions if isinstance(entity, OpaqueFunction) else []
+        for action in [action for action in made if isinstance(action, Node)]:
             action._perform_substitutions(context)
             files = action._Node__expanded_parameter_arguments
             graph.append(
@@ -138,7 +141,7 @@ def test_every_argument_of_a_stack_is_documented_in_its_launch_file(name: str) -
         for node in tree.body
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "ARGUMENTS"
     )
-    assert list(documented) == list(load_stack(name).arguments)
+    assert list(documented) == list(load_stack(name).arguments), "namespace, which every stack has, stands once for all"
     assert all(text.endswith(".") for text in documented.values())
     described = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args[:1]]
     assert any(isinstance(call.args[0], ast.Constant) and call.args[0].value == name for call in described)
@@ -147,3 +150,70 @@ def test_every_argument_of_a_stack_is_documented_in_its_launch_file(name: str) -
 def test_the_launch_folder_is_no_package_because_it_would_shadow_the_one_of_ros() -> None:
     assert not (LAUNCH / "__init__.py").exists()
     assert all(len(path.read_text().splitlines()) <= 100 for path in LAUNCH.glob("*.py"))
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_a_chosen_namespace_reaches_every_node_and_every_remapping(name: str, tmp_path: Path) -> None:
+    chosen = {"namespace": "lab"} | (
+        {"left_namespace": "lab_left", "right_namespace": "lab_right"} if "transport" in name else {}
+    )
+    stack = load_stack(name, CHOSEN[name] | chosen)
+    nodes = [parsed(node_command(node, stack.namespace, tmp_path / f"{node.name}.yaml")) for node in stack.nodes]
+    spaces = {node["name"].split("/")[1] for node in nodes}
+    assert spaces == set(chosen.values())
+    absolute = [target for node in nodes for _, target in node["remappings"] if target.startswith("/")]
+    assert all(target.split("/")[1] in chosen.values() for target in absolute)
+
+
+def run_launch(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run real launch in a process of its own on what ``code`` leaves in ``description``."""
+    program = f"""
+        import runpy, sys
+        from launch import LaunchDescription, LaunchService
+        from launch.actions import ExecuteProcess, OpaqueFunction
+        sys.path.insert(0, {str(LAUNCH)!r})
+        import stack_launch
+        {code}
+        service = LaunchService(argv=[])
+        service.include_launch_description(description)
+        sys.exit(service.run())
+    """
+    lines = [line[8:] for line in program.splitlines()]
+    command = [sys.executable, "-c", "\n".join(lines)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **environment})
+
+
+@pytest.mark.launch_ros
+@pytest.mark.parametrize(("code", "wanted"), [(3, 1), (0, 0)])
+def test_the_failure_of_a_required_node_is_the_exit_code_of_the_launch(code: int, wanted: int) -> None:
+    done = run_launch(
+        f"""description = LaunchDescription([
+            ExecuteProcess(cmd=["sleep", "60"]),
+            ExecuteProcess(cmd=["sh", "-c", "sleep 0.5; exit {code}"],
+                           on_exit=stack_launch.TakesTheLaunchDown("arm")),
+        ])"""
+    )
+    assert done.returncode == wanted, done.stderr
+    assert ("arm ended with exit code 3" in done.stderr + done.stdout) == (code == 3)
+
+
+@pytest.mark.launch_ros
+def test_launch_leaves_what_the_caller_set_in_the_environment(tmp_path: Path) -> None:
+    script = """description = runpy.run_path(f"{sys.path[0]}/sim.launch.py")["generate_launch_description"]()
+        description.entities[-1] = ExecuteProcess(cmd=["env"], output="screen")"""
+    own = {"OMP_NUM_THREADS": "4", "MUJOCO_GL": "osmesa", "FASTRTPS_DEFAULT_PROFILES_FILE": "/tmp/mine.xml"}
+    done = run_launch(script, **own, ROS_AUTOMATIC_DISCOVERY_RANGE="SUBNET")
+    seen = dict(line.split("] ", 1)[-1].partition("=")[::2] for line in done.stdout.splitlines() if "=" in line)
+    assert {key: seen.get(key) for key in own} == own, done.stdout + done.stderr
+    assert seen["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SUBNET" and seen["PYTHONUNBUFFERED"] == "1"
+
+
+@pytest.mark.launch_ros
+def test_a_wrong_argument_is_one_line_and_exit_code_1() -> None:
+    done = run_launch(
+        """description = runpy.run_path(f"{sys.path[0]}/sim.launch.py")["generate_launch_description"]()
+        from launch.actions import SetLaunchConfiguration
+        description.entities.insert(0, SetLaunchConfiguration("real_time", "maybe"))"""
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "argument real_time must be true or false, got 'maybe'" in done.stderr + done.stdout

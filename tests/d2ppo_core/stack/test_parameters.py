@@ -26,7 +26,6 @@ def arm(**chosen: object) -> dict[str, object]:
         ("deadman", "true", True),
         ("poses", "ready: [0, 1]", "ready: [0, 1]"),
         ("cell", "1234", "1234"),
-        ("workspace_min_m", "[]", []),
         ("use_sim_time", "false", False),
     ],
 )
@@ -68,6 +67,10 @@ def test_a_stack_files_own_parameters_are_checked_as_well(tmp_path: Path) -> Non
     path.write_text(f"namespace: panda\nnodes:\n{node}\n")
     with pytest.raises(ConfigError, match=r"mine.yaml: arm: there is no parameter chunk_timeout; did you mean chunk_t"):
         load_stack(str(path))
+
+
+def test_a_list_that_is_left_open_is_not_handed_on() -> None:
+    assert "workspace_min_m" not in arm(workspace_min_m="[]")
 
 
 def test_a_serial_number_of_digits_stays_a_text() -> None:
