@@ -1,6 +1,6 @@
 """What the nodes expect of a camera, an arm and a gripper; no vendor type passes these protocols."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
@@ -51,6 +51,8 @@ class ArmReading:
     mode: RobotMode
     q_rad: Array
     dq_rad_s: Array
+    tau_nm: Array = field(default_factory=lambda: np.zeros(7))
+    """Measured at the link side; zeros where a driver does not know."""
     tau_ext_nm: Array
     measured: RigidState
     wrench: Array

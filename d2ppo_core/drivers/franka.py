@@ -83,6 +83,7 @@ class FrankaArm:
             mode=RobotMode(int(state.robot_mode)),
             q_rad=np.asarray(state.q),
             dq_rad_s=np.asarray(state.dq),
+            tau_nm=np.asarray(state.tau_J),
             tau_ext_nm=np.asarray(state.tau_ext_hat_filtered),
             measured=RigidState(np.asarray(state.O_T_EE.matrix), rate),
             wrench=np.asarray(state.O_F_ext_hat_K),

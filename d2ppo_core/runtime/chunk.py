@@ -26,6 +26,7 @@ REASONS = {
     "frame": "targets in another frame than the robot's base",
     "epoch": "made from an observation before the last stop, reflex or homing",
     "bundle": "made by another bundle than the one followed, and no swap was announced",
+    "rival": "from another publisher than the one followed, which still sends",
     "older": "made from an observation older than that of the chunk followed",
     "future": "stamped more than 20 ms ahead of the clock",
     "expired": "its last target was due already",
@@ -44,6 +45,7 @@ class TimedChunk:
         sequence: Counts up per policy activation.
         epoch: Epoch of the arm's state at capture.
         bundle_hash: Bundle that made it.
+        source: Names one run of the publisher that it came from.
         positions_m: (N, 3) end-effector positions in the base frame.
         quats_xyzw: (N, 4) unit quaternions.
         twists: (N, 6) linear m/s and angular rad/s at each target.
@@ -55,6 +57,7 @@ class TimedChunk:
     sequence: int
     epoch: int
     bundle_hash: str
+    source: str = ""
     positions_m: Array
     quats_xyzw: Array
     twists: Array

@@ -4,6 +4,8 @@ from d2ppo_core.runtime.chunk import ChunkRefusedError, TimedChunk
 
 CLOCK_STEP_NS = 20_000_000
 """How far two nodes' clocks may be apart: a simulated clock comes in steps."""
+QUIET_NS = 1_000_000_000
+"""A publisher that sends nothing for so long has gone: another one may take its place."""
 
 
 class ChunkGate:
@@ -11,7 +13,8 @@ class ChunkGate:
 
     The first chunk after it fixes the bundle. Another one is followed only as its successor: when the policy node,
     which had announced the bundle that is followed as the one it runs (its latched status), announces another one. A
-    source that was never announced, e.g. teleoperation, is not replaced by a policy before the next ``start``.
+    source that was never announced, e.g. teleoperation, is not replaced by a policy before the next ``start``. Two
+    publishers that send at the same time are never followed both: the first one is, until it has gone.
     """
 
     def __init__(self) -> None:
@@ -21,10 +24,12 @@ class ChunkGate:
         self.bundle_hash = ""
         """Bundle that is followed; empty until the first chunk."""
         self._announced = self._successor = ""
+        self._source, self._heard_ns = "", 0
 
     def open(self) -> None:
         """Take the next chunk's bundle, whichever it is."""
         self.bundle_hash = self._successor = ""
+        self._source = ""
 
     def announce(self, bundle_hash: str) -> None:
         """Take note of the bundle that the policy node says it runs; a change of the one followed is a swap."""
@@ -53,6 +58,8 @@ class ChunkGate:
                 f"bundle {chunk.bundle_hash}, the arm follows {self.bundle_hash} since start and no swap was announced",
                 "bundle",
             )
+        if self._source not in ("", chunk.source) and now_ns - self._heard_ns < QUIET_NS:
+            raise ChunkRefusedError(f"sent by {chunk.source or 'somebody'} while {self._source} still sends", "rival")
         if followed is not None and chunk.stamp_ns < followed.stamp_ns:
             late_ms = (followed.stamp_ns - chunk.stamp_ns) / 1e6
             raise ChunkRefusedError(
@@ -65,3 +72,4 @@ class ChunkGate:
         if chunk.bundle_hash == self._successor:
             self._successor = ""
         self.bundle_hash = chunk.bundle_hash
+        self._source, self._heard_ns = chunk.source, now_ns

@@ -24,6 +24,7 @@ setup(
             "arm_node = d2ppo_nodes.arm_node:main",
             "coordinator_node = d2ppo_nodes.coordinator_node:main",
         ],
+        "d2ppo.commands": ["arm = d2ppo_nodes.cli.arm:arm"],
         "d2ppo.evaluators": ["live = d2ppo_nodes.cli.evaluate:evaluate"],
     },
 )

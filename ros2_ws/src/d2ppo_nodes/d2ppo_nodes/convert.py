@@ -94,6 +94,7 @@ def chunk_of(message: ActionChunk, frame_id: str) -> TimedChunk:
         sequence=message.sequence,
         epoch=message.epoch,
         bundle_hash=message.bundle_hash,
+        source=message.source,
         positions_m=np.array(positions).reshape(count, 3),
         quats_xyzw=np.array(quats).reshape(count, 4),
         twists=np.array([twist_of(t) for t in message.twists]).reshape(count, 6),
@@ -151,7 +152,8 @@ def arm_state_msg(report: ArmReport, gripper: GripperReading, frame_id: str) -> 
     reading = report.reading
     if reading is not None:
         reference = report.reference or RigidState(reading.measured.pose, np.zeros(6))
-        message.q_rad, message.dq_rad_s, message.tau_ext_nm = reading.q_rad, reading.dq_rad_s, reading.tau_ext_nm
+        message.q_rad, message.dq_rad_s = reading.q_rad, reading.dq_rad_s
+        message.tau_nm, message.tau_ext_nm = reading.tau_nm, reading.tau_ext_nm
         message.pose, message.twist = pose_msg(reading.measured.pose), twist_msg(reading.measured.twist)
         message.reference_pose = pose_msg(reference.pose)
         message.reference_twist = twist_msg(reference.twist)

@@ -1,5 +1,6 @@
 """Policy node: camera images and the arm's state in, timed chunks of absolute targets out."""
 
+import secrets
 import sys
 from functools import partial
 
@@ -32,7 +33,7 @@ class PolicyNode(StackNode):
         self._active = False
         self._sequence = 0
         self._arm_frame = ""
-        self._missing = ""
+        self._missing = self._source = ""
         self._followed = False
         self._received_ns = 0
         self._clock_here = CallbackClock(self.now_ns)
@@ -80,6 +81,7 @@ class PolicyNode(StackNode):
     def activate(self) -> None:
         """Begin to plan."""
         self._active, self._sequence = True, 0
+        self._source = f"{self.get_fully_qualified_name()} {secrets.token_hex(4)}"
 
     def deactivate(self) -> None:
         """Stop planning; the arm's watchdog brings it to rest."""
@@ -130,6 +132,7 @@ class PolicyNode(StackNode):
             sequence=self._sequence,
             epoch=plan.observation.arm.epoch,
             bundle_hash=self._planner.policy.bundle.hash,
+            source=self._source,
             received=time_msg(self._received_ns),
             inference_start=time_msg(began_ns),
             inference_end=time_msg(self._clock_here.now_ns()),
