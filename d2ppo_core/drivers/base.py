@@ -109,6 +109,35 @@ class GripperOutcome(IntEnum):
     FAILED = 5
 
 
+class GripperAct(IntEnum):
+    """What a gripper can be told to do."""
+
+    MOVE = 0
+    GRASP = 1
+    CALIBRATE = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class GripperOrder:
+    """One thing to do, once.
+
+    Attributes:
+        act: What.
+        width_m: Opening to move to, or the width of what is to be grasped.
+        speed_m_s: Speed of the fingers; 0: the driver's own.
+        force_n: Force of a grasp; 0: the driver's own.
+        narrower_m: How much narrower than told a grasped thing may be.
+        wider_m: How much wider.
+    """
+
+    act: GripperAct
+    width_m: float = 0.0
+    speed_m_s: float = 0.0
+    force_n: float = 0.0
+    narrower_m: float = 0.01
+    wider_m: float = 0.09
+
+
 @dataclass(frozen=True, kw_only=True)
 class GripperReading:
     """What the gripper is and has.
@@ -117,12 +146,14 @@ class GripperReading:
         width_m: Distance of the fingers.
         force_n: Force with which it was told to hold what it has grasped; 0 when it holds nothing.
         outcome: How the newest command came out.
+        order: Number of the order that the outcome belongs to; 0: of no order.
         fault: Why commands fail; empty when they don't.
     """
 
     width_m: float = 0.0
     force_n: float = 0.0
     outcome: GripperOutcome = GripperOutcome.NONE
+    order: int = 0
     fault: str = ""
 
 
@@ -138,6 +169,9 @@ class GripperDriver(Protocol):
 
     def command(self, width_m: float) -> None:
         """Ask for an opening; zero closes with force around whatever is there."""
+
+    def order(self, order: GripperOrder) -> int:
+        """Do this once, even if it was done before; returns the number under which ``reading`` tells the outcome."""
 
     def hold(self) -> None:
         """Stop fingers that move to an opening; a grasp, finished or not, keeps its force."""

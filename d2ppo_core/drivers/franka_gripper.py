@@ -1,13 +1,14 @@
 """The Franka hand, through franky or a client with the same methods."""
 
 import contextlib
+import itertools
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from d2ppo_core.drivers.base import GripperOutcome, GripperReading
+from d2ppo_core.drivers.base import GripperAct, GripperOrder, GripperOutcome, GripperReading
 from d2ppo_core.drivers.compatibility import FRANKY, client_named
 from d2ppo_core.drivers.connect_errors import not_connected, not_installed, one_line
 from d2ppo_core.drivers.server_version import GRIPPER_PORT, server_version
@@ -67,6 +68,7 @@ class FrankaGripper:
         """
         self._config, self._open = config, open_hand
         self._session: _Session | None = None
+        self._numbers = itertools.count(1)  # goes on over sessions: no order is taken for another one
 
     @property
     def reading(self) -> GripperReading:
@@ -77,7 +79,7 @@ class FrankaGripper:
         """Connect and start the thread; RobotUnreachableError when nobody answers, RobotError for the rest."""
         self.close()
         try:
-            session = _Session(self._open(self._config.address), self._config)
+            session = _Session(self._open(self._config.address), self._config, self._numbers)
         except RobotError:
             raise
         except Exception as error:
@@ -88,7 +90,14 @@ class FrankaGripper:
     def command(self, width_m: float) -> None:
         """Ask for an opening in m; the newest command replaces one that still runs. What is no number is ignored."""
         if self._session is not None and math.isfinite(width_m):
-            self._session.want(width_m)
+            act = GripperAct.GRASP if width_m < self._config.close_below_m else GripperAct.MOVE
+            self._session.want(GripperOrder(act=act, width_m=width_m if act == GripperAct.MOVE else 0.0), again=False)
+
+    def order(self, order: GripperOrder) -> int:
+        """Do this once, even if it was done before; RobotError without a connection."""
+        if self._session is None:
+            raise RobotError(f"no gripper is connected at {self._config.address}")
+        return self._session.want(order, again=True)
 
     def hold(self) -> None:
         """Stop fingers that move to an opening; a grasp, finished or not, keeps its force."""
@@ -102,13 +111,18 @@ class FrankaGripper:
             session.end()
 
 
+_Wanted = tuple[GripperOrder, int]
+"""What to do, and its number; a stream of openings that repeats itself is one order."""
+
+
 class _Session:
     """One connection and its thread: a thread that outlives its connection can't disturb the next one."""
 
-    def __init__(self, gripper: Any, config: GripperConfig) -> None:
-        self._gripper, self._config = gripper, config
-        self._wanted: float | None = None
-        self._begun: float | None = None
+    def __init__(self, gripper: Any, config: GripperConfig, numbers: Iterator[int]) -> None:
+        self._gripper, self._config, self._numbers = gripper, config, numbers
+        self._wanted: _Wanted | None = None
+        self._begun: _Wanted | None = None
+        self._newest: _Wanted = GripperOrder(act=GripperAct.MOVE), 0
         self._running: Any = None
         self._grasping = self._holding = False
         self._lock = threading.Lock()
@@ -120,12 +134,13 @@ class _Session:
     def start(self) -> None:
         self._thread.start()
 
-    def want(self, width_m: float) -> None:
+    def want(self, order: GripperOrder, *, again: bool) -> int:
         with self._lock:
-            if width_m == self._wanted:
-                return
-            self._wanted = width_m
+            if self._wanted is None or again or order != self._wanted[0]:
+                self._wanted = order, next(self._numbers)
+            number = self._wanted[1]
         self._wake.set()
+        return number
 
     def hold(self) -> None:
         with self._lock:
@@ -144,11 +159,15 @@ class _Session:
             try:
                 self._step()
             except Exception as error:
-                outcome = GripperOutcome.FAILED
-                self.reading = GripperReading(width_m=self.reading.width_m, outcome=outcome, fault=one_line(error))
+                self.reading = self._failed(one_line(error))
                 self._running = None
                 self._stop.wait(_RETRY_S)
         self._finish()
+
+    def _failed(self, fault: str) -> GripperReading:
+        number = self._wanted[1] if self._wanted is not None else 0
+        outcome, width_m = GripperOutcome.FAILED, self.reading.width_m
+        return GripperReading(width_m=width_m, outcome=outcome, order=number, fault=fault)
 
     def _finish(self) -> None:
         """Let the connection go, but not under a command that still uses it."""
@@ -165,13 +184,15 @@ class _Session:
             wanted, holding, self._holding = self._wanted, self._holding, False
         if holding:
             if not self._grasping:
+                outcome = outcome if self._running is None else GripperOutcome.FAILED
                 self._interrupt()
             self._begun = None  # whatever comes next is a new command
         if wanted != self._begun:  # still so after a command that failed to begin: it is tried again
             self._interrupt()
-            self._grasping = wanted is not None and wanted < self._config.close_below_m
+            self._grasping = wanted is not None and wanted[0].act == GripperAct.GRASP
             self._running = self._begin(wanted)
             self._begun, outcome = wanted, GripperOutcome.MOVING
+            self._newest = wanted or self._newest
         if self._running is not None and self._running.wait(0.0):
             outcome = self._outcome_of(self._running)
             self._running = None
@@ -183,15 +204,22 @@ class _Session:
             _result(self._running)
         self._running = None
 
-    def _begin(self, width_m: float | None) -> Any:
-        if width_m is None or self._stop.is_set():
+    def _begin(self, wanted: _Wanted | None) -> Any:
+        if wanted is None or self._stop.is_set():
             return None
-        config = self._config
-        if self._grasping:
-            return self._gripper.grasp_async(
-                0.0, config.speed_m_s, config.force_n, epsilon_inner=0.01, epsilon_outer=0.09
-            )
-        return self._gripper.move_async(width_m, config.speed_m_s)
+        order, config = wanted[0], self._config
+        if order.act == GripperAct.CALIBRATE:
+            return self._gripper.homing_async()
+        speed_m_s = order.speed_m_s or config.speed_m_s
+        if order.act == GripperAct.MOVE:
+            return self._gripper.move_async(order.width_m, speed_m_s)
+        return self._gripper.grasp_async(
+            order.width_m,
+            speed_m_s,
+            order.force_n or config.force_n,
+            epsilon_inner=order.narrower_m,
+            epsilon_outer=order.wider_m,
+        )
 
     def _outcome_of(self, future: Any) -> GripperOutcome:
         if not self._grasping:
@@ -205,8 +233,10 @@ class _Session:
         width_m = float(state.width)
         if outcome == GripperOutcome.GRASPED and not (state.is_grasped and width_m > config.grasp_above_m):
             outcome = GripperOutcome.MISSED  # closed on nothing, or it slipped away
-        force_n = config.force_n if outcome == GripperOutcome.GRASPED else 0.0
-        self.reading = GripperReading(width_m=width_m, force_n=force_n, outcome=outcome)
+        order, number = self._newest
+        told_n = order.force_n or config.force_n
+        force_n = told_n if outcome == GripperOutcome.GRASPED else 0.0
+        self.reading = GripperReading(width_m=width_m, force_n=force_n, outcome=outcome, order=number)
 
 
 def _result(future: Any) -> bool:

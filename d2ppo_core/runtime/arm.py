@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from d2ppo_core.drivers.base import ArmDriver, ArmReading, GripperDriver, RobotMode
+from d2ppo_core.drivers.base import ArmDriver, ArmReading, GripperDriver, GripperOrder, RobotMode
 from d2ppo_core.errors import RobotError
 from d2ppo_core.runtime.arm_state import AT_HOME, HOME, ArmConfig, ArmMode, ArmReport
 from d2ppo_core.runtime.chunk import ChunkRefusedError, TimedChunk
@@ -114,7 +114,7 @@ class ArmController:
 
     def recover(self) -> None:
         """Clear a reflex or reconnect; the arm stays at rest until ``home``, which is slower than usual this once."""
-        self._require((ArmMode.REFLEX, ArmMode.DISCONNECTED, ArmMode.USER_STOPPED), "error_recovery")
+        self._require((ArmMode.REFLEX, ArmMode.DISCONNECTED, ArmMode.USER_STOPPED), "recover")
         self._shaken = True
         if self.report.mode == ArmMode.DISCONNECTED:
             self._arm.close()
@@ -123,6 +123,11 @@ class ArmController:
         else:
             self._arm.recover()
             self._enter(ArmMode.IDLE, "recovered; call home")
+
+    def hand(self, order: GripperOrder) -> int:
+        """Let the hand do something while the arm follows nobody; returns the order's number in the readings."""
+        self._require((ArmMode.IDLE, ArmMode.READY, ArmMode.REFLEX, ArmMode.USER_STOPPED), "the hand")
+        return self._gripper.order(order)
 
     def set_speed(self, scale: float, now_ns: int) -> None:
         """Drive along chunks at a fraction in [0, 1] of their speed from now on, smoothly; ConfigError outside."""
@@ -226,7 +231,7 @@ class ArmController:
             return
         if reading.mode == RobotMode.REFLEX and mode != ArmMode.REFLEX:
             self._shaken = True
-            self._drop(f"the robot stopped itself: {reading.error or 'reflex'}; call error_recovery", ArmMode.REFLEX)
+            self._drop(f"the robot stopped itself: {reading.error or 'reflex'}; call recover", ArmMode.REFLEX)
         elif reading.mode in (RobotMode.USER_STOPPED, RobotMode.GUIDING) and mode != ArmMode.USER_STOPPED:
             self._shaken = True
             self._drop(f"the robot is in {reading.mode.name.lower()}; targets dropped", ArmMode.USER_STOPPED)

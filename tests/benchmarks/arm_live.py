@@ -20,7 +20,7 @@ from d2ppo_core.stack.environment import DEFAULTS
 from d2ppo_interfaces.msg import ActionChunk, ArmState
 from d2ppo_nodes.client import StackClient
 from d2ppo_nodes.convert import fill_targets, time_msg, transform_of, twist_of
-from d2ppo_nodes.lifecycle import NEWEST
+from d2ppo_nodes.qos import NEWEST
 
 NAMESPACE = "/bench_arm"
 FRAME = "panda_link0"

@@ -147,7 +147,7 @@ def publish_clock(server: RobotServer) -> None:
     from rosgraph_msgs.msg import Clock
 
     from d2ppo_nodes.convert import time_msg
-    from d2ppo_nodes.lifecycle import NEWEST
+    from d2ppo_nodes.qos import NEWEST
 
     rclpy.init()
     publisher = rclpy.create_node("recorded_robot").create_publisher(Clock, "/clock", NEWEST)

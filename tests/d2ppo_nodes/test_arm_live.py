@@ -22,7 +22,7 @@ from d2ppo_interfaces.msg import ActionChunk, ArmState  # noqa: E402
 from d2ppo_interfaces.srv import GoTo  # noqa: E402
 from d2ppo_nodes.client import StackClient  # noqa: E402
 from d2ppo_nodes.convert import fill_targets, time_msg, transform_of  # noqa: E402
-from d2ppo_nodes.lifecycle import NEWEST, SENSOR  # noqa: E402
+from d2ppo_nodes.qos import NEWEST, SENSOR  # noqa: E402
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
 READY = "ready: [0.0, -0.3, 0.0, -2.4, 0.0, 2.1, 0.785]"

@@ -14,7 +14,8 @@ from std_srvs.srv import Trigger  # noqa: E402
 
 from d2ppo_core.errors import RobotError  # noqa: E402
 from d2ppo_nodes.guarded import TIMER_FAILURES  # noqa: E402
-from d2ppo_nodes.lifecycle import NEWEST, StackNode  # noqa: E402
+from d2ppo_nodes.lifecycle import StackNode  # noqa: E402
+from d2ppo_nodes.qos import NEWEST  # noqa: E402
 
 
 class FaultyNode(StackNode):

@@ -21,7 +21,7 @@ from std_msgs.msg import Bool  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
 from d2ppo_interfaces.msg import ArmState  # noqa: E402
-from d2ppo_nodes.lifecycle import SENSOR  # noqa: E402
+from d2ppo_nodes.qos import SENSOR  # noqa: E402
 
 pytestmark = pytest.mark.timeout(120)
 NAMESPACE = "/test_lifecycle"

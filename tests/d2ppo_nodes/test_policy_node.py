@@ -23,7 +23,7 @@ from d2ppo_core.bundle import find_bundle, load_bundle  # noqa: E402
 from d2ppo_interfaces.msg import ActionChunk, ArmState, PolicyStatus  # noqa: E402
 from d2ppo_interfaces.srv import LoadPolicy  # noqa: E402
 from d2ppo_nodes.convert import image_msg, time_msg, time_ns  # noqa: E402
-from d2ppo_nodes.lifecycle import LATCHED, NEWEST, SENSOR  # noqa: E402
+from d2ppo_nodes.qos import LATCHED, NEWEST, SENSOR  # noqa: E402
 
 NAMESPACE = "/test_policy"
 START_S = 40.0

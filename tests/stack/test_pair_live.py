@@ -26,7 +26,7 @@ from d2ppo_core.stack.runner import Stack  # noqa: E402
 from d2ppo_interfaces.msg import ActionChunk, ArmState, WorldState  # noqa: E402
 from d2ppo_interfaces.srv import InjectFault, ResetWorld  # noqa: E402
 from d2ppo_nodes.convert import pose_msg, time_msg, time_ns, transform_of, twist_msg  # noqa: E402
-from d2ppo_nodes.lifecycle import LATCHED, NEWEST, SENSOR  # noqa: E402
+from d2ppo_nodes.qos import LATCHED, NEWEST, SENSOR  # noqa: E402
 
 ARMS = ("left", "right")
 START_S, ANSWER_S, MOTION_S = 180.0, 30.0, 120.0

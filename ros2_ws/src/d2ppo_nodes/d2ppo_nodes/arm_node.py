@@ -3,33 +3,37 @@
 What it takes, publishes, refuses and does when something stops: ``doc/arm_node.md`` beside this package.
 """
 
-import array
 import signal
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from geometry_msgs.msg import PoseStamped, WrenchStamped
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.action import ActionServer
 from rclpy.clock import Clock, ClockType
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
+from d2ppo_core.drivers.base import GripperOrder
 from d2ppo_core.drivers.franka import FrankaArm, FrankaGripper
 from d2ppo_core.errors import D2ppoError, RobotError, RobotUnreachableError
 from d2ppo_core.runtime.arm import ArmController, ArmMode
 from d2ppo_core.runtime.chunk import ChunkRefusedError
-from d2ppo_interfaces.msg import ActionChunk, ArmState, PolicyStatus
+from d2ppo_interfaces.action import ErrorRecovery
+from d2ppo_interfaces.msg import ActionChunk, PolicyStatus
 from d2ppo_interfaces.srv import GoTo
 from d2ppo_nodes.arm_parameters import SPEED_SCALE, arm_config, franka_config, gripper_config, read_cell
-from d2ppo_nodes.convert import arm_state_msg, chunk_of, time_msg
-from d2ppo_nodes.lifecycle import LATCHED, NEWEST, SENSOR, StackNode
+from d2ppo_nodes.broadcast import Broadcast
+from d2ppo_nodes.button import Button
+from d2ppo_nodes.claims import Newcomers
+from d2ppo_nodes.convert import arm_state_msg, chunk_of
+from d2ppo_nodes.hand import HandActions
+from d2ppo_nodes.lifecycle import StackNode
+from d2ppo_nodes.qos import LATCHED, NEWEST, SENSOR
 from d2ppo_nodes.running import run
 
-_BROADCAST_EVERY = 4
 _WATCH_S = 1.0
 _STRAYED_MS = 500
 _MOVING = (ArmMode.READY, ArmMode.RUNNING, ArmMode.HOLDING)
@@ -39,11 +43,12 @@ _ALARMING = (ArmMode.REFLEX, ArmMode.USER_STOPPED, ArmMode.ESTOPPED, ArmMode.DIS
 class ArmNode(StackNode):
     """Messages to the arm's state machine and back, at the rate of the references."""
 
+    claims = ("arm/state",)
+
     def __init__(self) -> None:
         """Create the node unconfigured."""
         super().__init__("arm")
         self._active = False
-        self._ticks = 0
         self._ticked_s, self._ticked_ms = 0.0, 0
         self._logged: tuple[ArmMode, str] | None = None
         self._controller: ArmController | None = None
@@ -82,32 +87,29 @@ class ArmNode(StackNode):
                 time.sleep(0.5)
 
     def _create_interfaces(self) -> None:
-        self._joint_names = [f"{self._parts}_joint{i}" for i in range(1, 8)]
-        self._finger_names = [f"{self._parts}_finger_joint{i}" for i in (1, 2)]
-        self._state_pub = self.create_publisher(ArmState, "arm/state", SENSOR)
-        self._joints_pub = self.create_publisher(JointState, "joint_states", SENSOR)
-        self._fingers_pub = self.create_publisher(JointState, "franka_gripper/joint_states", SENSOR)
-        prefix = "franka_robot_state_broadcaster"
-        self._pose_pub = self.create_publisher(PoseStamped, f"{prefix}/current_pose", SENSOR)
-        self._wrench_pub = self.create_publisher(WrenchStamped, f"{prefix}/external_wrench_in_base_frame", SENSOR)
+        joints = [f"{self._parts}_joint{i}" for i in range(1, 8)]
+        self._broadcast = Broadcast(self, self._frame, joints, [f"{self._parts}_finger_joint{i}" for i in (1, 2)])
+        self._newcomers = Newcomers(self, "arm/state")
+        self._rival = ""
         self.create_subscription(ActionChunk, "policy/chunk", self._on_chunk, NEWEST)
-        self.create_subscription(Bool, "estop", self._on_estop, LATCHED)
-        self.create_subscription(Bool, "estop", self._on_estop, SENSOR)  # a button that latches nothing counts as well
+        Button(self, "estop", self._on_estop)
         self.create_subscription(Bool, "deadman", self._on_deadman, SENSOR)
         self.create_subscription(PolicyStatus, "policy/status", self._on_policy, LATCHED)
         controller = self._controller
         calls = {
-            "arm/home": controller.home,
-            "arm/start": controller.start,
-            "arm/stop": controller.stop,
-            "arm/clear_estop": controller.clear_estop,
-            "action_server/error_recovery": controller.recover,
+            "home": controller.home,
+            "start": controller.start,
+            "stop": controller.stop,
+            "clear_estop": controller.clear_estop,
+            "recover": controller.recover,
         }
         for name, call in calls.items():
-            moves = name in ("arm/home", "arm/start")
-            self.create_service(Trigger, name, self._serve(lambda _, call=call: call(), moves=moves))
+            serve = self._serve(lambda _, call=call: call(), moves=name in ("home", "start"))
+            self.create_service(Trigger, f"arm/{name}", serve)
         go_to = self._serve(lambda request: controller.go_to(request.name), moves=True)
         self.create_service(GoTo, "arm/go_to", go_to)
+        self._hand = HandActions(self, self._gripper, self._order_hand)
+        self._recovery = ActionServer(self, ErrorRecovery, "action_server/error_recovery", self._on_recovery)
 
     def _serve(self, call: Callable[[Any], None], *, moves: bool = False) -> Callable[[Any, Any], Any]:
         def serve(request: Any, response: Any) -> Any:  # noqa: ANN401
@@ -129,6 +131,8 @@ class ArmNode(StackNode):
     def _refuse_if_inactive(self) -> None:
         if not self._active:
             raise RobotError("the arm node is inactive, nobody would watch the motion; activate it first")
+        if self._rival:
+            raise RobotError(f"node {self._rival} runs under the same names and would hear this too; stop one of them")
 
     def _refuse_if_still(self) -> None:
         silence_s = time.monotonic() - self._ticked_s
@@ -137,6 +141,19 @@ class ArmNode(StackNode):
                 f"the arm's clock stands still since {silence_s:.1f} s; with use_sim_time the world must run, "
                 "and publish /clock"
             )
+
+    def _order_hand(self, order: GripperOrder) -> int:
+        self._refuse_if_inactive()
+        return self._controller.hand(order)
+
+    def _on_recovery(self, goal: Any) -> ErrorRecovery.Result:
+        answer = self._serve(lambda _: self._controller.recover())(None, Trigger.Response())
+        if answer.success:
+            goal.succeed()
+        else:  # the action of franka_ros2 has no place for a reason
+            self.get_logger().warning(f"error_recovery: {answer.message}")
+            goal.abort()
+        return ErrorRecovery.Result()
 
     def activate(self) -> None:
         """Begin to read and command the robot; it does not move before ``arm/home``."""
@@ -154,17 +171,27 @@ class ArmNode(StackNode):
     def cleanup(self) -> None:
         """Disconnect."""
         self._timer.cancel()
+        self._hand.close()
+        self._recovery.destroy()
         self._controller.close()
 
     def _look(self) -> None:
         """Look at the robot although the clock stands still: it may be gone."""
         silence_s = time.monotonic() - self._ticked_s
+        self._look_for_rivals()
         if not self._active or silence_s <= _WATCH_S:
             return
         self._step()
         # A world that is paused pauses the robot too; one that goes on without our ticks is not followed any more.
         if self._robot_time_ms() - self._ticked_ms > _STRAYED_MS:
             self._controller.hold(f"no tick for {silence_s:.0f} s, the arm's clock stands still; holds")
+            self._log_change()
+
+    def _look_for_rivals(self) -> None:
+        """Come to rest when another arm node has appeared under the same names: operator and policy mean one arm."""
+        rival, self._rival = self._rival, self._newcomers.who()
+        if self._rival and not rival:
+            self._controller.halt(f"node {self._rival} runs under the same names; stop one of them, then call home")
             self._log_change()
 
     def _robot_time_ms(self) -> int:
@@ -194,8 +221,8 @@ class ArmNode(StackNode):
                 self._controller.set_speed(parameter.value, self.now_ns())
         return SetParametersResult(successful=True)
 
-    def _on_estop(self, message: Bool) -> None:
-        if message.data:
+    def _on_estop(self, pressed: bool) -> None:
+        if pressed:
             self._controller.estop()
             self._log_change()
 
@@ -210,22 +237,8 @@ class ArmNode(StackNode):
         signal.setitimer(signal.ITIMER_REAL, self._hang_s if report.mode in _MOVING else 0.0)
         self._log_change()
         state = arm_state_msg(report, self._gripper.reading, self._frame)
-        self._state_pub.publish(state)
-        self._ticks += 1
-        if self._ticks % _BROADCAST_EVERY == 0:
-            self._broadcast(state)
-
-    def _broadcast(self, state: ArmState) -> None:
-        stamp = time_msg(self.now_ns())
-        joints = JointState(name=self._joint_names)
-        joints.position, joints.velocity = array.array("d", state.q_rad), array.array("d", state.dq_rad_s)
-        finger_m = state.gripper_width_m / 2
-        fingers = JointState(name=self._finger_names, position=[finger_m, finger_m])
-        pose, wrench = PoseStamped(pose=state.pose), WrenchStamped(wrench=state.external_wrench)
-        publishers = (self._joints_pub, self._fingers_pub, self._pose_pub, self._wrench_pub)
-        for publisher, message in zip(publishers, (joints, fingers, pose, wrench), strict=True):
-            message.header.stamp, message.header.frame_id = stamp, self._frame
-            publisher.publish(message)
+        self._broadcast.publish(state, self.now_ns())
+        self._hand.look()
 
     def _log_change(self) -> None:
         fault = self._gripper.reading.fault

@@ -9,7 +9,8 @@ from d2ppo_core.bundle import load_bundle
 from d2ppo_core.drivers.base import CameraDriver
 from d2ppo_core.errors import CameraError
 from d2ppo_nodes.convert import image_msg
-from d2ppo_nodes.lifecycle import SENSOR, StackNode
+from d2ppo_nodes.lifecycle import StackNode
+from d2ppo_nodes.qos import STREAM
 from d2ppo_nodes.running import run
 
 _READ_TIMEOUT_S = 1.0
@@ -31,8 +32,8 @@ class CameraNode(StackNode):
         self._driver.connect()
         name = self._driver.name
         self._info = self._camera_info(self._driver)
-        self._image_pub = self.create_publisher(Image, f"camera/{name}/color/image_raw", SENSOR)
-        self._info_pub = self.create_publisher(CameraInfo, f"camera/{name}/color/camera_info", SENSOR)
+        self._image_pub = self.create_publisher(Image, f"camera/{name}/color/image_raw", STREAM)
+        self._info_pub = self.create_publisher(CameraInfo, f"camera/{name}/color/camera_info", STREAM)
 
     def activate(self) -> None:
         """Publish frames."""

@@ -15,7 +15,7 @@ from std_srvs.srv import Trigger
 from d2ppo_core.errors import StackError
 from d2ppo_interfaces.msg import ActionChunk, ArmState, PolicyStatus, WorldState
 from d2ppo_interfaces.srv import ResetWorld
-from d2ppo_nodes.lifecycle import LATCHED, NEWEST, SENSOR
+from d2ppo_nodes.qos import LATCHED, NEWEST, SENSOR
 
 _SETTLE_S = 0.3
 """A server may find a new client later than the client finds it, and until then its answers are lost."""

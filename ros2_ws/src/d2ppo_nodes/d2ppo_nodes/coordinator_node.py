@@ -16,7 +16,9 @@ from d2ppo_core.errors import ConfigError, RobotError
 from d2ppo_core.runtime.arm import ArmMode
 from d2ppo_core.runtime.pair import Order, PairMode, PairWatch
 from d2ppo_interfaces.msg import ArmState
-from d2ppo_nodes.lifecycle import LATCHED, SENSOR, StackNode
+from d2ppo_nodes.button import Button
+from d2ppo_nodes.lifecycle import StackNode
+from d2ppo_nodes.qos import LATCHED, SENSOR
 from d2ppo_nodes.running import run
 
 _LOOK_S = 0.02
@@ -27,7 +29,7 @@ _SERVICES = {
     "start": "arm/start",
     "stop": "arm/stop",
     "clear_estop": "arm/clear_estop",
-    "recover": "action_server/error_recovery",
+    "recover": "arm/recover",
 }
 _MOVING = (ArmMode.READY, ArmMode.RUNNING, ArmMode.HOLDING)
 _BROKEN = (ArmMode.REFLEX, ArmMode.DISCONNECTED, ArmMode.USER_STOPPED)
@@ -69,8 +71,7 @@ class CoordinatorNode(StackNode):
             self.create_subscription(ArmState, f"/{name}/arm/state", self._hearing(name), SENSOR)
         self._state_pub = self.create_publisher(String, "state", LATCHED)
         self._estop_pub = self.create_publisher(Bool, "estop", LATCHED)
-        self.create_subscription(Bool, "estop", self._on_estop, LATCHED)
-        self.create_subscription(Bool, "estop", self._on_estop, SENSOR)  # a button that latches nothing counts as well
+        Button(self, "estop", self._on_estop)
         group = ReentrantCallbackGroup()  # a service waits for the arms' answers, which come by the same executor
         calls = {
             "home": self._home,
@@ -199,8 +200,8 @@ class CoordinatorNode(StackNode):
             self._found.add(name)
         return name in self._found
 
-    def _on_estop(self, message: Bool) -> None:
-        if message.data:
+    def _on_estop(self, pressed: bool) -> None:
+        if pressed:
             self._watch.estop()
             self._say()
 

@@ -87,7 +87,7 @@ class EpisodeRunner:
         client = self._client
         for attempt in range(_HOMING_ATTEMPTS):
             if client.arm is not None and client.arm.state in (ArmState.REFLEX, ArmState.DISCONNECTED):
-                client.trigger("action_server/error_recovery")
+                client.trigger("arm/recover")
             epoch = client.arm.epoch if client.arm else 0
             try:
                 client.trigger("arm/home")

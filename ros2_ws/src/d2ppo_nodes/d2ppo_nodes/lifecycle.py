@@ -1,28 +1,20 @@
-"""What all nodes share: lifecycle callbacks that report errors in one line, parameters and QoS profiles."""
+"""What all nodes share: lifecycle callbacks that report errors in one line, parameters, names of its own."""
 
+import time
 from collections.abc import Callable
 
 from lifecycle_msgs.srv import ChangeState
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.stack.parameters import COMMON, parameter_table
+from d2ppo_nodes.claims import refuse_taken_names
 from d2ppo_nodes.declared import declare
 from d2ppo_nodes.guarded import GuardedNode, describe
 
 RCLError = rclpy_implementation.RCLError
-
-SENSOR = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-"""Images and state: the newest counts, a lost one is not sent again."""
-
-NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-"""Chunks and commands: every one arrives, only the newest is kept."""
-
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-"""Modes and stops: who joins late gets the newest one."""
 
 
 class StackNode(GuardedNode):
@@ -31,8 +23,12 @@ class StackNode(GuardedNode):
     They raise ``D2ppoError`` when something is wrong; the node then logs one line and the transition fails.
     """
 
+    claims: tuple[str, ...] = ()
+    """Topics on which no other living node may publish."""
+
     def __init__(self, name: str) -> None:
         """Create the node unconfigured; it acts on nothing yet."""
+        self._born_s = time.monotonic()
         super().__init__(name, automatically_declare_parameters_from_overrides=True)
         if self.get_parameter("use_sim_time").type_ != Parameter.Type.BOOL:  # rclpy would take the machine's clock
             raise ConfigError(f"use_sim_time must be true or false, got {self.get_parameter('use_sim_time').value!r}")
@@ -81,10 +77,14 @@ class StackNode(GuardedNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run ``configure`` as a lifecycle transition; when it fails, nothing of it is left."""
         self.remember_from_now()
-        result = self._transition(self.configure)
+        result = self._transition(self._configure_alone)
         if result != TransitionCallbackReturn.SUCCESS:
             self.destroy_own()
         return result
+
+    def _configure_alone(self) -> None:
+        refuse_taken_names(self, self.claims, self._born_s)
+        self.configure()
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run ``activate`` as a lifecycle transition."""
@@ -133,7 +133,7 @@ class StackNode(GuardedNode):
         try:
             action()
         except Exception as error:  # rclpy would swallow it without a word
-            if self.stopping and action in (self.configure, self.activate):
+            if self.stopping and action in (self._configure_alone, self.activate):
                 self.get_logger().info(f"stopped before it was ready: {describe(error)}")
             else:
                 self.get_logger().fatal(describe(error))

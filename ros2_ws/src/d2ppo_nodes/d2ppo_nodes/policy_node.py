@@ -18,7 +18,8 @@ from d2ppo_interfaces.msg import ActionChunk, ArmState, PolicyStatus
 from d2ppo_interfaces.srv import LoadPolicy
 from d2ppo_nodes.convert import arm_sample, fill_targets, image_array, time_msg, time_ns
 from d2ppo_nodes.guarded import describe
-from d2ppo_nodes.lifecycle import LATCHED, NEWEST, SENSOR, StackNode
+from d2ppo_nodes.lifecycle import StackNode
+from d2ppo_nodes.qos import LATCHED, NEWEST, SENSOR
 from d2ppo_nodes.running import run
 
 _STATUS_PERIOD_S = 0.5
@@ -26,6 +27,8 @@ _STATUS_PERIOD_S = 0.5
 
 class PolicyNode(StackNode):
     """Messages to the planner and back; one inference per chunk, in the callback of the image that makes it due."""
+
+    claims = ("policy/status",)
 
     def __init__(self) -> None:
         """Create the node unconfigured."""

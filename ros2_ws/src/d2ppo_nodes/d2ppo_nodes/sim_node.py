@@ -12,7 +12,8 @@ from d2ppo_core.errors import WorldError
 from d2ppo_interfaces.msg import WorldState
 from d2ppo_interfaces.srv import InjectFault, ResetWorld, StepWorld
 from d2ppo_nodes.convert import time_msg
-from d2ppo_nodes.lifecycle import NEWEST, StackNode
+from d2ppo_nodes.lifecycle import StackNode
+from d2ppo_nodes.qos import NEWEST
 from d2ppo_nodes.running import run
 from sim.fci.cell import RobotCell
 from sim.fci.limits import SPOKEN
@@ -27,6 +28,8 @@ _SWITCH_INTERVAL_S = 1e-4
 
 class SimNode(StackNode):
     """The world runs in a thread of its own; services reach it between two milliseconds."""
+
+    claims = ("/clock",)
 
     def __init__(self) -> None:
         """Create the node unconfigured."""
