@@ -126,7 +126,7 @@ class ArmController:
 
     def hand(self, order: GripperOrder) -> int:
         """Let the hand do something while the arm follows nobody; returns the order's number in the readings."""
-        self._require((ArmMode.IDLE, ArmMode.READY, ArmMode.REFLEX, ArmMode.USER_STOPPED), "the hand")
+        self._require((ArmMode.IDLE, ArmMode.READY, ArmMode.REFLEX, ArmMode.USER_STOPPED), "moving the hand")
         return self._gripper.order(order)
 
     def set_speed(self, scale: float, now_ns: int) -> None:

@@ -18,7 +18,7 @@ DOCUMENT = Path(__file__).parents[3] / "ros2_ws/src/d2ppo_nodes/doc/fault_matrix
 TITLE = """# Fault matrix of the arm node
 
 Where the node ends when a fault meets it in a state (columns); after the arrow, where it is once the fault is over and
-nobody has done anything. `·`: it stays. From each end the operator's `clear_estop`, `error_recovery` and `home` lead
+nobody has done anything. `·`: it stays. From each end the operator's `clear_estop`, `recover` and `home` lead
 back to `ready`, and no chunk of before is followed. Homing is a part of `Idle`.
 
 Made from `tests/d2ppo_core/drivers/fault_matrix.yaml`, which a test runs against a simulated robot, all of it with

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from d2ppo_core.drivers.base import GripperOutcome
+from d2ppo_core.drivers.base import GripperAct, GripperOrder, GripperOutcome
 from d2ppo_core.drivers.franka_gripper import FrankaGripper, GripperConfig
 from d2ppo_core.errors import ConfigError
 
@@ -47,6 +47,9 @@ class Hand:
 
     def grasp_async(self, width: float, speed: float, force: float, **_: float) -> Future:
         return self._begin("grasp", force)
+
+    def homing_async(self) -> Future:
+        return self._begin("homing", 0.0)
 
     def _begin(self, name: str, number: float) -> Future:
         self.slow.wait(LIMIT_S)
@@ -187,3 +190,27 @@ def test_no_number_is_no_command(gripper, hands):
 def test_parameters_out_of_range_are_refused():
     with pytest.raises(ConfigError, match=r"gripper: force_n must lie in \(0, 70.0\], got 500"):
         GripperConfig(address="127.0.0.1", force_n=500)
+
+
+def test_an_order_is_done_once_more_although_it_was_done_before_and_its_outcome_carries_its_number(gripper, hands):
+    order = GripperOrder(act=GripperAct.GRASP, width_m=0.03, force_n=12.0)
+    first = gripper.order(order)
+    wait(lambda: hands[0].calls == [("grasp", 12.0)])
+    hands[0].state = SimpleNamespace(width=0.03, is_grasped=True)
+    hands[0].future.finish()
+    wait(lambda: gripper.reading.outcome == GripperOutcome.GRASPED)
+    assert (gripper.reading.order, gripper.reading.force_n) == (first, 12.0)
+    second = gripper.order(order)
+    assert second > first
+    wait(lambda: hands[0].calls == [("grasp", 12.0)] * 2)
+    wait(lambda: gripper.reading.order == second)
+
+
+def test_calibration_that_is_interrupted_has_failed_and_is_not_tried_again(gripper, hands):
+    number = gripper.order(GripperOrder(act=GripperAct.CALIBRATE))
+    wait(lambda: hands[0].calls == [("homing", 0.0)])
+    gripper.hold()
+    wait(lambda: gripper.reading.outcome == GripperOutcome.FAILED)
+    assert gripper.reading.order == number
+    time.sleep(0.1)
+    assert hands[0].calls == [("homing", 0.0), ("stop", 0.0)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from d2ppo_core.runtime.chunk import REASONS, ChunkRefusedError, TimedChunk
-from d2ppo_core.runtime.chunk_gate import ChunkGate
+from d2ppo_core.runtime.chunk_gate import QUIET_NS, ChunkGate
 
 MS = 1_000_000
 NOW_NS = 5_000 * MS
@@ -102,3 +102,16 @@ def test_older_observations_than_the_followed_ones_are_refused_and_a_clock_step_
     gate = ChunkGate()
     assert refused(gate, CHUNK, stamp_ns=CHUNK.stamp_ns - 1) == "older"
     admit(gate, CHUNK, stamp_ns=NOW_NS + 19 * MS)
+
+
+def test_of_two_publishers_that_send_at_the_same_time_the_first_is_followed_until_it_has_gone():
+    gate = ChunkGate()
+    admit(gate, source="/lab/policy 1")
+    assert refused(gate, source="/lab/policy 2") == "rival"
+    assert refused(gate) == "rival", "who does not say who he is is another one too"
+    admit(gate, source="/lab/policy 1")
+    later = replace(CHUNK, source="/lab/policy 2", stamp_ns=CHUNK.stamp_ns + QUIET_NS)
+    gate.admit(later, None, 3, NOW_NS + QUIET_NS)
+    assert refused(gate, source="/lab/policy 1") == "rival"
+    gate.open()
+    admit(gate, source="/lab/policy 1")

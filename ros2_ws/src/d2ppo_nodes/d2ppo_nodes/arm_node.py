@@ -27,7 +27,7 @@ from d2ppo_interfaces.srv import GoTo
 from d2ppo_nodes.arm_parameters import SPEED_SCALE, arm_config, franka_config, gripper_config, read_cell
 from d2ppo_nodes.broadcast import Broadcast
 from d2ppo_nodes.button import Button
-from d2ppo_nodes.claims import Newcomers
+from d2ppo_nodes.claims import Newcomers, taken
 from d2ppo_nodes.convert import arm_state_msg, chunk_of
 from d2ppo_nodes.hand import HandActions
 from d2ppo_nodes.lifecycle import StackNode
@@ -90,7 +90,7 @@ class ArmNode(StackNode):
         joints = [f"{self._parts}_joint{i}" for i in range(1, 8)]
         self._broadcast = Broadcast(self, self._frame, joints, [f"{self._parts}_finger_joint{i}" for i in (1, 2)])
         self._newcomers = Newcomers(self, "arm/state")
-        self._rival = ""
+        self._crowded = False
         self.create_subscription(ActionChunk, "policy/chunk", self._on_chunk, NEWEST)
         Button(self, "estop", self._on_estop)
         self.create_subscription(Bool, "deadman", self._on_deadman, SENSOR)
@@ -131,8 +131,10 @@ class ArmNode(StackNode):
     def _refuse_if_inactive(self) -> None:
         if not self._active:
             raise RobotError("the arm node is inactive, nobody would watch the motion; activate it first")
-        if self._rival:
-            raise RobotError(f"node {self._rival} runs under the same names and would hear this too; stop one of them")
+        if self._newcomers.rival:
+            raise RobotError(
+                f"node {self._newcomers.rival} runs under the same names and would hear this too; stop one of them"
+            )
 
     def _refuse_if_still(self) -> None:
         silence_s = time.monotonic() - self._ticked_s
@@ -188,11 +190,16 @@ class ArmNode(StackNode):
             self._log_change()
 
     def _look_for_rivals(self) -> None:
-        """Come to rest when another arm node has appeared under the same names: operator and policy mean one arm."""
-        rival, self._rival = self._rival, self._newcomers.who()
-        if self._rival and not rival:
-            self._controller.halt(f"node {self._rival} runs under the same names; stop one of them, then call home")
+        """End, or come to rest, when another arm node appears under the same names: a call means one arm."""
+        newcomers = self._newcomers
+        newcomers.look()
+        if newcomers.gives_way:
+            self.failure = taken(newcomers.rival)
+            self.get_logger().fatal(self.failure)
+        elif newcomers.stays and not self._crowded:
+            self._controller.halt(f"node {newcomers.rival} runs under the same names; stop one of them, then call home")
             self._log_change()
+        self._crowded = newcomers.stays
 
     def _robot_time_ms(self) -> int:
         reading = self._controller.report.reading

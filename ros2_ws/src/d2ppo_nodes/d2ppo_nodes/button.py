@@ -53,14 +53,15 @@ class Button:
     def _look(self) -> None:
         """Ask for what the publishers of this moment offer."""
         publishers = self._node.get_publishers_info_by_topic(self._topic)
-        gids = {bytes(one.endpoint_gid) for one in publishers if one.qos_profile.durability == _LATCHES}
+        reliable = [one for one in publishers if one.qos_profile.reliability == ReliabilityPolicy.RELIABLE]
+        gids = {bytes(one.endpoint_gid) for one in reliable if one.qos_profile.durability == _LATCHES}
         if gids - self._known:
             self._latched_until_s = time.monotonic() + _LATCH_S
         self._known = gids
         wanted = None
         if gids and time.monotonic() < self._latched_until_s:
             wanted = LATCHED
-        elif publishers and all(one.qos_profile.reliability == ReliabilityPolicy.RELIABLE for one in publishers):
+        elif reliable and len(reliable) == len(publishers):
             wanted = NEWEST
         if wanted is not self._profile:
             if self._second is not None:

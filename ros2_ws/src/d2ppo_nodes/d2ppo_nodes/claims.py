@@ -9,8 +9,8 @@ from rclpy.node import Node
 
 from d2ppo_core.errors import ConfigError
 
-DISCOVERY_S = 0.7
-"""After so long a new node has seen those that were there before."""
+DISCOVERY_S = 1.5
+"""After so long a new node has seen those that were there before, unless the machine is very busy."""
 _ANSWER_S = 1.5
 _ASK_AGAIN_S = 0.3
 
@@ -34,8 +34,13 @@ def refuse_taken_names(node: Node, topics: Iterable[str], born_s: float) -> None
     suspects = {other for other in others if other != own} | ({own} if names.count(own) > 1 else set())
     for suspect in sorted(suspects):
         if _lives(node, suspect):
-            cure = "stop it, or choose another namespace or ROS domain (d2ppo up --namespace, --domain-id)"
-            raise ConfigError(f"node {suspect} runs already in this ROS domain, under the names of this one; {cure}")
+            raise ConfigError(taken(suspect))
+
+
+def taken(other: str) -> str:
+    """Return what is wrong, and the cure, when another node has the names of this one."""
+    cure = "stop it, or choose another namespace or ROS domain (d2ppo up --namespace, --domain-id)"
+    return f"node {other} runs already in this ROS domain, under the names of this one; {cure}"
 
 
 def _path(namespace: str, name: str) -> str:
@@ -70,16 +75,36 @@ def _lives(node: Node, other: str) -> bool:
 
 
 class Newcomers:
-    """Who began to publish where only this node should, since it did so itself."""
+    """Who began to publish where only this node should, since it did so itself.
+
+    Of two that find each other late, the younger one gives way; the older one goes on if it does so in time.
+    """
+
+    YOUNG_S = 10.0
+    PATIENCE_S = 3.0
 
     def __init__(self, node: Node, topic: str) -> None:
         """Take note of who is there; the node's own publisher is, and with it the remains of killed ones."""
         self._node, self._topic = node, topic
         self._known = {bytes(info.endpoint_gid) for info in node.get_publishers_info_by_topic(topic)}
+        self._born_s, self._seen_s = time.monotonic(), 0.0
+        self.rival = ""
+        """Name of a node that came later and is still there; empty: none."""
 
-    def who(self) -> str:
-        """Return the name of a node that came later and is still there; empty: none."""
-        for info in self._node.get_publishers_info_by_topic(self._topic):
-            if bytes(info.endpoint_gid) not in self._known:
-                return _path(info.node_namespace, info.node_name)
-        return ""
+    def look(self) -> None:
+        """Look who is there."""
+        infos = self._node.get_publishers_info_by_topic(self._topic)
+        found = [info for info in infos if bytes(info.endpoint_gid) not in self._known]
+        if found and not self.rival:
+            self._seen_s = time.monotonic()
+        self.rival = _path(found[0].node_namespace, found[0].node_name) if found else ""
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether this node is the one that should end."""
+        return bool(self.rival) and self._seen_s - self._born_s < self.YOUNG_S
+
+    @property
+    def stays(self) -> bool:
+        """Whether the other one had its time to end, and did not."""
+        return bool(self.rival) and time.monotonic() - self._seen_s > self.PATIENCE_S
