@@ -59,6 +59,8 @@ def evaluate(
     description = load_stack(stack_name, {"bundle": str(loaded.folder.resolve()), **parse_settings(overrides)})
     with Stack(description, log_file=out / "stack.log") as stack:
         results = _run_all(stack, description.namespace, episodes, seed, horizon)
+    for fault in stack.faults:
+        click.echo(f"d2ppo: {fault}", err=True)
     evaluation = Evaluation(
         task=loaded.manifest.task,
         stack=stack_name,
