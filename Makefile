@@ -25,4 +25,5 @@ lint: setup
 	@tools/run.sh mypy
 
 clean:
+	@[ ! -e "$(VENV)" ] || [ -e "$(VENV)/pyvenv.cfg" ] || { echo "$(VENV) is no Python environment; it stays" >&2; exit 2; }
 	rm -rf "$(VENV)" "$(VENV).lock" build dist *.egg-info

@@ -21,7 +21,7 @@ class VideoWriter:
     """Appends pictures to one H.264 file; both sides of a picture must be even."""
 
     def __init__(self, path: Path, *, width: int, height: int, fps: float, keyframe_every: int = 20) -> None:
-        """Start the encoder.
+        """Make the folder; the encoder starts with the first picture, so that none leaves no file.
 
         Args:
             path: the MP4 file; its folder is created.
@@ -38,17 +38,8 @@ class VideoWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.num_frames = path, 0
         self._shape = (height, width, 3)
-        self._process: Any = imageio_ffmpeg.write_frames(
-            str(path),
-            (width, height),
-            fps=fps,
-            codec="libx264",
-            pix_fmt_out=PIXEL_FORMAT,
-            macro_block_size=2,
-            ffmpeg_log_level="error",
-            output_params=["-crf", str(QUALITY_CRF), "-g", str(keyframe_every), "-bf", "0", "-preset", "veryfast"],
-        )
-        self._process.send(None)
+        self._fps, self._keyframe_every = fps, keyframe_every
+        self._process: Any = None
 
     def append(self, picture: NDArray[np.uint8]) -> None:
         """Encode one picture (H, W, 3).
@@ -58,6 +49,8 @@ class VideoWriter:
         """
         if picture.shape != self._shape or picture.dtype != np.uint8:
             raise DataError(f"{self.path}: wanted pictures uint8 {self._shape}, got {picture.dtype} {picture.shape}")
+        if self._process is None:
+            self._process = self._start()
         try:
             self._process.send(np.ascontiguousarray(picture))
         except OSError as error:
@@ -66,7 +59,23 @@ class VideoWriter:
 
     def close(self) -> None:
         """Finish the file; a second call does nothing."""
-        self._process.close()
+        if self._process is not None:
+            self._process.close()
+
+    def _start(self) -> Any:
+        height, width, _ = self._shape
+        process = imageio_ffmpeg.write_frames(
+            str(self.path),
+            (width, height),
+            fps=self._fps,
+            codec="libx264",
+            pix_fmt_out=PIXEL_FORMAT,
+            macro_block_size=2,
+            ffmpeg_log_level="error",
+            output_params=["-crf", str(QUALITY_CRF), "-g", str(self._keyframe_every), "-bf", "0", "-preset", "veryfast"],
+        )
+        process.send(None)
+        return process
 
     def __enter__(self) -> Self:
         return self

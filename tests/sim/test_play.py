@@ -186,3 +186,4 @@ def test_without_a_display_the_error_offers_a_film(env):
 
 def test_a_film_closes_without_a_picture(tmp_path: Path):
     Film(tmp_path / "none.mp4", camera="frontview", width=64, height=48).close()
+    assert not (tmp_path / "none.mp4").exists(), "an empty film"

@@ -225,3 +225,13 @@ def test_d2ppo_at_the_top_runs_in_the_environment_from_any_folder(tmp_path: Path
     variables["VENV"] = str(tmp_path / "nowhere")
     done = subprocess.run([ROOT / "d2ppo"], capture_output=True, text=True, timeout=30, env=variables)
     assert done.returncode == 2 and "run 'make setup' first" in done.stderr
+
+
+@pytest.mark.parametrize("marker", ["pyvenv.cfg", "chapter.tex"])
+def test_clean_removes_an_environment_but_no_folder_of_somebodys(tmp_path: Path, marker: str) -> None:
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / marker).write_text("precious")
+    command = ["make", "-f", str(ROOT / "Makefile"), "clean", f"VENV={tmp_path / 'place'}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0, (tmp_path / "place").exists()) == (marker == "pyvenv.cfg", marker == "chapter.tex")
+    assert done.returncode == 0 or "is no Python environment; it stays" in done.stderr
