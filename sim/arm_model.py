@@ -53,5 +53,5 @@ def _with(spec: mujoco.MjSpec, robot: Robot) -> mujoco.MjModel:
 
 @cache
 def _inertials() -> dict[str, dict[str, float | list[float]]]:
-    content: dict[str, dict[str, float | list[float]]] = yaml.safe_load(_FR3_INERTIALS.read_text())
+    content: dict[str, dict[str, float | list[float]]] = yaml.safe_load(_FR3_INERTIALS.read_text(encoding="utf-8"))
     return content
