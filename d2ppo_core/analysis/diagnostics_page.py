@@ -18,7 +18,7 @@ from d2ppo_core.analysis.figures import (
     plot_pictures,
 )
 from d2ppo_core.analysis.pages import WHAT, png_uri, svg_uri, write_page
-from d2ppo_core.analysis.pairs import CONTRAST, Estimate
+from d2ppo_core.analysis.pairs import CONTRAST, MIN_EPISODES, Estimate, PairReport
 from d2ppo_core.analysis.runs import LoggedRun
 from d2ppo_core.config import LossConfig
 from d2ppo_core.config.schema import TAPS
@@ -74,6 +74,8 @@ def write_diagnostics(
         weights=WEIGHTS,
         groups=("different", CONTRAST),
         conditions=CONDITIONS,
+        unbounded=[d.run.label for d in diagnoses if d.pairs and not _has_intervals(d.pairs)],
+        min_episodes=MIN_EPISODES,
         pair_notes=_together(diagnoses, _pair_note),
         sources=_together(diagnoses, _source),
         curves=curve_groups(runs),
@@ -148,6 +150,12 @@ def _pair_note(diagnosis: Diagnosis) -> str:
         f"and {_show(seen['alike'])} (alike) of the mean distance of observations; their action chunks at "
         f"{_show(acted['different'])} and {_show(acted['alike'])} of the mean distance of chunks."
     )
+
+
+def _has_intervals(report: PairReport) -> bool:
+    """Whether there were episodes enough to draw among them."""
+    estimates = [each for by_tap in report.change.values() for taps in by_tap.values() for each in taps.values()]
+    return any(math.isfinite(each.low) for each in estimates)
 
 
 def _source(diagnosis: Diagnosis) -> str:

@@ -24,7 +24,7 @@ GROUPS = ("different", "alike")
 CONTRAST = "contrast"
 """Ratio of both groups: how much farther apart look-alikes are when they need different actions."""
 _REPLICATES = 2000
-_MIN_EPISODES = 5
+MIN_EPISODES = 5
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
@@ -99,7 +99,7 @@ class Resampling:
     def estimate(self, values: Float) -> Estimate:
         """The first of the values with the interval of the rest."""
         drawn = values[1:][np.isfinite(values[1:])]
-        if len(self._numbers) < _MIN_EPISODES or not len(drawn):
+        if len(self._numbers) < MIN_EPISODES or not len(drawn):
             return Estimate(float(values[0]), float("nan"), float("nan"))
         low, high = np.percentile(drawn, (2.5, 97.5))
         return Estimate(float(values[0]), float(low), float(high))

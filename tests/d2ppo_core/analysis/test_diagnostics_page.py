@@ -1,7 +1,10 @@
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from d2ppo_core.analysis.diagnostics import Settings, diagnose
 from d2ppo_core.analysis.diagnostics_page import action_name, write_diagnostics
@@ -54,6 +57,24 @@ def test_one_episode_leaves_the_look_alikes_out_and_says_so(
     pretrain(tiny_config(data={"max_episodes": 1}), dataset, tmp_path, progress=False)
     html = make_page(tmp_path, dataset, tmp_path, settings=dataclasses.replace(QUICK, tsne=False))
     assert "All windows come from one episode" in html and "Look-alikes that need" not in html
+
+
+@pytest.mark.parametrize(("episodes", "promised"), [(2, False), (6, True)])
+def test_intervals_are_promised_only_where_there_are_any(
+    episodes: int, promised: bool, dataset: Path, tiny_config: Callable[..., PretrainConfig], tmp_path: Path
+) -> None:
+    pretrain(tiny_config(data={"max_episodes": episodes}), dataset, tmp_path, progress=False)
+    html = make_page(tmp_path, dataset, tmp_path, settings=dataclasses.replace(QUICK, tsne=False))
+    assert ("In brackets 95 % intervals" in html) is promised
+    assert ("No intervals for" in html) is not promised
+    assert bool(re.search(r"<td[^>]*>\d\.\d\d \(\d\.\d\d … \d\.\d\d\)</td>", html)) is promised
+
+
+def test_a_run_of_one_logged_step_gets_no_empty_sections(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("step,losses/total,optim/lr\n5,1.03,0.001\n")
+    html = make_page(tmp_path, tmp_path / "none.hdf5", tmp_path)
+    assert "Nothing moved: fewer than two steps were logged" in html and "<h3>" not in html
+    assert "losses, without change: total 1.03." in html
 
 
 def test_columns_that_never_move_are_told_instead_of_drawn(tmp_path: Path) -> None:
