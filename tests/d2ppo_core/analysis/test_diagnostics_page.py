@@ -74,7 +74,7 @@ def test_a_run_of_one_logged_step_gets_no_empty_sections(tmp_path: Path) -> None
     (tmp_path / "metrics.csv").write_text("step,losses/total,optim/lr\n5,1.03,0.001\n")
     html = make_page(tmp_path, tmp_path / "none.hdf5", tmp_path)
     assert "Nothing moved: fewer than two steps were logged" in html and "<h3>" not in html
-    assert "losses, without change: total 1.03." in html
+    assert "losses. Without change: total 1.03." in html
 
 
 def test_columns_that_never_move_are_told_instead_of_drawn(tmp_path: Path) -> None:
