@@ -56,7 +56,9 @@ def operating(namespace: str | None, domain_id: int | None, timeout: float) -> I
 
 @click.group()
 def arm() -> None:
-    """Operate the arm of a running stack: home, start, stop, recover, gripper …
+    """Operate the arm of a running stack.
+
+    Home, start, stop, recover, gripper …
 
     Every verb answers in one line. Exit code 0: done; 1: the arm refused, and says why; 2: wrong usage or no such arm.
     """
@@ -65,7 +67,10 @@ def arm() -> None:
 @arm.command()
 @options
 def home(**where: Any) -> None:
-    """Go to the home position slowly and open the gripper; returns when the arm is there."""
+    """Go home slowly and open the gripper.
+
+    Returns when the arm is there.
+    """
     with operating(**where) as (operator, target):
         operator.trigger(target.service("home"))
         click.echo(_arrival(operator, target, _HOME))
@@ -75,7 +80,10 @@ def home(**where: Any) -> None:
 @click.argument("pose")
 @options
 def go_to(pose: str, **where: Any) -> None:
-    """Go to a named POSE of the arm node's parameter poses slowly; returns when the arm is there."""
+    """Go to a named POSE slowly.
+
+    One of the arm node's parameter poses; returns when the arm is there.
+    """
     with operating(**where) as (operator, target):
         _refuse_pair(target)
         operator.call(GoTo, target.service("go_to"), GoTo.Request(name=pose))
@@ -130,7 +138,10 @@ def status(**where: Any) -> None:
 
 @arm.group()
 def gripper() -> None:
-    """Open, close, move or calibrate the hand; refused while the arm follows a policy."""
+    """Open, close, move or calibrate the hand.
+
+    Refused while the arm follows a policy.
+    """
 
 
 @gripper.command("open")
@@ -152,7 +163,10 @@ def move(width_m: float, **where: Any) -> None:
 @click.option("--force", default=0.0, type=click.FloatRange(0.0, 70.0), help="Newton  [default: the arm node's].")
 @options
 def close(force: float, **where: Any) -> None:
-    """Close around whatever is there and hold it with force; closing on nothing is a failure."""
+    """Close around whatever is there and hold it with force.
+
+    Closing on nothing is a failure.
+    """
     goal = Grasp.Goal(force=force)
     goal.epsilon.inner, goal.epsilon.outer = 0.01, _OPEN_M + 0.01
     _act(Grasp, "grasp", goal, where)
