@@ -3,7 +3,7 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ import yaml
 from d2ppo_core.config.finetune import FinetuneConfig
 from d2ppo_core.config.schema import PretrainConfig
 from d2ppo_core.errors import ConfigError
+from d2ppo_core.yaml_file import read_yaml
 
 T = TypeVar("T")
 _BUILT_IN = Path(__file__).parent
@@ -126,13 +127,18 @@ def _read(name_or_path: str | Path) -> dict[str, Any]:
         raise ConfigError(
             f"{name_or_path}: no such configuration; wanted a YAML file or one of {', '.join(built_in_names())}"
         )
-    try:
-        mapping = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    mapping = read_yaml(path)
     if not isinstance(mapping, dict):
         raise ConfigError(f"{path}: wanted a mapping, got {mapping!r}")
     return mapping
+
+
+def _named(name_or_path: str | Path, build: Callable[[], T]) -> T:
+    """Build a configuration; an error names the file that it comes from."""
+    try:
+        return build()
+    except ConfigError as error:
+        raise ConfigError(f"{name_or_path}: {error}") from None
 
 
 def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> PretrainConfig:
@@ -147,7 +153,7 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Pret
     for override in overrides:
         _check_stage(override)
         _apply_override(mapping, override)
-    return from_mapping(PretrainConfig, mapping)
+    return _named(name_or_path, lambda: from_mapping(PretrainConfig, mapping))
 
 
 def load_finetune_config(
@@ -165,7 +171,7 @@ def load_finetune_config(
     for override in overrides:  # by their place in the file, finetune.iterations=5, or from the section on
         stage, _, key = override.partition(".")
         _apply_override(mapping, key if stage in FINETUNE_SECTIONS else override)
-    return from_mapping(FinetuneConfig, mapping, section)
+    return _named(name_or_path, lambda: from_mapping(FinetuneConfig, mapping, section))
 
 
 def save_config(config: PretrainConfig | FinetuneConfig, path: Path) -> None:

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from d2ppo_core.config.load import from_mapping
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.geometry import Array
 from d2ppo_core.runtime.robots import robot_named
 from d2ppo_core.runtime.safety_shapes import KeepOut, require_between, require_numbers
+from d2ppo_core.yaml_file import read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,10 +159,9 @@ def load_cell(text: str) -> Cell:
         ConfigError: There is no such file, it is no YAML, or a key or value is not allowed.
     """
     path = _find(text)
+    content = read_yaml(path)
     try:
-        return from_mapping(Cell, yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
+        return from_mapping(Cell, content)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.stack.description import NodeDescription, StackDescription
 from d2ppo_core.stack.values import SCALARS
+from d2ppo_core.yaml_file import read_yaml
 
 STACK_KEYS = ("namespace", "arguments", "environment", "parameters", "nodes")
 NODE_KEYS = ("name", "namespace", "package", "executable", "parameters", "remappings", "required")
@@ -52,10 +51,7 @@ def load_stack(name_or_path: str, overrides: Mapping[str, Any] | None = None) ->
         ConfigError: the file is missing, is not YAML, or has an unknown key or a value of a wrong type.
     """
     path = find_stack(name_or_path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from None
+    content = read_yaml(path)
     try:
         return _stack(path.stem, content).resolved(overrides)
     except ConfigError as error:

@@ -136,6 +136,6 @@ def test_a_missing_file_lists_the_shipped_configurations() -> None:
 
 def test_broken_yaml_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("a: [1\nb: }")
-    with pytest.raises(ConfigError, match="not readable as YAML") as caught:
+    with pytest.raises(ConfigError, match="not a YAML file") as caught:
         load_config(tmp_path / "bad.yaml")
     assert "\n" not in str(caught.value)
