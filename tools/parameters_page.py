@@ -10,8 +10,8 @@ PAGE = ROOT / "docs/reference/parameters.md"
 HEAD = """# Parameters of the nodes
 
 Made from the nodes' own tables by `tools/parameters_page.py`; do not edit. Set them with
-`--set node.parameter=value`, in a stack file, or with `ros2 param set` while they may change: *configure* until the node is configured, *always* at any
-time, *start* when the process starts only.
+`--set node.parameter=value`, in a stack file, or with `ros2 param set` while they may change:
+*configure* until the node is configured, *always* at any time, *start* when the process starts only.
 """
 WHEN = {"never": "start", "unconfigured": "configure", "always": "always"}
 
