@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -61,8 +62,11 @@ def member(path: Path, group: Any, key: str, hint: str = "") -> Any:
     """A group or an array by its name. Raises DataError where there is none, naming those that are there."""
     place = f"{_name(group)}/{key}".replace("//", "/")
     with reading(path, place):
-        if key in group:
+        try:
             return group[key]
+        except KeyError:
+            if key in group:  # there, but unreadable
+                raise
     known = ", ".join(clean(name) for name in names(path, group)) or "nothing"
     raise DataError(f"{path}: {_name(group)} has no {key!r}, only {known}{hint}")
 
@@ -94,15 +98,15 @@ def array(path: Path, group: Any, key: str, *, steps: int | None = None, text: b
         raise DataError(f"{path}: {place} is {_kind(found)}; wanted an array")
     with reading(path, place):
         kind, shape = found.dtype.kind, found.shape
-        words = h5py.check_string_dtype(found.dtype) is not None
+        words = kind in "OS" and h5py.check_string_dtype(found.dtype) is not None
         if not (kind in "biuf" or text and words):
             raise DataError(f"{path}: {place} holds {_words(found.dtype, words)}; wanted numbers")
         if not shape:
             raise DataError(f"{path}: {place} holds {'nothing' if shape is None else 'one value'}; wanted an array")
         if steps is not None and shape[0] != steps:
             raise DataError(f"{path}: {place} must have {steps} steps, got {shape[0]}")
-        limit = _LARGEST_RATIO * path.stat().st_size + _SLACK_BYTES
-        if found.dtype.itemsize * int(np.prod([float(size) for size in shape])) > limit:
+        size_bytes = found.dtype.itemsize * math.prod(shape)
+        if size_bytes > _SLACK_BYTES and size_bytes > _LARGEST_RATIO * path.stat().st_size:
             raise DataError(f"{path}: cannot read {place}, the file is damaged (it claims a size of {shape})")
         values = np.asarray(found[()])
         return np.asarray(values, dtype="S") if words else values
