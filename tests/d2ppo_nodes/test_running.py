@@ -84,8 +84,10 @@ def test_when_the_starter_is_killed_the_arm_comes_to_rest_and_its_node_ends(robo
     )
     assert starter.stdout is not None
     node = int(starter.stdout.readline())
-    move(ros_domain_id)
-    starter.kill()
+    try:
+        move(ros_domain_id)
+    finally:
+        starter.kill()
     output = starter.stdout.read()  # ends with the node
     starter.wait()
     assert f"who started this node (process {starter.pid}) is gone: it stops" in output
@@ -105,11 +107,13 @@ def test_a_node_that_was_run_by_hand_outlives_the_shell_that_ran_it(robot, ros_d
         check=True,
     )
     node = int(shell.stdout)
-    move(ros_domain_id)
-    os.kill(node, signal.SIGHUP)
-    time.sleep(1.0)
-    assert birth_of(node) is not None, "nohup asked to be left alone"
-    os.kill(node, signal.SIGTERM)
+    try:
+        move(ros_domain_id)
+        os.kill(node, signal.SIGHUP)
+        time.sleep(1.0)
+        assert birth_of(node) is not None, "nohup asked to be left alone"
+    finally:
+        os.kill(node, signal.SIGTERM)
     deadline = time.monotonic() + 10.0
     while birth_of(node) is not None:
         assert time.monotonic() < deadline
