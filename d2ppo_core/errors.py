@@ -4,6 +4,10 @@
 class D2ppoError(Exception):
     """Root of all errors that a user can act on; the command line prints it as one line and exits with 2."""
 
+    def __str__(self) -> str:
+        """Return the message on one line, also where it repeats a name or value of a file that has several."""
+        return " ".join(super().__str__().splitlines())
+
 
 class ConfigError(D2ppoError):
     """A configuration file, key or value is not one that the program knows or allows."""
