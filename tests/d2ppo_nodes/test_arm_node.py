@@ -43,7 +43,7 @@ def test_a_robot_that_does_not_answer_ends_the_node_with_what_to_check(ros_domai
     output, code = run_node(f"robot_address:={robot_address}", "connect_timeout_s:=0.5")
     assert code == 1
     assert_one_line(output, f"no robot answers at {robot_address}")
-    assert "check power, network and that FCI is on" in output
+    assert "check power, network, FCI in Desk" in output
 
 
 def test_a_node_that_is_stopped_while_it_waits_for_its_robot_blames_nobody(ros_domain_id, robot_address):
