@@ -25,9 +25,12 @@ sys.exit("loaded: " + ", ".join(loaded[:5]) if loaded else 0)
 @pytest.mark.parametrize(
     ("packages", "forbidden"),
     [
-        (["d2ppo_core"], "rclpy,sim,calibration,d2ppo_nodes,d2ppo_interfaces,launch_ros,franky,pyrealsense2"),
+        (["d2ppo_core"], "rclpy,sim,calibration,d2ppo_nodes,d2ppo_interfaces,launch_ros,franka,franky,pyrealsense2"),
         (["d2ppo_core.runtime", "d2ppo_core.bundle"], "torch,rclpy,h5py,mujoco"),
-        (["d2ppo_core.drivers", "d2ppo_core.stack", "d2ppo_core.doctor"], "torch,rclpy,franky,pyrealsense2,mujoco"),
+        (
+            ["d2ppo_core.drivers", "d2ppo_core.stack", "d2ppo_core.doctor"],
+            "torch,rclpy,franka,franky,pyrealsense2,mujoco",
+        ),
         (["d2ppo_core.cli.main", "d2ppo_core.cli.up", "d2ppo_core.cli.doctor"], "torch,rclpy,mujoco,matplotlib"),
         (["sim"], "rclpy,d2ppo_nodes,d2ppo_interfaces,calibration"),
         (["calibration"], "rclpy,d2ppo_nodes,sim,torch"),

@@ -67,6 +67,10 @@ class ArmDriver(Protocol):
     """
 
     @property
+    def warning(self) -> str:
+        """What a laboratory should know about this machine and client, one line; empty when nothing."""
+
+    @property
     def commanded(self) -> RigidState | None:
         """Reference that the robot was told last, by the caller or by the driver itself; None without tracking."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from d2ppo_core.config.load import from_mapping
+from d2ppo_core.drivers.compatibility import AUTO, CLIENTS
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.geometry import Array
 from d2ppo_core.runtime.robots import robot_named
@@ -82,6 +83,7 @@ class Cell:
 
     Attributes:
         robot: ``panda`` or ``fr3``: whose joint limits hold.
+        client: ``franky`` or ``franka_rs`` drives it; ``auto``: franky where it speaks what the robot does.
         workspace_min_m: Lower corner of the box that the end effector's origin must stay in.
         workspace_max_m: Upper corner.
         table_height_m: Height of the table's surface.
@@ -102,6 +104,7 @@ class Cell:
     """
 
     robot: str
+    client: str = AUTO
     workspace_min_m: tuple[float, ...]
     workspace_max_m: tuple[float, ...]
     table_height_m: float
@@ -122,6 +125,8 @@ class Cell:
 
     def __post_init__(self) -> None:
         robot = robot_named(self.robot)
+        if self.client not in CLIENTS:
+            raise ConfigError(f"client: wanted one of {', '.join(CLIENTS)}, got {self.client!r}")
         require_numbers("workspace_min_m", self.workspace_min_m, 3)
         require_numbers("workspace_max_m", self.workspace_max_m, 3)
         if not all(low < high for low, high in zip(self.workspace_min_m, self.workspace_max_m, strict=True)):

@@ -8,7 +8,8 @@ from arm_chunks import NoisyPolicy
 from arm_figures import PERIOD_MS
 from arm_robot import RecordedRobot
 
-from d2ppo_core.drivers.franka import FrankaArm, FrankaConfig, FrankaGripper, GripperConfig
+from d2ppo_core.drivers.clients import franka_drivers
+from d2ppo_core.drivers.franka import FrankaConfig, GripperConfig
 from d2ppo_core.errors import RobotError, RobotUnreachableError
 from d2ppo_core.runtime.arm import AT_HOME, ArmConfig, ArmController, ArmMode, ArmReport
 from d2ppo_core.runtime.blend import BlendLimits
@@ -32,14 +33,23 @@ class Drive:
     """
 
     def __init__(
-        self, address: str, path: Path, *, real_time: bool, chunk_timeout_s: float, blend: BlendLimits | None = None
+        self,
+        address: str,
+        path: Path,
+        *,
+        real_time: bool,
+        chunk_timeout_s: float,
+        blend: BlendLimits | None = None,
+        client: str = "franky",
+        robot_version: int = 10,
     ) -> None:
         """Start the robot, connect and go home; ready to follow chunks."""
-        self.robot = RecordedRobot(address, path, real_time=real_time)
+        self.robot = RecordedRobot(address, path, real_time=real_time, version=robot_version)
         self._real_time = real_time
-        self._driver = FrankaArm(
-            FrankaConfig(address=address, homing_dynamics=0.3, friction_nm=0.16, friction_nms_rad=0.8)
+        driven = FrankaConfig(
+            address=address, client=client, homing_dynamics=0.3, friction_nm=0.16, friction_nms_rad=0.8
         )
+        self._driver, hand = franka_drivers(driven, GripperConfig(address=address))
         config = ArmConfig(
             reference_hz=1e3 / PERIOD_MS,
             chunk_timeout_s=chunk_timeout_s,
@@ -48,7 +58,7 @@ class Drive:
             cell=load_cell("sim_lift"),
             blend=blend or BlendLimits(),
         )
-        self.controller = ArmController(self._driver, FrankaGripper(GripperConfig(address=address)), config)
+        self.controller = ArmController(self._driver, hand, config)
         self.now_ms = 0
         self.log: list[tuple[int, int, np.ndarray]] = []
         """Robot's clock (ms), CLOCK_MONOTONIC (ns) and reference pose of each tick."""

@@ -128,6 +128,13 @@ def _after_last(moving: np.ndarray) -> int:
     return first
 
 
+def slowing(rows: np.ndarray) -> int:
+    """First row since which the hand is slower than nine tenths of its speed in the beginning."""
+    position = rows["pose"][:, :, 3].astype(float)
+    speed = np.linalg.norm(position[_HAND_MS:] - position[:-_HAND_MS], axis=1)
+    return _after_last(speed >= 0.9 * speed[0])
+
+
 def torque_stop(rows: np.ndarray) -> int:
     """First row, after the first two, whose command is franky's stop law.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from arm_chunks import FAST_M_S, Noise, NoisyPolicy, periods
-from arm_figures import WARM_UP_S, joint_shares, motion_figures, pace, quantiles, standstill, torque_stop
+from arm_figures import WARM_UP_S, joint_shares, motion_figures, pace, quantiles, slowing, standstill, torque_stop
 from arm_robot import RecordedRobot
 from scipy.spatial.transform import Rotation
 
@@ -35,14 +35,16 @@ class LiveArm:
     The node's clock is the wall's, as with a real robot, or with `sim_time` the robot's.
     """
 
-    def __init__(self, address: str, path: Path, domain_id: int, *, sim_time: bool) -> None:
+    def __init__(self, options: argparse.Namespace, path: Path, *, sim_time: bool) -> None:
         """Start everything; the arm is idle then."""
         os.environ.update({name: value for name, value in DEFAULTS.items() if name not in os.environ})
+        address, domain_id = options.address, options.domain_id
         os.environ["ROS_DOMAIN_ID"] = str(domain_id)
         self._sim_time = sim_time
-        self.robot = RecordedRobot(address, path, real_time=True, ros_clock=sim_time)
+        self.robot = RecordedRobot(address, path, real_time=True, ros_clock=sim_time, version=options.robot_version)
         parameters = {
             "robot_address": address,
+            "client": options.client,
             "connect_timeout_s": 60.0,
             "use_sim_time": str(sim_time).lower(),
             "homing_dynamics": 0.3,
@@ -135,7 +137,7 @@ def estop(options: argparse.Namespace, path: Path) -> dict:
     rng = np.random.default_rng(options.seed)
     published_ns: list[int] = []
     seen_ms: list[float] = []
-    with LiveArm(options.address, path, options.domain_id, sim_time=True) as live:
+    with LiveArm(options, path, sim_time=True) as live:
         for _ in range(options.repetitions):
             policy, alive_s = NoisyPolicy(live.begin(), Noise(), rng), rng.uniform(3.0, 4.0)
 
@@ -153,24 +155,28 @@ def estop(options: argparse.Namespace, path: Path) -> dict:
             live.client.trigger("arm/clear_estop")
             live.reach(ArmState.IDLE, "clear_estop")
     record = live.robot.record()
-    stops = [stop_figures(record, each_ns) for each_ns in published_ns]
+    stops = [stop_figures(record, each_ns, options.client) for each_ns in published_ns]
     worst = {name: max(stop[name] for stop in stops) for name in stops[0] if name.startswith("worst_joint")}
     rest = {name: quantiles([stop[name] for stop in stops], 3) for name in stops[0] if name not in worst}
     return {"repetitions": len(stops), **rest, "publication_to_state_seen_wall_ms": quantiles(seen_ms), **worst}
 
 
-def stop_figures(record: np.ndarray, published_ns: int) -> dict[str, float]:
+def stop_figures(record: np.ndarray, published_ns: int, client: str) -> dict[str, float]:
     """One stop: row 0 is the first whose command arrived after the publication; shares of limits while torques are."""
     first = int(np.searchsorted(record["wall_ns"], published_ns))
     rows = record[first : first + _AFTER_STOP_MS]
-    law = torque_stop(record[first - 2 : first + _AFTER_STOP_MS]) - 2
-    rest, ended = standstill(rows), int(np.argmin(rows["moving"]))
+    rest, slower, ended = standstill(rows), slowing(rows), int(np.argmin(rows["moving"]))
     position = rows["pose"][:, :, 3].astype(float)
     wall_ms = 1e-6 * (rows["wall_ns"] - published_ns)
-    return {
-        "speed_m_s": 1e3 * float(np.linalg.norm(position[1] - position[0])),
-        "publication_to_stop_law_wall_ms": float(wall_ms[law]),
-        "publication_to_stop_law_robot_ms": float(law),
+    figures = {"speed_m_s": 1e3 * float(np.linalg.norm(position[1] - position[0]))}
+    if client == "franky":  # the law of franka_rs cannot be told from its tracking
+        law = torque_stop(record[first - 2 : first + _AFTER_STOP_MS]) - 2
+        figures |= {
+            "publication_to_stop_law_wall_ms": float(wall_ms[law]),
+            "publication_to_stop_law_robot_ms": float(law),
+        }
+    return figures | {
+        "publication_to_slowing_robot_ms": float(slower),
         "publication_to_standstill_robot_ms": float(rest),
         "publication_to_standstill_wall_ms": float(wall_ms[rest]),
         "publication_to_motion_finished_robot_ms": float(ended),
@@ -187,7 +193,7 @@ def stream(options: argparse.Namespace, path: Path) -> dict:
     def keep(message: ArmState) -> None:
         states.append((message.robot_time_ms, time.monotonic_ns(), transform_of(message.reference_pose)))
 
-    with LiveArm(options.address, path, options.domain_id, sim_time=True) as live:
+    with LiveArm(options, path, sim_time=True) as live:
         policy = NoisyPolicy(live.begin(), Noise.of(options), rng)
         first = live.arm
         live.client.on_arm = keep

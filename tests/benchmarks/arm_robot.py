@@ -44,8 +44,9 @@ _CLOCK_PERIOD_NS = 4_000_000
 class RecordingServer(RobotServer):
     """Takes a row in each cycle, when the command is there and before the arm moves; takes orders about time."""
 
-    def __init__(self, world: World, address: str, path: Path, *, real_time: bool) -> None:
-        super().__init__(world, address, gripper=GripperServer(world, address), real_time=real_time)
+    def __init__(self, world: World, address: str, path: Path, *, real_time: bool, version: int) -> None:
+        hand = GripperServer(world, address)
+        super().__init__(world, address, version=version, gripper=hand, real_time=real_time)
         self._file = path.open("wb", buffering=0)
         self._rows, self._row = np.zeros(_BLOCK_ROWS, ROW), 0
         self._columns = {name: self._rows[name] for name in ROW.names or ()}
@@ -105,10 +106,13 @@ class RecordingServer(RobotServer):
 class RecordedRobot:
     """The process, for who started it; a context manager."""
 
-    def __init__(self, address: str, path: Path, *, real_time: bool, ros_clock: bool = False) -> None:
+    def __init__(
+        self, address: str, path: Path, *, real_time: bool, ros_clock: bool = False, version: int = 10
+    ) -> None:
         """Start it; the record grows at the path."""
         self.address, self._path = address, path
-        command = [sys.executable, __file__, address, str(path)] + ["--real-time"] * real_time
+        command = [sys.executable, __file__, address, str(path), "--robot-version", str(version)]
+        command += ["--real-time"] * real_time
         self._process = subprocess.Popen(
             command + ["--ros-clock"] * ros_clock, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         )
@@ -164,10 +168,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("address")
     parser.add_argument("record", type=Path)
+    parser.add_argument("--robot-version", type=int, default=10, help="of the server")
     parser.add_argument("--real-time", action="store_true", help="never faster than real time")
     parser.add_argument("--ros-clock", action="store_true", help="publish /clock")
     options = parser.parse_args()
-    server = RecordingServer(World(task_named("lift")), options.address, options.record, real_time=options.real_time)
+    world, path, version = World(task_named("lift")), options.record, options.robot_version
+    server = RecordingServer(world, options.address, path, real_time=options.real_time, version=version)
     if options.ros_clock:
         publish_clock(server)
     stop = threading.Event()

@@ -22,11 +22,14 @@ the hand (smallest singular value of its Jacobian >= 0.1): the motion leads thro
 
     python tests/benchmarks/bench_arm.py estop --repetitions 50
 
+Both clients are measured alike with --client franky|franka_rs and --robot-version 5|10.
+
 A live arm node on simulated time is sent a Bool on `estop` while its arm moves. The tracker commands torques, not
 velocities: its commanded velocity is the twist that its damping refers to. It is zero from the first cycle of the stop
 law on, which damps the joints towards rest while the torque before it fades out in 0.2 s; the motion is finished when
-they are at rest. Budget: p99 <= 50 ms of wall time from publication to the arrival of that cycle's command at the
-robot.
+they are at rest. franka_rs has no such law: its target moves to where the hand can stop first, and only the motion is
+looked at (slower than nine tenths of the speed at publication; standstill). Budget of franky: p99 <= 50 ms of wall time
+from publication to the arrival of that cycle's command at the robot.
 """
 
 import argparse
@@ -65,12 +68,19 @@ REST_S = 3.0
 """How long the record goes on after chunks have stopped and the time-out has passed."""
 
 
+def robot_of(options: argparse.Namespace) -> dict:
+    """Which client drives which robot."""
+    return {"client": options.client, "robot_version": options.robot_version}
+
+
 def stream(options: argparse.Namespace, path: Path) -> dict:
     """Noisy chunks for minutes of the robot's time, by a controller of this process."""
     rng = np.random.default_rng(options.seed)
     ended = ""
     blend = BlendLimits(longest_s=options.longest_blend_s, jerk_m_s3=options.blend_jerk_m_s3)
-    with Drive(options.address, path, real_time=options.real_time, chunk_timeout_s=0.6, blend=blend) as drive:
+    with Drive(
+        options.address, path, real_time=options.real_time, chunk_timeout_s=0.6, blend=blend, **robot_of(options)
+    ) as drive:
         drive.begin()
         policy, waits = NoisyPolicy(drive.report.reference.pose, Noise.of(options), rng), periods(options.rate, rng)
         began_ms, next_s, wall_s = drive.now_ms, 0.0, time.perf_counter()
@@ -107,7 +117,9 @@ def policy_dies(options: argparse.Namespace, path: Path) -> dict:
     deaths: list[tuple[int, int]] = []
     speeds_m_s: list[float] = []
     regular: list[bool] = []
-    with Drive(options.address, path, real_time=False, chunk_timeout_s=3.0 * options.policy_period_s) as drive:
+    with Drive(
+        options.address, path, real_time=False, chunk_timeout_s=3.0 * options.policy_period_s, **robot_of(options)
+    ) as drive:
         drive.begin()
         began_ms, upright = drive.now_ms, drive.report.reference.pose[:3, :3]
         for _ in range(options.repetitions):
@@ -155,7 +167,8 @@ def within_budget(measurement: str, figures: dict) -> bool:
     if measurement == "policy-dies":
         return figures["last_chunk_to_standstill_s"]["max"] <= figures["budget_s"]
     if measurement == "estop":
-        return figures["publication_to_stop_law_wall_ms"]["p99"] <= ESTOP_BUDGET_MS
+        law = figures.get("publication_to_stop_law_wall_ms")
+        return law is None or law["p99"] <= ESTOP_BUDGET_MS
     smooth = not figures["reflexes"] and figures["worst_joint_jerk_over_limit"] <= JERK_BUDGET
     on_time = all(
         clock["rate_hz"] >= RATE_BUDGET_HZ and clock["period_error_ms"]["p99"] <= PERIOD_BUDGET_MS
@@ -180,6 +193,10 @@ def main() -> int:
     parser.add_argument("--repetitions", type=int, default=50, help="policy-dies and estop")
     parser.add_argument(
         "--policy-period-s", type=float, default=0.2, help="policy-dies: the chunk time-out is 3 of them"
+    )
+    parser.add_argument("--client", choices=("franky", "franka_rs"), default="franky")
+    parser.add_argument(
+        "--robot-version", type=int, choices=(5, 10), default=10, help="of the simulated robot's server"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--address", default="127.0.0.18")

@@ -28,14 +28,21 @@ pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
 READY = "ready: [0.0, -0.3, 0.0, -2.4, 0.0, 2.1, 0.785]"
 
 
+DRIVEN = {"franky-10": ("franky", 10), "franka_rs-5": ("franka_rs", 5), "franka_rs-10": ("franka_rs", 10)}
+"""Client and robot-server version: every version by a client that is installed for it."""
+
+
 @pytest.fixture
-def arm(ros_domain_id: int, robot_address: str) -> Iterator[subprocess.Popen[str]]:
-    robot = subprocess.Popen([sys.executable, "-m", "sim.fci", "--address", robot_address])
+def arm(request, ros_domain_id: int, robot_address: str) -> Iterator[subprocess.Popen[str]]:
+    client, version = DRIVEN[getattr(request, "param", "franky-10")]
+    command = [sys.executable, "-m", "sim.fci", "--address", robot_address, "--robot-version", str(version)]
+    robot = subprocess.Popen(command)
     command = [sys.executable, "-m", "d2ppo_nodes.arm_node", "--ros-args", "-r", "__ns:=/test_arm"]
     for parameter in (
         f"robot_address:={robot_address}",
-        "robot:=fr3",
+        f"robot:={'panda' if version == 5 else 'fr3'}",
         "prefix:=left_",
+        f"client:={client}",
         "connect_timeout_s:=30.0",
         "deadman:=true",
         "hang_timeout_s:=1.5",
@@ -81,7 +88,7 @@ def chunk(client: StackClient, **changes) -> ActionChunk:
     pose = transform_of(client.arm.pose)
     states = tuple(RigidState(pose, np.zeros(6)) for _ in range(10))
     message = ActionChunk(epoch=client.arm.epoch, bundle_hash="test", **changes)
-    message.header.stamp, message.header.frame_id = time_msg(now_ns), "left_fr3_link0"
+    message.header.stamp, message.header.frame_id = time_msg(now_ns), client.arm.header.frame_id
     fill_targets(message, Targets(states, np.full(10, 0.04), 0.1))
     return message
 
@@ -100,6 +107,7 @@ def test_names_of_joints_fingers_and_frames_follow_the_robot_and_its_prefix(clie
     assert heard["joint_states"].header.frame_id == client.arm.header.frame_id == "left_fr3_link0"
 
 
+@pytest.mark.parametrize("arm", DRIVEN, indirect=True)
 def test_an_operator_has_the_arm_in_hand(client, arm):
     with pytest.raises(StackError, match="no pose named 'shelf'; known: home, ready"):
         client._call(GoTo, "arm/go_to", GoTo.Request(name="shelf"), 10.0)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from d2ppo_core.drivers.franka import FrankaArm, FrankaConfig, FrankaGripper, GripperConfig
+from d2ppo_core.drivers.clients import franka_drivers
+from d2ppo_core.drivers.franka import FrankaConfig, GripperConfig
 from d2ppo_core.errors import RobotError
 from d2ppo_core.runtime.arm import AT_HOME, ArmConfig, ArmController, ArmMode, ArmReport
 from d2ppo_core.runtime.chunk import ChunkRefusedError, TimedChunk
@@ -36,6 +37,8 @@ CONFIG = ArmConfig(
     deadman=True,
     recovery_dynamics=1.0,
 )
+CLIENTS = {"franky": 10, "franka_rs": 5}
+"""Each client, and the version of the robot that it drives here."""
 SWING_M, SWING_RAD_S = 0.04, 2.5
 CHUNK_EVERY, CHUNK_STEP_NS, CHUNK_LENGTH = 8, 50 * MS, 11
 PATIENCE_S = 20.0
@@ -46,11 +49,12 @@ BLOCKS_S = 0.25
 class FaultBench:
     """A served robot whose time passes by grants, and a fresh controller for each combination."""
 
-    def __init__(self, address: str, clock_file: Path) -> None:
-        self._address = address
+    def __init__(self, address: str, clock_file: Path, client: str) -> None:
+        self._address, self._client = address, client
         np.zeros(2, dtype=np.int64).tofile(clock_file)
         self._clock = np.memmap(clock_file, dtype=np.int64, mode="r+", shape=(2,))
         command = [sys.executable, str(Path(__file__).with_name("fault_robot.py")), address, str(clock_file)]
+        command.append(str(CLIENTS[client]))
         self._robot = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._robot.stdout is not None and self._robot.stdout.readline() == "ready\n"
 
@@ -69,8 +73,8 @@ class FaultBench:
         self._rates: list[np.ndarray] = []
         with self.time_free():
             self.ask("reset", HOME)
-            config = FrankaConfig(address=self._address, homing_dynamics=HOMING_DYNAMICS)
-            self.arm = ArmController(FrankaArm(config), FrankaGripper(GripperConfig(address=self._address)), CONFIG)
+            config = FrankaConfig(address=self._address, client=self._client, homing_dynamics=HOMING_DYNAMICS)
+            self.arm = ArmController(*franka_drivers(config, GripperConfig(address=self._address)), CONFIG)
             self.arm.connect()
         self.tick()
 
@@ -241,15 +245,15 @@ class FaultBench:
 
 
 @pytest.fixture(scope="session")
-def fault_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], FaultBench]]:
-    """Makes the bench at an address once."""
-    benches: list[FaultBench] = []
+def fault_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], FaultBench]]:
+    """Makes the bench of a client at an address once."""
+    benches: dict[str, FaultBench] = {}
 
-    def make(address: str) -> FaultBench:
-        if not benches:
-            benches.append(FaultBench(address, tmp_path_factory.mktemp("faults") / "clock"))
-        return benches[0]
+    def make(address: str, client: str) -> FaultBench:
+        if client not in benches:
+            benches[client] = FaultBench(address, tmp_path_factory.mktemp("faults") / "clock", client)
+        return benches[client]
 
     yield make
-    for bench in benches:
+    for bench in benches.values():
         bench.close()

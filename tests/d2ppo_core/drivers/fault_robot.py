@@ -1,4 +1,4 @@
-"""A simulated robot whose time passes only as far as a test grants it: python fault_robot.py ADDRESS CLOCK_FILE.
+"""A simulated robot whose time passes only as a test grants it: python fault_robot.py ADDRESS CLOCK_FILE VERSION.
 
 Each line on the input is a JSON list, a call and its arguments, and is answered by one line of JSON. The clock file
 holds two int64: the world's time and the time up to which it may run, ns.
@@ -59,10 +59,12 @@ class Witness:
 class FaultRobot:
     """A robot on the ideal arm, and what a test may ask of it."""
 
-    def __init__(self, address: str, clock_file: str) -> None:
+    def __init__(self, address: str, clock_file: str, version: int) -> None:
         self._arm = KinematicArm()
         hand = GripperServer(self._arm, address)
-        self._server = RobotServer(self._arm, address, gripper=hand, real_time=False, patience_s=PATIENCE_S)
+        self._server = RobotServer(
+            self._arm, address, version=version, gripper=hand, real_time=False, patience_s=PATIENCE_S
+        )
         self._clock = np.memmap(clock_file, dtype=np.int64, mode="r+", shape=(2,))
         self._witness = Witness(self._server, self._arm)
         self._calls = {"inject": self.inject, "end": self.end, "reset": self.reset, "told": self.told}
@@ -117,9 +119,9 @@ class FaultRobot:
         }
 
 
-def main(address: str, clock_file: str) -> None:
+def main(address: str, clock_file: str, version: str) -> None:
     """Serve until the input ends."""
-    stop, robot = threading.Event(), FaultRobot(address, clock_file)
+    stop, robot = threading.Event(), FaultRobot(address, clock_file, int(version))
     thread = threading.Thread(target=robot.serve, args=(stop,), daemon=True)
     thread.start()
     print("ready", flush=True)

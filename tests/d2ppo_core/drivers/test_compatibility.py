@@ -40,7 +40,7 @@ def test_every_release_of_libfranka_belongs_to_one_server_version():
 
 def test_the_clients_are_those_that_set_up_installs():
     extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["franka"]
-    for name in (FRANKY,):
+    for name in (FRANKY, FRANKA_RS):
         client = client_named(name)
         assert f"{client.package}=={client.version}" in extra
 

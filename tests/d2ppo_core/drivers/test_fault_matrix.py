@@ -1,4 +1,4 @@
-"""Each fault in each state of the arm node, through the real Franka client: where it ends, and how one gets out."""
+"""Each fault in each state of the arm node, through both Franka clients: where it ends, and how one gets out."""
 
 import time
 from collections.abc import Callable
@@ -24,6 +24,7 @@ back to `ready`, and no chunk of before is followed. Homing is a part of `Idle`.
 Made from `tests/d2ppo_core/drivers/fault_matrix.yaml`, which a test runs against a simulated robot, all of it with
 `D2PPO_LONG=1 python -m pytest tests/d2ppo_core/drivers/test_fault_matrix.py`; `python` on that file writes this one.
 """
+CLIENTS = ("franky", "franka_rs")
 NODE_FAULTS = ("chunks_stop", "estop", "deadman_released", "ticks_stall")
 CHANGES: dict[str, Callable] = {
     "chunk_not_finite": lambda chunk: replace(chunk, positions_m=np.full_like(chunk.positions_m, np.nan)),
@@ -73,12 +74,13 @@ class Combination:
         return self.end != self.state or self.state in ("homing", "running")
 
 
-def combinations() -> list[Combination]:
+def combinations(client: str = "franky") -> list[Combination]:
     """All of them; homing ends in ready unless the table knows better."""
     made = []
     for fault, row in DATA["faults"].items():
+        ends = row.get("ends", {}) | row.get(client, {})
         for state in STATES:
-            end = row.get("ends", {}).get(state, "ready" if state == "homing" else state)
+            end = ends.get(state, "ready" if state == "homing" else state)
             then = row.get("then", {}).get(state, end)
             robot, errors = tuple(row.get("robot", ())), tuple(row.get("errors", ()))
             blind = bool(row.get("blind"))
@@ -89,11 +91,24 @@ def combinations() -> list[Combination]:
 
 
 def parameters() -> list:
+    """Every combination through franky, the sample through franka_rs as well."""
     made = []
-    for combination in combinations():
-        key = (combination.fault, combination.state)
-        made.append(pytest.param(combination, id="-".join(key), marks=[] if key in SAMPLE else [pytest.mark.long]))
+    for client in CLIENTS:
+        for combination in combinations(client):
+            key = (combination.fault, combination.state)
+            if client == "franka_rs" and key not in SAMPLE:
+                continue
+            marks = [] if key in SAMPLE else [pytest.mark.long]
+            made.append(pytest.param(client, combination, id="-".join((client, *key)), marks=marks))
     return made
+
+
+def differences() -> list[str]:
+    """Where the second client ends elsewhere, in words."""
+    pairs = zip(combinations(), combinations("franka_rs"), strict=True)
+    return [
+        f"{DATA['faults'][there.fault]['what']}, {there.state}: {there.end}" for here, there in pairs if here != there
+    ]
 
 
 def document() -> str:
@@ -108,6 +123,12 @@ def document() -> str:
     for fault, row in DATA["faults"].items():
         cells = " | ".join(cell(c) for c in made if c.fault == fault)
         lines.append(f"| {row['what']} | {cells} |")
+    lines += [
+        "",
+        "Through franka_rs a sample is tested, which ends alike but for:",
+        "",
+        *(f"- {each}" for each in differences()),
+    ]
     lines += ["", "| state | |", "|---|---|", *(f"| {state} | {what} |" for state, what in DATA["states"].items())]
     return "\n".join(lines) + "\n"
 
@@ -159,9 +180,11 @@ def reaches(bench, state: str, watched_s: float) -> str:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("case", parameters())
-def test_a_fault_ends_in_the_state_that_the_table_says_and_an_operator_gets_out(fault_bench, module_address, case):
-    bench = fault_bench(module_address)
+@pytest.mark.parametrize(("client", "case"), parameters())
+def test_a_fault_ends_in_the_state_that_the_table_says_and_an_operator_gets_out(
+    fault_bench, module_addresses, client, case
+):
+    bench = fault_bench(module_addresses[list(CLIENTS).index(client)], client)
     bench.begin()
     try:
         bench.reach(case.state)
@@ -219,7 +242,9 @@ def test_the_table_knows_every_fault_and_at_least_a_hundred_combinations():
     assert len(combinations()) >= 100
     known = {(c.fault, c.state) for c in combinations()}
     assert known >= SAMPLE and all(
-        {*row.get("ends", {}), *row.get("ends", {}).values(), *row.get("then", {})} <= set(STATES) for row in rows
+        {*row.get("ends", {}), *row.get("ends", {}).values(), *row.get("then", {}), *row.get("franka_rs", {})}
+        <= set(STATES)
+        for row in rows
     )
 
 

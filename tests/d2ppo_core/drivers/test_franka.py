@@ -1,4 +1,4 @@
-"""Arm and hand through the real Franka client, against a robot server of its own on loopback."""
+"""Arm and hand through the real Franka clients, each against a robot server of its own on loopback."""
 
 import signal
 import subprocess
@@ -6,18 +6,19 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from d2ppo_core.drivers.base import GripperReading, RobotMode
-from d2ppo_core.drivers.franka import FrankaArm, FrankaConfig, FrankaGripper, GripperConfig
+from d2ppo_core.drivers.clients import franka_drivers
+from d2ppo_core.drivers.franka import FrankaConfig, GripperConfig
 from d2ppo_core.drivers.franka_config import has_realtime_kernel
 from d2ppo_core.errors import RobotError, RobotUnreachableError
 from d2ppo_core.runtime.arm import AT_HOME, ArmConfig, ArmController, ArmMode
 from d2ppo_core.runtime.chunk import TimedChunk
-from d2ppo_core.runtime.robots import PANDA
 from d2ppo_core.runtime.safety_cell import load_cell
 
 pytestmark = pytest.mark.timeout(180)
@@ -38,7 +39,8 @@ from sim.tasks import task_named
 from sim.world import World
 
 world = World(task_named("lift"))
-server = RobotServer(world, sys.argv[1], gripper=GripperServer(world, sys.argv[1]))
+hand = GripperServer(world, sys.argv[1])
+server = RobotServer(world, sys.argv[1], version=int(sys.argv[2]), gripper=hand)
 signal.signal(signal.SIGUSR1, lambda *_: server.press_user_stop(True))
 signal.signal(signal.SIGUSR2, lambda *_: server.press_user_stop(False))
 server.serve(threading.Event())
@@ -48,11 +50,12 @@ server.serve(threading.Event())
 MOVES_ON = """
 import sys, time
 import numpy as np
-from d2ppo_core.drivers.franka import FrankaArm, FrankaConfig
+from d2ppo_core.drivers.clients import franka_drivers
+from d2ppo_core.drivers.franka import FrankaConfig, GripperConfig
 from d2ppo_core.errors import RobotUnreachableError
 from d2ppo_core.runtime.osc import RigidState
 
-arm = FrankaArm(FrankaConfig(address=sys.argv[1]))
+arm, _ = franka_drivers(FrankaConfig(address=sys.argv[1], client=sys.argv[2]), GripperConfig(address=sys.argv[1]))
 while True:
     try:
         arm.connect()
@@ -86,19 +89,38 @@ class NoGripper:
     def close(self) -> None: ...
 
 
+class Robot(NamedTuple):
+    """A simulated robot, and the client that drives it."""
+
+    client: str
+    version: int
+
+    def serve(self, address: str) -> list[str]:
+        """The command that serves it."""
+        return [sys.executable, "-m", "sim.fci", "--address", address, "--robot-version", str(self.version)]
+
+    def controller(self, address: str, **changes) -> ArmController:
+        """Unconnected."""
+        config = FrankaConfig(address=address, client=self.client, **changes)
+        return ArmController(*franka_drivers(config, GripperConfig(address=address)), CONFIG)
+
+
+@pytest.fixture(params=[Robot("franky", 10), Robot("franka_rs", 5)], ids=lambda it: f"{it.client}-{it.version}")
+def robot(request: pytest.FixtureRequest) -> Robot:
+    return request.param
+
+
 @pytest.fixture
-def server(robot_address: str) -> Iterator[subprocess.Popen]:
-    process = subprocess.Popen([sys.executable, "-m", "sim.fci", "--address", robot_address])
+def server(robot: Robot, robot_address: str) -> Iterator[subprocess.Popen]:
+    process = subprocess.Popen(robot.serve(robot_address))
     yield process
     process.terminate()
     process.wait(10)
 
 
 @pytest.fixture
-def arm(server: subprocess.Popen, robot_address: str) -> Iterator[ArmController]:
-    controller = ArmController(
-        FrankaArm(FrankaConfig(address=robot_address)), FrankaGripper(GripperConfig(address=robot_address)), CONFIG
-    )
+def arm(server: subprocess.Popen, robot: Robot, robot_address: str) -> Iterator[ArmController]:
+    controller = robot.controller(robot_address)
     connect(controller)
     yield controller
     controller.close()
@@ -203,7 +225,7 @@ def test_an_emergency_stop_is_latched_and_starts_a_new_epoch(arm: ArmController)
     bring_home(arm)
 
 
-def test_a_robot_that_goes_away_is_noticed_and_can_be_reconnected(arm, server, robot_address):
+def test_a_robot_that_goes_away_is_noticed_and_can_be_reconnected(arm, server, robot, robot_address):
     bring_home(arm)
     server.kill()
     server.wait(10)
@@ -211,7 +233,7 @@ def test_a_robot_that_goes_away_is_noticed_and_can_be_reconnected(arm, server, r
     assert robot_address in arm.report.reason
     with pytest.raises(RobotUnreachableError, match=f"no robot answers at {robot_address}"):
         arm.recover()
-    with subprocess.Popen([sys.executable, "-m", "sim.fci", "--address", robot_address]) as second:
+    with subprocess.Popen(robot.serve(robot_address)) as second:
         try:
             connect(arm)
             bring_home(arm)
@@ -274,26 +296,24 @@ def test_halted_it_stands_until_home_and_an_interrupted_way_home_is_forgotten(ar
     bring_home(arm)
 
 
-def test_after_a_user_stop_the_first_call_of_home_works(robot_address):
-    command = [sys.executable, "-c", ROBOT_WITH_A_USER_STOP, robot_address]
-    arm = ArmController(
-        FrankaArm(FrankaConfig(address=robot_address)), FrankaGripper(GripperConfig(address=robot_address)), CONFIG
-    )
-    with subprocess.Popen(command) as robot:
+def test_after_a_user_stop_the_first_call_of_home_works(robot, robot_address):
+    command = [sys.executable, "-c", ROBOT_WITH_A_USER_STOP, robot_address, str(robot.version)]
+    arm = robot.controller(robot_address)
+    with subprocess.Popen(command) as process:
         try:
             connect(arm)
             bring_home(arm)
             arm.start()
-            robot.send_signal(signal.SIGUSR1)
+            process.send_signal(signal.SIGUSR1)
             tick_until(arm, lambda r: r.mode == ArmMode.USER_STOPPED)
             with pytest.raises(RobotError, match="home needs .* the arm is USER_STOPPED"):
                 arm.home()
-            robot.send_signal(signal.SIGUSR2)
+            process.send_signal(signal.SIGUSR2)
             tick_until(arm, lambda r: r.mode == ArmMode.IDLE)
             bring_home(arm)
         finally:
             arm.close()
-            robot.kill()
+            process.kill()
 
 
 def test_when_the_caller_hangs_the_driver_brings_the_arm_to_rest(arm: ArmController):
@@ -314,8 +334,9 @@ def test_when_the_caller_hangs_the_driver_brings_the_arm_to_rest(arm: ArmControl
     assert arm.report.mode == ArmMode.HOLDING, "the silence was noticed as well"
 
 
-def test_a_process_that_is_stopped_leaves_the_robot_at_rest(server, robot_address):
-    with subprocess.Popen([sys.executable, "-c", MOVES_ON, robot_address], stdout=subprocess.PIPE, text=True) as mover:
+def test_a_process_that_is_stopped_leaves_the_robot_at_rest(server, robot, robot_address):
+    command = [sys.executable, "-c", MOVES_ON, robot_address, robot.client]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as mover:
         try:
             assert mover.stdout.readline() == "moving\n"
             mover.send_signal(signal.SIGSTOP)
@@ -323,7 +344,7 @@ def test_a_process_that_is_stopped_leaves_the_robot_at_rest(server, robot_addres
             mover.kill()
         finally:
             mover.kill()
-    watcher = ArmController(FrankaArm(FrankaConfig(address=robot_address)), NoGripper(), CONFIG)
+    watcher = ArmController(robot.controller(robot_address)._arm, NoGripper(), CONFIG)
     connect(watcher)
     try:
         watcher.tick(time.monotonic_ns())
@@ -335,21 +356,8 @@ def test_a_process_that_is_stopped_leaves_the_robot_at_rest(server, robot_addres
         watcher.close()
 
 
-def test_every_limit_is_that_of_the_robot_named(arm: ArmController):
-    robot, limits = arm._arm._robot, PANDA
-    for name, wanted in (
-        ("joint_velocity", limits.dq_rad_s),
-        ("joint_acceleration", limits.ddq_rad_s2),
-        ("joint_jerk", limits.dddq_rad_s3),
-        ("translation_velocity", limits.speed[0]),
-        ("rotation_acceleration", limits.acceleration[1]),
-        ("elbow_jerk", limits.elbow[2]),
-    ):
-        np.testing.assert_allclose(getattr(robot, f"{name}_limit").max, wanted)
-
-
-def test_a_real_time_kernel_that_is_missing_is_said(server, robot_address):
-    demanding = FrankaArm(FrankaConfig(address=robot_address, realtime="enforce"))
+def test_a_real_time_kernel_that_is_missing_is_said(server, robot, robot_address):
+    demanding = robot.controller(robot_address, realtime="enforce")
     if has_realtime_kernel():
         pytest.skip("this kernel is a real-time one")
     deadline = time.monotonic() + 30.0

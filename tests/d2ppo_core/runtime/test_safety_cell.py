@@ -39,7 +39,8 @@ def test_a_small_cell_has_sensible_defaults(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"colour": "red"}, "unknown key colour; allowed: robot, workspace_min_m"),
+        ({"colour": "red"}, "unknown key colour; allowed: robot, client, workspace_min_m"),
+        ({"client": "libfranka"}, "client: wanted one of auto, franky, franka_rs, got 'libfranka'"),
         ({"robot": "ur5"}, "robot: wanted one of panda, fr3, got 'ur5'"),
         ({"workspace_min_m": [0.9, 0, 0]}, "workspace: wanted two corners with min < max, got"),
         ({"workspace_min_m": [0.1, 0]}, "workspace_min_m: wanted 3 finite numbers, got"),

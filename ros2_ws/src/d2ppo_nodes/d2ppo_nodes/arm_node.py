@@ -17,7 +17,7 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from d2ppo_core.drivers.base import GripperOrder
-from d2ppo_core.drivers.franka import FrankaArm, FrankaGripper
+from d2ppo_core.drivers.clients import franka_drivers
 from d2ppo_core.errors import D2ppoError, RobotError, RobotUnreachableError
 from d2ppo_core.runtime.arm import ArmController, ArmMode
 from d2ppo_core.runtime.chunk import ChunkRefusedError
@@ -60,14 +60,14 @@ class ArmNode(StackNode):
         driven = franka_config(self, cell)
         self._parts = f"{self.text('prefix')}{cell.robot}"
         self._frame = self.text("base_frame") or f"{self._parts}_link0"
-        self._arm, self._gripper = FrankaArm(driven), FrankaGripper(gripper_config(self, driven.address))
+        self._arm, self._gripper = franka_drivers(driven, gripper_config(self, driven.address))
         config = arm_config(self, cell)
         # libfranka itself waits 2 s for a lost robot: that is no hang.
         self._hang_s = self.number("hang_timeout_s")
         self._controller = ArmController(self._arm, self._gripper, config)
+        self._connect(self.number("connect_timeout_s"))
         if self._arm.warning:
             self.get_logger().warning(self._arm.warning)
-        self._connect(self.number("connect_timeout_s"))
         self._create_interfaces()
         self._timer = self.create_timer(1.0 / config.reference_hz, self._tick)
         self._timer.cancel()

@@ -20,6 +20,7 @@ def franka_config(node: StackNode, cell: Cell) -> FrankaConfig:
     return FrankaConfig(
         address=node.text("robot_address"),
         robot=cell.robot,
+        client=node.text("client") or cell.client,
         realtime=node.text("realtime"),
         stiffness_n_m=node.number("stiffness_n_m"),
         stiffness_nm_rad=node.number("stiffness_nm_rad"),
