@@ -96,6 +96,7 @@ class FrankaRsArm:
             mode=_MODES.get(state.robot_mode, RobotMode.OTHER),
             q_rad=q_rad,
             dq_rad_s=dq_rad_s,
+            tau_nm=np.array(state.tau_J),
             tau_ext_nm=np.array(state.tau_ext_hat_filtered),
             measured=RigidState(pose, jacobian @ dq_rad_s),
             wrench=np.array(state.O_F_ext_hat_K),

@@ -40,6 +40,10 @@ class FrankaRsHand:
         """The next state, with ``width`` and ``is_grasped``."""
         return self._hand.read_once()
 
+    def homing_async(self) -> _Command:
+        """Begin to find the fingers' travel."""
+        return _Command(self._pool.submit(self._hand.homing))
+
     def move_async(self, width: float, speed: float) -> _Command:
         """Begin to move the fingers; m and m/s."""
         return _Command(self._pool.submit(self._hand.move, width, speed))
