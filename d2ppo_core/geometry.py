@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -88,3 +89,17 @@ def moved_by(pose: Array, step: Array) -> Array:
 def step_between(start: Array, end: Array) -> Array:
     """Return the step (6,), a translation and a rotation vector in the base frame, that leads from pose to pose."""
     return np.concatenate((end[:3, 3] - start[:3, 3], rotation_vector(end[:3, :3] @ start[:3, :3].T)))
+
+
+@dataclass(frozen=True)
+class RigidState:
+    """Pose (4×4) and twist (linear m/s, angular rad/s; both in the base frame) of a frame of the arm."""
+
+    pose: Array
+    twist: Array
+
+    def of_frame(self, T_this_other: Array) -> "RigidState":
+        """Return the state of another frame that is fixed to this one."""
+        arm_m = self.pose[:3, :3] @ T_this_other[:3, 3]
+        linear = self.twist[:3] + np.cross(self.twist[3:], arm_m)
+        return RigidState(self.pose @ T_this_other, np.concatenate([linear, self.twist[3:]]))

@@ -73,24 +73,71 @@ def test_the_run_time_and_the_drivers_import_torch_nowhere() -> None:
     assert offenders(["d2ppo_core/runtime", "d2ppo_core/drivers"], {"torch", "h5py", "tensorboard"}) == []
 
 
-def test_the_packages_have_no_import_cycle() -> None:
-    graph: dict[str, set[str]] = {}
-    for package in ("d2ppo_core", "sim", "calibration"):
-        for found in pkgutil.walk_packages([str(ROOT / package)], package + "."):
-            path = ROOT.joinpath(*found.name.split("."))
-            source = path / "__init__.py" if found.ispkg else path.with_suffix(".py")
-            graph[found.name] = {
-                node.module
-                for node in ast.parse(source.read_text()).body
-                if isinstance(node, ast.ImportFrom) and node.module and node.level == 0
-            }
+ROOMS = {
+    "sim": ("rendering", "tasks", "robosuite", "assets", "batch", "world", "fci", "experts", "evaluation", "cli"),
+    "d2ppo_core": (
+        "errors", "interrupt", "environment", "yaml_file", "output", "recognise", "run_lock", "geometry",
+        "representations", "actions", "config", "manifest", "bundle", "compatibility",
+        "runtime.safety", "runtime.inference", "runtime.control", "drivers", "stack", "doctor",
+        "data", "losses", "models", "envs", "pretrain", "finetune", "analysis", "evaluation", "export", "experiments",
+        "cli",
+    ),
+}  # fmt: skip
+"""The rooms of a package, lowest first: none imports one above it."""
+
+
+def import_graph(package: str) -> dict[str, set[str]]:
+    """Return module -> modules of the same package that it imports, wherever it does and for whatever reason."""
+    sources = {}
+    for found in pkgutil.walk_packages([str(ROOT / package)], package + "."):
+        path = ROOT.joinpath(*found.name.split("."))
+        sources[found.name] = path / "__init__.py" if found.ispkg else path.with_suffix(".py")
+    graph: dict[str, set[str]] = {name: set() for name in sources}
+    for name, source in sources.items():
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                members = {f"{node.module}.{alias.name}" for alias in node.names}
+                graph[name] |= {member if member in sources else node.module for member in members}
+            elif isinstance(node, ast.Import):
+                graph[name] |= {alias.name for alias in node.names}
+        graph[name] &= set(sources)
+    return graph
+
+
+def room_of(module: str) -> str:
+    """Return the room of a module: the name below its package, and below the run time the one below that."""
+    _, *names = module.split(".")
+    return ".".join(names[:2]) if names[0] == "runtime" else names[0]
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_no_room_imports_one_above_it(package: str) -> None:
+    order, upward = ROOMS[package], []
+    for name, targets in import_graph(package).items():
+        if name in (f"{package}.runtime", package):
+            continue
+        assert room_of(name) in order, f"{name} has no place in the order of rooms"
+        for target in targets - {f"{package}.runtime", package}:
+            if order.index(room_of(target)) > order.index(room_of(name)):
+                upward.append(f"{name} imports {target}")
+    assert upward == []
+
+
+def test_nothing_lies_loose_where_there_are_rooms() -> None:
+    loose = [path for folder in ("sim", "d2ppo_core/runtime") for path in (ROOT / folder).glob("*.py")]
+    assert {path.name for path in loose} == {"__init__.py"}
+
+
+@pytest.mark.parametrize("package", ["d2ppo_core", "sim"])
+def test_the_packages_have_no_import_cycle(package: str) -> None:
+    graph = import_graph(package)
     done: set[str] = set()
 
     def visit(name: str, way: tuple[str, ...]) -> None:
         assert name not in way, f"import cycle: {' -> '.join((*way, name))}"
         if name in done:
             return
-        for target in sorted(graph.get(name, ())):
+        for target in sorted(graph[name] - {name}):
             visit(target, (*way, name))
         done.add(name)
 

@@ -11,7 +11,7 @@ from d2ppo_core.doctor.client import fix_client
 from d2ppo_core.doctor.examination import examine
 from d2ppo_core.doctor.finding import Status
 from d2ppo_core.errors import ConfigError
-from d2ppo_core.runtime.robots import ROBOTS
+from d2ppo_core.runtime.safety.robots import ROBOTS
 from d2ppo_core.stack.loader import load_stack
 
 COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}

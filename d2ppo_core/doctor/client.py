@@ -8,15 +8,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from d2ppo_core.compatibility import FRANKA_RS, FRANKY, client_named, franky_page, newest_server, servers
 from d2ppo_core.doctor.finding import run_python
-from d2ppo_core.drivers.compatibility import FRANKA_RS, FRANKY, client_named, franky_page, newest_server, servers
 from d2ppo_core.errors import ConfigError, RobotError
 
 _PIP_LIMIT_S = 600.0
 _PAGE = "docs/lab/robot_client.md"
 _LOOK = """
 import franky
-from d2ppo_core.drivers.compatibility import franky_speaks, installed_libfranka
+from d2ppo_core.compatibility import franky_speaks, installed_libfranka
 from importlib.metadata import version
 print(version("franky-control"), installed_libfranka(), franky_speaks(), franky.Robot.__name__)
 """

@@ -6,8 +6,7 @@ import errno
 import socket
 from importlib.metadata import PackageNotFoundError, version
 
-from d2ppo_core.doctor.finding import Finding, fail, ok, warn
-from d2ppo_core.drivers.compatibility import (
+from d2ppo_core.compatibility import (
     FRANKA_RS,
     FRANKY,
     client_named,
@@ -16,6 +15,7 @@ from d2ppo_core.drivers.compatibility import (
     franky_speaks,
     installed_libfranka,
 )
+from d2ppo_core.doctor.finding import Finding, fail, ok, warn
 from d2ppo_core.drivers.server_version import GRIPPER_PORT, ROBOT_PORT, server_version
 from d2ppo_core.errors import RobotError
 

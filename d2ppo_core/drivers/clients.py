@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from d2ppo_core.drivers.base import ArmDriver, ArmReading, GripperDriver
-from d2ppo_core.drivers.compatibility import (
+from d2ppo_core.compatibility import (
     AUTO,
     FRANKA_RS,
     FRANKY,
@@ -20,8 +19,8 @@ from d2ppo_core.drivers.franka_rs import FrankaRsArm
 from d2ppo_core.drivers.franka_rs_hand import open_franka_rs_hand
 from d2ppo_core.drivers.server_version import server_version
 from d2ppo_core.errors import RobotError
-from d2ppo_core.geometry import Array
-from d2ppo_core.runtime.osc import RigidState
+from d2ppo_core.geometry import Array, RigidState
+from d2ppo_core.runtime.control.protocols import ArmDriver, ArmReading, GripperDriver
 
 _ARMS: dict[str, Callable[[FrankaConfig], ArmDriver]] = {FRANKY: FrankaArm, FRANKA_RS: FrankaRsArm}
 _HANDS: dict[str, Callable[[str], Any]] = {FRANKY: open_franky_hand, FRANKA_RS: open_franka_rs_hand}

@@ -1,6 +1,6 @@
 """What happened when a client could not connect, whichever client it is: only what waiting can cure is retried."""
 
-from d2ppo_core.drivers.compatibility import Client
+from d2ppo_core.compatibility import Client
 from d2ppo_core.drivers.server_version import no_answer
 from d2ppo_core.errors import RobotError, RobotUnreachableError
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from d2ppo_core.drivers.base import ArmReading, RobotMode
-from d2ppo_core.drivers.compatibility import FRANKY, client_named, explain_mismatch, franky_speaks
+from d2ppo_core.compatibility import FRANKY, client_named, explain_mismatch, franky_speaks
 from d2ppo_core.drivers.connect_errors import VERSION, kind_of, not_connected, not_installed, one_line
 from d2ppo_core.drivers.franka_config import FrankaConfig, set_limits
 from d2ppo_core.drivers.franka_gripper import FrankaGripper, GripperConfig
@@ -14,9 +13,9 @@ from d2ppo_core.drivers.franka_guard import TrackingGuard
 from d2ppo_core.drivers.franka_tracking import ImpedanceTracking
 from d2ppo_core.drivers.server_version import server_version
 from d2ppo_core.errors import RobotError
-from d2ppo_core.geometry import Array
-from d2ppo_core.runtime.osc import RigidState
-from d2ppo_core.runtime.robots import robot_named
+from d2ppo_core.geometry import Array, RigidState
+from d2ppo_core.runtime.control.protocols import ArmReading, RobotMode
+from d2ppo_core.runtime.safety.robots import robot_named
 
 __all__ = ["FrankaArm", "FrankaConfig", "FrankaGripper", "GripperConfig"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from d2ppo_core.drivers.compatibility import AUTO, CLIENTS
+from d2ppo_core.compatibility import AUTO, CLIENTS
 from d2ppo_core.errors import ConfigError
-from d2ppo_core.runtime.robots import Robot, robot_named
+from d2ppo_core.runtime.safety.robots import Robot, robot_named
 
 _REALTIME = ("auto", "enforce", "ignore")
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from d2ppo_core.drivers.base import GripperAct, GripperOrder, GripperOutcome, GripperReading
-from d2ppo_core.drivers.compatibility import FRANKY, client_named
+from d2ppo_core.compatibility import FRANKY, client_named
 from d2ppo_core.drivers.connect_errors import not_connected, not_installed, one_line
 from d2ppo_core.drivers.server_version import GRIPPER_PORT, server_version
 from d2ppo_core.errors import ConfigError, RobotError
+from d2ppo_core.runtime.control.protocols import GripperAct, GripperOrder, GripperOutcome, GripperReading
 
 _PERIOD_S = 0.02
 _RETRY_S = 0.1

@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from d2ppo_core.geometry import moved_by
-from d2ppo_core.runtime.blend import Blend, BlendLimits, stop
-from d2ppo_core.runtime.osc import RigidState
-from d2ppo_core.runtime.trajectory import Motion
+from d2ppo_core.geometry import RigidState, moved_by
+from d2ppo_core.runtime.control.blend import Blend, BlendLimits, stop
+from d2ppo_core.runtime.control.trajectory import Motion
 
 _LOOK_S = 0.01
 

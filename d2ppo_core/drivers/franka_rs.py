@@ -10,17 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from d2ppo_core.drivers.base import ArmReading, RobotMode
-from d2ppo_core.drivers.compatibility import FRANKA_RS, client_named, explain_mismatch, franky_speaks
+from d2ppo_core.compatibility import FRANKA_RS, client_named, explain_mismatch, franky_speaks
 from d2ppo_core.drivers.connect_errors import VERSION, kind_of, not_connected, not_installed, one_line
 from d2ppo_core.drivers.franka_config import FrankaConfig
 from d2ppo_core.drivers.franka_guard import TrackingGuard
 from d2ppo_core.drivers.franka_rs_loops import Ending, JointLoop, TrackingLoop
 from d2ppo_core.drivers.server_version import server_version
 from d2ppo_core.errors import RobotError
-from d2ppo_core.geometry import Array
-from d2ppo_core.runtime.kinematics import posture
-from d2ppo_core.runtime.osc import RigidState
+from d2ppo_core.geometry import Array, RigidState
+from d2ppo_core.runtime.control.protocols import ArmReading, RobotMode
+from d2ppo_core.runtime.safety.kinematics import posture
 
 _MODES = {
     "idle": RobotMode.IDLE,

@@ -3,7 +3,7 @@
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from d2ppo_core.drivers.compatibility import FRANKA_RS, client_named
+from d2ppo_core.compatibility import FRANKA_RS, client_named
 from d2ppo_core.drivers.connect_errors import not_installed
 from d2ppo_core.drivers.server_version import GRIPPER_PORT, server_version
 

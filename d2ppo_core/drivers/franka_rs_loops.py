@@ -9,9 +9,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from d2ppo_core.drivers.franka_config import FrankaConfig
-from d2ppo_core.geometry import Array, moved_by
-from d2ppo_core.runtime.osc import RigidState
-from d2ppo_core.runtime.robots import robot_named
+from d2ppo_core.geometry import Array, RigidState, moved_by
+from d2ppo_core.runtime.safety.robots import robot_named
 
 _SHARE = 0.9
 """Of the robot's acceleration and jerk that the loop may plan with: it must never be what is in the way."""

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 
 from d2ppo_core.drivers.franka_config import FrankaConfig
-from d2ppo_core.geometry import Array
-from d2ppo_core.runtime.kinematics import posture
-from d2ppo_core.runtime.osc import RigidState
-from d2ppo_core.runtime.trajectory import Motion
+from d2ppo_core.geometry import Array, RigidState
+from d2ppo_core.runtime.control.trajectory import Motion
+from d2ppo_core.runtime.safety.kinematics import posture
 
 _FRICTION_LIMIT_NM = 3.0
 """Greatest torque of a joint that compensates friction."""

@@ -18,9 +18,9 @@ from d2ppo_core.evaluation.samplers import (
     Variant,
 )
 from d2ppo_core.finetune import checkpoint as finetuned
+from d2ppo_core.finetune.runs import load_run
 from d2ppo_core.pretrain import checkpoint as pretrained
 from d2ppo_core.representations import OSC_DELTA
-from d2ppo_core.runs import load_run
 
 LADDER = (1, 2, 5, 10, 20)
 """Denoising steps K of the whole table, as far as they divide the training steps."""
@@ -175,7 +175,7 @@ class BundleFolder(PolicyFolder):
 
     def sampler(self, variant: Variant) -> Sampler:
         """As `PolicyFolder.sampler`. Raises BundleError when the graph does not reproduce its golden example."""
-        from d2ppo_core.runtime.policy import Policy  # needs ONNX Runtime
+        from d2ppo_core.runtime.inference.policy import Policy  # needs ONNX Runtime
 
         return BundleSampler(Policy(self._bundle))
 

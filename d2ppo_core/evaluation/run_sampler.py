@@ -8,7 +8,7 @@ from d2ppo_core.envs.protocol import Observation
 from d2ppo_core.evaluation.explore import Exploration, explore
 from d2ppo_core.evaluation.samplers import STOCHASTIC, Variant
 from d2ppo_core.finetune.observe import observer_of
-from d2ppo_core.runs import Run
+from d2ppo_core.finetune.runs import Run
 
 
 class RunSampler:

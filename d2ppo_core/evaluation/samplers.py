@@ -14,7 +14,7 @@ from d2ppo_core.errors import BundleError
 from d2ppo_core.representations import bounded
 
 if TYPE_CHECKING:
-    from d2ppo_core.runtime.policy import Policy
+    from d2ppo_core.runtime.inference.policy import Policy
 
 DETERMINISTIC, STOCHASTIC = "deterministic", "stochastic"
 SAMPLINGS = (DETERMINISTIC, STOCHASTIC)

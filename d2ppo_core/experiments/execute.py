@@ -138,7 +138,7 @@ def _is_whole(folder: Path, config: PretrainConfig | FinetuneConfig) -> bool:
     """Whether the folder holds this run to its end. Raises ConfigError when it was begun with another configuration."""
     if not (folder / ("finetune.pt" if isinstance(config, FinetuneConfig) else "checkpoint.pt")).is_file():
         return False
-    from d2ppo_core.runs import load_run  # imports torch
+    from d2ppo_core.finetune.runs import load_run  # imports torch
 
     _check_same(folder, config)
     run = load_run(folder)
@@ -175,7 +175,7 @@ def _record(
     measured: Path,
     found: dict[str, Any],
 ) -> dict[str, Any]:
-    from d2ppo_core.runs import load_run  # imports torch
+    from d2ppo_core.finetune.runs import load_run  # imports torch
 
     loaded = load_run(measured)
     tuned = loaded.finetune

@@ -19,11 +19,11 @@ from d2ppo_core.data.windows import load_windows
 from d2ppo_core.errors import ConfigError, DataError, ExportError
 from d2ppo_core.export.fused import FusedPolicy
 from d2ppo_core.export.parity import ParityReport, check_parity, dataset_inputs, open_session, random_inputs
+from d2ppo_core.finetune.runs import Run, load_run
 from d2ppo_core.models import diffusion, gaussian
 from d2ppo_core.pretrain.checkpoint import Checkpoint
 from d2ppo_core.pretrain.provenance import git_commit
 from d2ppo_core.representations import FRAMES
-from d2ppo_core.runs import Run, load_run
 
 OPSET = 20
 _GOLDEN_SEED = 2_024

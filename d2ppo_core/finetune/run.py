@@ -14,6 +14,7 @@ from d2ppo_core.errors import ConfigError, TrainingError
 from d2ppo_core.finetune.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from d2ppo_core.finetune.collector import MakeEnv, open_collector
 from d2ppo_core.finetune.progress import EVALUATING, IterationBar
+from d2ppo_core.finetune.runs import load_run
 from d2ppo_core.finetune.trainer import Trainer
 from d2ppo_core.pretrain import checkpoint as pretrained
 from d2ppo_core.pretrain.checkpoint import Checkpoint
@@ -22,7 +23,6 @@ from d2ppo_core.pretrain.failures import reason
 from d2ppo_core.pretrain.metrics import MetricsWriter
 from d2ppo_core.pretrain.run import stop_on_signal
 from d2ppo_core.run_lock import RunLock, refuse_strangers
-from d2ppo_core.runs import load_run
 
 METRICS = (
     "iteration",

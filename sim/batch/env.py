@@ -21,16 +21,16 @@ from d2ppo_core.envs import AutoresetMode, BatchEnv, Box
 from d2ppo_core.envs.base import Advance, Mask
 from d2ppo_core.envs.protocol import Observation
 from d2ppo_core.representations import EE_ABSOLUTE, OSC_DELTA, SIZES
+from sim.assets.saved import load_physics_model
 from sim.batch import randomise
 from sim.batch.kernel import Arithmetic, KernelName, make_kernel
 from sim.batch.layout import Layout, ParameterTable
-from sim.batch.model import load_physics_model
 from sim.batch.pictures import Pictures
 from sim.batch.variation import BodyVariation
-from sim.camera import PictureSize
-from sim.robosuite_env import CONTROL_HZ
-from sim.tasks.training import Start, training_task
-from sim.tasks.training.base import HOME_Q_RAD, PARKED_POSE, START_FINGERS_M
+from sim.rendering.offscreen import PictureSize
+from sim.robosuite.env import CONTROL_HZ
+from sim.tasks import training_task
+from sim.tasks.training import HOME_Q_RAD, PARKED_POSE, START_FINGERS_M, Start
 
 
 class BatchedEnv(BatchEnv):

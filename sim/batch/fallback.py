@@ -22,7 +22,7 @@ from sim.batch.operational_space import (
     posture_torques,
     quat_of_axis_angle,
 )
-from sim.batch.taps import ResolvedTaps, read
+from sim.tasks.taps import ResolvedTaps, read
 
 Array = NDArray[np.float64]
 

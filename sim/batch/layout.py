@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2ppo_core.errors import WorldError
-from sim.batch.taps import GeomGroups, ResolvedTaps, Tap, resolve
+from sim.tasks.taps import GeomGroups, ResolvedTaps, Tap, resolve
 
 JOINTS = 7
 ACTION_SIZE = 7

@@ -9,8 +9,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.batch.model import load_picture_model
-from sim.camera import OffscreenRenderer, PictureSize, height_and_width
+from sim.assets.saved import load_picture_model
+from sim.rendering.offscreen import OffscreenRenderer, PictureSize, height_and_width
 from sim.tasks.training import Start
 
 

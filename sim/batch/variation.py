@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2ppo_core.errors import WorldError
+from sim.assets.saved import is_decoration, model_path
 from sim.batch.layout import Parameter, ParameterTable
-from sim.batch.model import is_decoration, model_path
 
 _BODY = ("body_mass", "body_inertia", "body_ipos", "body_iquat", "body_invweight0")
 _DOF = ("dof_invweight0", "dof_M0")

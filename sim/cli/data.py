@@ -76,7 +76,7 @@ def playback(file: Path, num: int | None, filter_key: str | None) -> None:
 
     Exits with 2 unless every one is solved again.
     """
-    from sim.playback import playback as play_all
+    from sim.evaluation.playback import playback as play_all
 
     solved, failed, worst = 0, [], 0.0
     with tqdm(unit="demo", desc="playback", dynamic_ncols=True) as bar:

@@ -54,7 +54,7 @@ def demos(
 
     They go into a robomimic HDF5 file; an unfinished file is continued.
     """
-    from sim.demos import Recording, record
+    from sim.experts.recording import Recording, record
 
     recording = Recording(
         task=task,

@@ -21,7 +21,7 @@ from d2ppo_core.recognise import is_record
 
 if TYPE_CHECKING:
     from d2ppo_core.evaluation.samplers import Variant
-    from sim.evaluators import Evaluator
+    from sim.evaluation.evaluators import Evaluator
 
 EVALUATORS = "d2ppo.evaluators"
 """Entry-point group: the ROS packages add the verb's use with a live stack, so that this one need not import them."""
@@ -128,7 +128,7 @@ def evaluate(
     import torch
 
     from d2ppo_core.evaluation.policies import open_policies
-    from sim.evaluators import BatchedEvaluator, RobosuiteEvaluator, check_policies
+    from sim.evaluation.evaluators import BatchedEvaluator, RobosuiteEvaluator, check_policies
 
     policies = open_policies(policy)
     check_policies(policies, task)

@@ -38,7 +38,7 @@ class RunStages:
     def finetune(self, config: FinetuneConfig, origin: Path, out: Path, *, resume: bool) -> bool:
         """As `Stages.finetune`."""
         from d2ppo_core.finetune.run import finetune
-        from d2ppo_core.runs import load_run
+        from d2ppo_core.finetune.runs import load_run
         from sim.cli.finetune import worlds_of
 
         cloned = load_run(origin).origin
@@ -53,7 +53,7 @@ class RunStages:
         from d2ppo_core.evaluation.policies import open_policies
         from d2ppo_core.evaluation.results import Result
         from d2ppo_core.pretrain.provenance import git_commit
-        from sim.evaluators import BatchedEvaluator, check_policies
+        from sim.evaluation.evaluators import BatchedEvaluator, check_policies
 
         policies = open_policies(folder)
         check_policies(policies, policies.task)

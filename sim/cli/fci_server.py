@@ -17,7 +17,7 @@ from d2ppo_core.errors import ConfigError, WorldError
 if TYPE_CHECKING:
     from sim.fci.cell import RobotCell
     from sim.fci.robot_server import RobotServer
-    from sim.world import World
+    from sim.world.world import World
 
 FRAME_PERIOD_NS = 50_000_000
 
@@ -83,7 +83,7 @@ def _serve(address: str, robot: str, backend: str, task: str, seed: int, faults:
     from sim.fci.kinematic_arm import KinematicArm
     from sim.fci.robot_server import RobotServer
     from sim.tasks import task_named
-    from sim.world import World
+    from sim.world.world import World
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -131,7 +131,7 @@ def _serve_cell(world: World, address: str, options: dict[str, Any], stop: threa
 
 
 def _frame_publisher(address: str) -> Callable[[World], None]:
-    from sim.snapshots import SnapshotPublisher
+    from sim.world.snapshots import SnapshotPublisher
 
     snapshots = SnapshotPublisher(address)
 
@@ -183,7 +183,7 @@ def _serve_many(address: str, robots: int, options: list[str]) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    command = [sys.executable, "-m", "sim.fci", *options]
+    command = [sys.executable, "-m", "d2ppo_core.cli.main", "fci-server", *options]
     servers = [subprocess.Popen([*command, "--address", each]) for each in addresses]
     while not stop.wait(0.1) and all(server.poll() is None for server in servers):
         pass

@@ -14,7 +14,7 @@ from d2ppo_core.representations import OSC_DELTA
 
 if TYPE_CHECKING:
     from d2ppo_core.finetune.collector import MakeEnv
-    from sim.camera import PictureSize
+    from sim.rendering.offscreen import PictureSize
 
 
 def worlds_of(config: FinetuneConfig, *, image_size_px: PictureSize, action_representation: str = OSC_DELTA) -> MakeEnv:
@@ -30,7 +30,7 @@ def worlds_of(config: FinetuneConfig, *, image_size_px: PictureSize, action_repr
     """
     from d2ppo_core.envs import AutoresetMode, VecEnv
     from sim.batch.env import BatchedEnv
-    from sim.camera import height_and_width
+    from sim.rendering.offscreen import height_and_width
 
     image_hw = height_and_width(image_size_px)
 
@@ -85,7 +85,7 @@ def finetune(
 ) -> None:
     """Fine-tune a policy for TASK by PPO over its denoising chain."""
     from d2ppo_core.finetune import run  # imports torch
-    from d2ppo_core.runs import load_run
+    from d2ppo_core.finetune.runs import load_run
 
     section = "published" if published else "finetune"
     if out is None:

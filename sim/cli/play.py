@@ -13,8 +13,8 @@ import click
 from d2ppo_core.errors import ConfigError, DataError, WorldError
 
 if TYPE_CHECKING:
-    from sim.play import Source
-    from sim.robosuite_env import RobosuiteEnv
+    from sim.evaluation.film import Source
+    from sim.robosuite.env import RobosuiteEnv
 
 CAMERAS = {"lift": "frontview", "can": "agentview", "square": "agentview", "transport": "agentview"}
 
@@ -64,9 +64,9 @@ def play(
     """
     from d2ppo_core.output import writing_file
     from d2ppo_core.recognise import is_film
-    from sim.play import Film, Screen, Viewer
-    from sim.play import play as run
-    from sim.robosuite_env import RobosuiteEnv, task_of
+    from sim.evaluation.film import Film, Screen, Viewer
+    from sim.evaluation.film import play as run
+    from sim.robosuite.env import RobosuiteEnv, task_of
 
     if bundle and file:
         raise ConfigError("wanted --bundle or --episode, got both")
@@ -96,7 +96,7 @@ def _opens_viewer(live: bool | None, out: Path | None) -> bool:
 
     Raises WorldError where it is asked for and none answers.
     """
-    from sim.play import display_problem
+    from sim.evaluation.film import display_problem
 
     if live is False or live is None and (out is not None or not os.environ.get("DISPLAY")):
         return False
@@ -120,7 +120,7 @@ def _sources(
     skill: float | None,
 ) -> Iterator[tuple[str, Source]]:
     """Titles and episodes, in order."""
-    from sim.play import expert_episode, policy_episode, recorded_episode
+    from sim.evaluation.film import expert_episode, policy_episode, recorded_episode
 
     if file is not None:
         from d2ppo_core.data.episodes import EpisodeReader
@@ -139,8 +139,8 @@ def _sources(
         return
     from d2ppo_core.bundle import load_bundle
     from d2ppo_core.evaluation.samplers import BundleSampler
-    from d2ppo_core.runtime.policy import Policy
-    from sim.evaluation import seeded_policy
+    from d2ppo_core.runtime.inference.policy import Policy
+    from sim.evaluation.episodes import seeded_policy
 
     policy = Policy(load_bundle(bundle))
     manifest = policy.manifest

@@ -10,7 +10,7 @@ from d2ppo_core.errors import WorldError
 from sim.fci.gripper_server import GripperServer
 from sim.fci.robot_server import KEEP_ALIVE_S, RobotServer
 from sim.fci.world_loop import WorldLoop
-from sim.world import World
+from sim.world.world import World
 
 PATIENCE_S = 1.0
 SHARED_PATIENCE_S = 0.4

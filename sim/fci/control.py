@@ -15,8 +15,8 @@ from sim.fci.kinematics import ArmKinematics
 from sim.fci.limits import Limits
 from sim.fci.reference import DT_S, Reference, ReflexError, difference
 from sim.fci.wire import Controller, Error
-from sim.world import World
-from sim.world_arm import WorldArm
+from sim.world.arm import WorldArm
+from sim.world.world import World
 
 Vector = NDArray[np.float64]
 Command = dict[str, Vector]

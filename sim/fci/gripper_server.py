@@ -10,7 +10,7 @@ from sim.fci import wire
 from sim.fci.connection import Connection, accept, listen
 from sim.fci.motion import Arm
 from sim.fci.wire import GripperCommand, GripperStatus
-from sim.fingers import MAX_FORCE_N, MAX_SPEED_M_S, MAX_WIDTH_M
+from sim.world.fingers import MAX_FORCE_N, MAX_SPEED_M_S, MAX_WIDTH_M
 
 TEMPERATURE_C = 30
 STILL_M_S = 2e-3

@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from d2ppo_core.runtime.kinematics import FLANGE_M
+from d2ppo_core.runtime.safety.kinematics import FLANGE_M
 
 _C = math.cos(math.pi / 4)
 F_T_EE = np.array([[_C, _C, 0.0, 0.0], [-_C, _C, 0.0, 0.0], [0.0, 0.0, 1.0, 0.1034], [0.0, 0.0, 0.0, 1.0]])

@@ -6,11 +6,11 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.bare_arm import bare_arm_model
-from sim.fingers import MAX_FORCE_N, MAX_SPEED_M_S, MAX_WIDTH_M
-from sim.site_pose import SitePose
 from sim.tasks import task_named
-from sim.world import Snapshot
+from sim.world.bare_arm import bare_arm_model
+from sim.world.fingers import MAX_FORCE_N, MAX_SPEED_M_S, MAX_WIDTH_M
+from sim.world.site_pose import SitePose
+from sim.world.world import Snapshot
 
 Vector = NDArray[np.float64]
 
@@ -22,7 +22,7 @@ DAMPING_NMS_RAD = 1.0
 
 
 class KinematicArm:
-    """Stands in for sim.world.World behind the servers: same attributes, no objects, no contacts, no cameras."""
+    """Stands in for sim.world.world.World behind the servers: same attributes, no objects, no contacts, no cameras."""
 
     def __init__(self, task: str = "lift", robot: str = "panda") -> None:
         """Put the arm where the task starts."""
@@ -87,7 +87,7 @@ class KinematicArm:
 
 
 class IdealFingers:
-    """Fingers that travel at the commanded speed and close on nothing; the interface of sim.fingers.Fingers."""
+    """Fingers that travel at the commanded speed and close on nothing; the interface of sim.world.fingers.Fingers."""
 
     def __init__(self, width_m: float) -> None:
         self.blocked, self.speed_share = False, 1.0

@@ -6,10 +6,10 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from d2ppo_core.runtime.kinematics import FLANGE_M
-from sim.site_pose import SitePose
-from sim.world import ARM_JOINTS, World
-from sim.world_arm import WorldArm
+from d2ppo_core.runtime.safety.kinematics import FLANGE_M
+from sim.world.arm import WorldArm
+from sim.world.site_pose import SitePose
+from sim.world.world import ARM_JOINTS, World
 
 _IDENTITY = np.eye(4)
 

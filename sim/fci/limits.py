@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2ppo_core.errors import WorldError
-from d2ppo_core.runtime import robots
-from d2ppo_core.runtime.kinematics import ELBOW_STRAIGHT_RAD
+from d2ppo_core.runtime.safety import robots
+from d2ppo_core.runtime.safety.kinematics import ELBOW_STRAIGHT_RAD
 from sim.fci.bounds import between
 
 

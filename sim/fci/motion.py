@@ -15,8 +15,8 @@ from sim.fci.kinematics import ArmKinematics
 from sim.fci.limits import Limits
 from sim.fci.reference import Reference
 from sim.fci.wire import Controller, Generator
-from sim.world import World
-from sim.world_arm import WorldArm
+from sim.world.arm import WorldArm
+from sim.world.world import World
 
 Vector = NDArray[np.float64]
 Arm = World | WorldArm | KinematicArm

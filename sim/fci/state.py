@@ -10,8 +10,8 @@ from sim.fci.kinematic_arm import KinematicArm
 from sim.fci.limits import ELBOW_FLIP_RAD
 from sim.fci.reference import Reference
 from sim.fci.wire import Protocol, RobotMode, field_views
-from sim.world import World
-from sim.world_arm import WorldArm
+from sim.world.arm import WorldArm
+from sim.world.world import World
 
 _IDENTITY = np.eye(4).ravel()
 

@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from d2ppo_core.runtime.kinematics import FLANGE_M
+from d2ppo_core.runtime.safety.kinematics import FLANGE_M
 from sim.fci.hand import inertia_tensor
 from sim.fci.limits import Limits
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from d2ppo_core.errors import WorldError
 from sim.fci.calls import CallQueue
-from sim.pace import Pacer
+from sim.world.pace import Pacer
 
 CYCLE_S = 1e-3
 _Result = TypeVar("_Result")

@@ -11,6 +11,9 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+ASSETS = Path(__file__).parents[1] / "assets"
+"""The saved worlds, a folder per task."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):

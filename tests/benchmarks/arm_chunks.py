@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from d2ppo_core.runtime.chunk import TimedChunk
+from d2ppo_core.runtime.control.chunk import TimedChunk
 
 BUNDLE = "bench"
 COUNT, DT_S = 16, 0.05

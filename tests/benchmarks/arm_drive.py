@@ -11,10 +11,10 @@ from arm_robot import RecordedRobot
 from d2ppo_core.drivers.clients import franka_drivers
 from d2ppo_core.drivers.franka import FrankaConfig, GripperConfig
 from d2ppo_core.errors import RobotError, RobotUnreachableError
-from d2ppo_core.runtime.arm import AT_HOME, ArmConfig, ArmController, ArmMode, ArmReport
-from d2ppo_core.runtime.blend import BlendLimits
-from d2ppo_core.runtime.chunk import ChunkRefusedError
-from d2ppo_core.runtime.safety_cell import load_cell
+from d2ppo_core.runtime.control.arm import AT_HOME, ArmConfig, ArmController, ArmMode, ArmReport
+from d2ppo_core.runtime.control.blend import BlendLimits
+from d2ppo_core.runtime.control.chunk import ChunkRefusedError
+from d2ppo_core.runtime.safety.cell import load_cell
 
 HOME_RAD = (0.0, 0.19635, 0.0, -2.61799, 0.0, 2.94159, 0.785398)
 _TRACKING = (ArmMode.READY, ArmMode.RUNNING, ArmMode.HOLDING)

@@ -3,9 +3,9 @@
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from d2ppo_core.runtime.kinematics import posture
-from d2ppo_core.runtime.robots import PANDA
-from d2ppo_core.runtime.safety_cell import load_cell
+from d2ppo_core.runtime.safety.cell import load_cell
+from d2ppo_core.runtime.safety.kinematics import posture
+from d2ppo_core.runtime.safety.robots import PANDA
 
 PERIOD_MS = 8
 """Of the references."""

@@ -14,8 +14,9 @@ from arm_figures import WARM_UP_S, joint_shares, motion_figures, pace, quantiles
 from arm_robot import RecordedRobot
 from scipy.spatial.transform import Rotation
 
-from d2ppo_core.runtime.chunk import TimedChunk
-from d2ppo_core.runtime.osc import RigidState, Targets
+from d2ppo_core.geometry import RigidState
+from d2ppo_core.runtime.control.chunk import TimedChunk
+from d2ppo_core.runtime.inference.osc import Targets
 from d2ppo_core.stack.environment import DEFAULTS
 from d2ppo_interfaces.msg import ActionChunk, ArmState
 from d2ppo_nodes.client import StackClient

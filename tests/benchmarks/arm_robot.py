@@ -24,7 +24,7 @@ import numpy as np
 from sim.fci.gripper_server import GripperServer
 from sim.fci.robot_server import KEEP_ALIVE_S, RobotServer
 from sim.tasks import task_named
-from sim.world import World
+from sim.world.world import World
 
 ROW = np.dtype(
     [

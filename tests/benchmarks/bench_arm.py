@@ -57,7 +57,7 @@ from arm_figures import (
     standstill,
 )
 
-from d2ppo_core.runtime.blend import BlendLimits
+from d2ppo_core.runtime.control.blend import BlendLimits
 
 JERK_BUDGET, TRACKING_BUDGET_MM = 0.2, 3.0
 RATE_BUDGET_HZ, PERIOD_BUDGET_MS = 100.0, 2.0

@@ -40,7 +40,7 @@ def recorded(task):
 
 def robosuite_worker(task, number, seconds, barrier, results):
     """Steps per second of one plain robosuite process, resets not counted."""
-    from sim.robosuite_env import RobosuiteEnv
+    from sim.robosuite.env import RobosuiteEnv
 
     actions, seeds = recorded(task)
     with RobosuiteEnv(task) as env:
@@ -113,7 +113,7 @@ def measure_full(task, threads, seconds, **options):
 
 def measure_per_core(task, seconds, arithmetic):
     """Steps per second of processor time, robosuite and one thread of batched worlds: fair on a busy machine too."""
-    from sim.robosuite_env import RobosuiteEnv
+    from sim.robosuite.env import RobosuiteEnv
 
     actions, seeds = recorded(task)
     spent = steps = 0

@@ -12,8 +12,8 @@ import time
 
 import numpy as np
 
-from sim.play import expert_episode, play
-from sim.robosuite_env import TASKS, RobosuiteEnv
+from sim.evaluation.film import expert_episode, play
+from sim.robosuite.env import TASKS, RobosuiteEnv
 
 WANTED = {"lift": 0.95, "can": 0.95, "square": 0.95, "transport": 0.80}
 

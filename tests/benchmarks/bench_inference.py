@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 from d2ppo_core.bundle import load_bundle
-from d2ppo_core.runtime.policy import Policy
+from d2ppo_core.runtime.inference.policy import Policy
 
 WARM_UP = 50
 PACE_S = 0.05

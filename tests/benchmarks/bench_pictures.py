@@ -39,7 +39,7 @@ def rate_of(step, steps_per_call, seconds):
 
 
 def measure_robosuite(task, seconds):
-    from sim.robosuite_env import RobosuiteEnv, task_of
+    from sim.robosuite.env import RobosuiteEnv, task_of
 
     cameras = list(task_of(task).cameras)
     options = {"has_offscreen_renderer": True, "use_camera_obs": True, "camera_names": cameras}

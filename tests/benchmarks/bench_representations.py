@@ -29,15 +29,15 @@ from d2ppo_core.config import DataConfig, DeployConfig
 from d2ppo_core.data.episodes import Episode, EpisodeReader
 from d2ppo_core.data.representation import actions_of
 from d2ppo_core.drivers.franka import FrankaConfig
-from d2ppo_core.geometry import inverse, transform_from
+from d2ppo_core.geometry import RigidState, inverse, transform_from
 from d2ppo_core.representations import EE_ABSOLUTE, OSC_DELTA
-from d2ppo_core.runtime.blend import BlendLimits
-from d2ppo_core.runtime.chunk import TimedChunk
-from d2ppo_core.runtime.osc import RigidState, Targets, leashed, targets_from_deltas, targets_from_goals
-from d2ppo_core.runtime.reference import ReferenceGenerator
-from sim.batch.model import load_physics_model
+from d2ppo_core.runtime.control.blend import BlendLimits
+from d2ppo_core.runtime.control.chunk import TimedChunk
+from d2ppo_core.runtime.control.reference import ReferenceGenerator
+from d2ppo_core.runtime.inference.osc import Targets, leashed, targets_from_deltas, targets_from_goals
+from sim.assets.saved import load_physics_model
 from sim.tasks import task_named
-from sim.world import World
+from sim.world.world import World
 
 TICK_MS, CHUNK_TICKS, SETTLE_TICKS, REFERENCE_MS, REST_MS = 50, 4, 8, 8, 500
 LATENCY_MS, MAX_LEAD = 15, (0.02, 0.15)

@@ -38,7 +38,7 @@ import psutil
 from sim.fci.gripper_server import GripperServer
 from sim.fci.robot_server import RobotServer
 from sim.tasks import task_named
-from sim.world import World
+from sim.world.world import World
 
 BUDGET_MEAN_US = 150.0
 FREQUENCY_HZ = 0.35
@@ -146,7 +146,17 @@ def rates(address: str, rounds: int = 5) -> dict[str, dict[str, float]]:
     with contextlib.ExitStack() as stack:
         for offset, backend in enumerate(BACKENDS):
             host = str(ipaddress.IPv4Address(address) + offset)
-            command = [sys.executable, "-m", "sim.fci", "--address", host, "--backend", backend, "--no-real-time"]
+            command = [
+                sys.executable,
+                "-m",
+                "d2ppo_core.cli.main",
+                "fci-server",
+                "--address",
+                host,
+                "--backend",
+                backend,
+                "--no-real-time",
+            ]
             server = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
             stack.callback(server.terminate)
             server.stdout.readline()

@@ -76,8 +76,8 @@ def measure(name, row, seconds, least_pairs):
 
 def measure_iteration(clone, threads, repeats):
     """Whole iterations of fine-tuning on Lift: 50 worlds x 300 chunks x 4 actions, 10 epochs of 20 minibatches."""
+    from d2ppo_core.finetune.runs import load_run
     from d2ppo_core.finetune.trainer import Trainer as Finetuning
-    from d2ppo_core.runs import load_run
     from sim.cli.finetune import worlds_of
 
     torch.set_num_threads(threads)

@@ -8,7 +8,7 @@ import torch
 
 from d2ppo_core.config import config_hash
 from d2ppo_core.errors import ConfigError
-from d2ppo_core.runs import load_run
+from d2ppo_core.finetune.runs import load_run
 
 MakeRun = Callable[..., Path]
 

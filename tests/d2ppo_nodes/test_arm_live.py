@@ -17,7 +17,8 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import Bool  # noqa: E402
 
 from d2ppo_core.errors import StackError  # noqa: E402
-from d2ppo_core.runtime.osc import RigidState, Targets  # noqa: E402
+from d2ppo_core.geometry import RigidState  # noqa: E402
+from d2ppo_core.runtime.inference.osc import Targets  # noqa: E402
 from d2ppo_interfaces.msg import ActionChunk, ArmState  # noqa: E402
 from d2ppo_interfaces.srv import GoTo  # noqa: E402
 from d2ppo_nodes.client import StackClient  # noqa: E402
@@ -35,7 +36,16 @@ DRIVEN = {"franky-10": ("franky", 10), "franka_rs-5": ("franka_rs", 5), "franka_
 @pytest.fixture
 def arm(request, ros_domain_id: int, robot_address: str) -> Iterator[subprocess.Popen[str]]:
     client, version = DRIVEN[getattr(request, "param", "franky-10")]
-    command = [sys.executable, "-m", "sim.fci", "--address", robot_address, "--robot-version", str(version)]
+    command = [
+        sys.executable,
+        "-m",
+        "d2ppo_core.cli.main",
+        "fci-server",
+        "--address",
+        robot_address,
+        "--robot-version",
+        str(version),
+    ]
     robot = subprocess.Popen(command)
     command = [sys.executable, "-m", "d2ppo_nodes.arm_node", "--ros-args", "-r", "__ns:=/test_arm"]
     for parameter in (

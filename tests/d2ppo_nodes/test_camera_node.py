@@ -16,10 +16,10 @@ rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (extra ros)")
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 
 from d2ppo_core.bundle import load_bundle, write_bundle  # noqa: E402
-from sim.camera import OffscreenRenderer  # noqa: E402
-from sim.snapshots import SnapshotPublisher  # noqa: E402
+from sim.rendering.offscreen import OffscreenRenderer  # noqa: E402
 from sim.tasks import task_named  # noqa: E402
-from sim.world import Snapshot, World  # noqa: E402
+from sim.world.snapshots import SnapshotPublisher  # noqa: E402
+from sim.world.world import Snapshot, World  # noqa: E402
 
 NAMESPACE = "/test_camera"
 

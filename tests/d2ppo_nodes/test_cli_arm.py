@@ -28,7 +28,7 @@ def start_arm(namespace: str, address: str, *parameters: str) -> subprocess.Pope
 
 @pytest.fixture
 def node(ros_domain_id: int, robot_address: str) -> Iterator[str]:
-    robot = subprocess.Popen([sys.executable, "-m", "sim.fci", "--address", robot_address])
+    robot = subprocess.Popen([sys.executable, "-m", "d2ppo_core.cli.main", "fci-server", "--address", robot_address])
     process = start_arm("lab", robot_address)
     yield robot_address
     for one in (process, robot):

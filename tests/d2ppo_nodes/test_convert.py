@@ -6,9 +6,12 @@ from scipy.spatial.transform import Rotation
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (extra ros)")
 
-from d2ppo_core.geometry import transform_from  # noqa: E402
-from d2ppo_core.runtime.chunk import ChunkRefusedError  # noqa: E402
-from d2ppo_core.runtime.osc import RigidState, Targets  # noqa: E402
+from d2ppo_core.geometry import (
+    RigidState,  # noqa: E402
+    transform_from,  # noqa: E402
+)
+from d2ppo_core.runtime.control.chunk import ChunkRefusedError  # noqa: E402
+from d2ppo_core.runtime.inference.osc import Targets  # noqa: E402
 from d2ppo_interfaces.msg import ActionChunk  # noqa: E402
 from d2ppo_nodes.convert import chunk_of, fill_targets  # noqa: E402
 

@@ -112,7 +112,7 @@ def operator(ros_domain_id: int) -> Iterator[Operator]:
 @pytest.fixture
 def robot(robot_address: str) -> Iterator[str]:
     """A robot without ROS."""
-    process = subprocess.Popen([sys.executable, "-m", "sim.fci", "--address", robot_address])
+    process = subprocess.Popen([sys.executable, "-m", "d2ppo_core.cli.main", "fci-server", "--address", robot_address])
     yield robot_address
     process.terminate()
     process.wait(10)

@@ -40,7 +40,7 @@ end_without_hanging_threads(3)
 def robot(robot_address: str) -> Iterator[str]:
     """A robot without ROS."""
     franky = pytest.importorskip("franky", reason="needs franky-control (extra franka)")
-    process = subprocess.Popen([sys.executable, "-m", "sim.fci", "--address", robot_address])
+    process = subprocess.Popen([sys.executable, "-m", "d2ppo_core.cli.main", "fci-server", "--address", robot_address])
     deadline = time.monotonic() + 30.0
     while True:
         try:

@@ -100,7 +100,7 @@ def test_reset_puts_the_cube_where_the_seed_says_and_time_goes_on(node, observer
     observer.spin(lambda: observer.worlds[-1].episode == 2)
     world = observer.worlds[-1]
     from sim.tasks.lift import LIFT
-    from sim.world import World
+    from sim.world.world import World
 
     expected = World(LIFT, seed=7).data.qpos[9:11]
     assert world.qpos[9:11] == pytest.approx(expected, abs=1e-3)

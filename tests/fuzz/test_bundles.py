@@ -23,8 +23,8 @@ from onnx import TensorProto, helper
 
 from d2ppo_core.bundle import ActionSpec, Golden, Manifest, ObservationSpec, find_bundle, load_bundle, write_bundle
 from d2ppo_core.errors import BundleError
-from d2ppo_core.runtime.planner import ChunkPlanner, PlannerConfig
-from d2ppo_core.runtime.policy import Policy
+from d2ppo_core.runtime.inference.planner import ChunkPlanner, PlannerConfig
+from d2ppo_core.runtime.inference.policy import Policy
 
 EXAMPLES = 400 if "D2PPO_LONG" in os.environ else 60
 FILES = ("policy.onnx", "manifest.yaml", "golden.npz")

@@ -20,7 +20,7 @@ from sim.fci.kinematic_arm import KinematicArm
 from sim.fci.robot_server import RobotServer
 from sim.fci.wire import Controller, Generator, GripperCommand, RobotMode
 from sim.tasks import task_named
-from sim.world import World
+from sim.world.world import World
 
 PACKETS = 25_000 if "D2PPO_LONG" in os.environ else 1500
 LONGEST_CYCLE_S = 3.0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from d2ppo_core.config.load import load_config, load_finetune_config
 from d2ppo_core.errors import D2ppoError
-from d2ppo_core.runtime.safety_cell import load_cell
+from d2ppo_core.runtime.safety.cell import load_cell
 from d2ppo_core.stack.loader import load_stack
 
 ROOT = Path(__file__).parents[2]

@@ -16,10 +16,10 @@ from scipy.spatial.transform import Rotation
 from d2ppo_core.drivers.clients import franka_drivers
 from d2ppo_core.drivers.franka import FrankaConfig, GripperConfig
 from d2ppo_core.errors import RobotError
-from d2ppo_core.runtime.arm import AT_HOME, ArmConfig, ArmController, ArmMode, ArmReport
-from d2ppo_core.runtime.chunk import ChunkRefusedError, TimedChunk
-from d2ppo_core.runtime.robots import PANDA
-from d2ppo_core.runtime.safety_cell import load_cell
+from d2ppo_core.runtime.control.arm import AT_HOME, ArmConfig, ArmController, ArmMode, ArmReport
+from d2ppo_core.runtime.control.chunk import ChunkRefusedError, TimedChunk
+from d2ppo_core.runtime.safety.cell import load_cell
+from d2ppo_core.runtime.safety.robots import PANDA
 
 MS = 1_000_000
 PERIOD_NS = 8 * MS

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from d2ppo_core.runtime.robots import PANDA
+from d2ppo_core.runtime.safety.robots import PANDA
 from sim.fci.gripper_server import GripperServer
 from sim.fci.kinematic_arm import KinematicArm
 from sim.fci.robot_server import RobotServer

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from d2ppo_core.drivers import clients
-from d2ppo_core.drivers.base import RobotMode
 from d2ppo_core.drivers.clients import ChosenArm, fitting_client, franka_drivers
 from d2ppo_core.drivers.franka import FrankaArm, FrankaConfig, FrankaGripper, GripperConfig
 from d2ppo_core.drivers.franka_rs import FrankaRsArm
 from d2ppo_core.drivers.franka_rs_hand import FrankaRsHand
 from d2ppo_core.errors import RobotError, RobotUnreachableError
+from d2ppo_core.runtime.control.protocols import RobotMode
 
 PATIENCE_S = 30.0
 
@@ -25,7 +25,16 @@ def serve() -> Iterator[Callable[[str, int], None]]:
     servers: list[subprocess.Popen] = []
 
     def start(address: str, version: int) -> None:
-        command = [sys.executable, "-m", "sim.fci", "--address", address, "--backend", "kinematic"]
+        command = [
+            sys.executable,
+            "-m",
+            "d2ppo_core.cli.main",
+            "fci-server",
+            "--address",
+            address,
+            "--backend",
+            "kinematic",
+        ]
         servers.append(subprocess.Popen([*command, "--robot-version", str(version)], stdout=subprocess.DEVNULL))
 
     yield start

@@ -115,7 +115,16 @@ def test_a_robot_of_another_version_is_told_with_the_command_that_cures_it(answe
 
 def test_arm_and_hand_of_both_versions_are_asked_for_theirs(module_address: str):
     for robot in (5, 10):
-        command = [sys.executable, "-m", "sim.fci", "--address", module_address, "--backend", "kinematic"]
+        command = [
+            sys.executable,
+            "-m",
+            "d2ppo_core.cli.main",
+            "fci-server",
+            "--address",
+            module_address,
+            "--backend",
+            "kinematic",
+        ]
         with subprocess.Popen([*command, "--robot-version", str(robot)], stdout=subprocess.DEVNULL) as server:
             try:
                 assert answer_of(module_address, ROBOT_PORT) == robot

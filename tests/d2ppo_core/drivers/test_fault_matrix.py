@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from d2ppo_core.runtime.arm import ArmMode
-from d2ppo_core.runtime.chunk import ChunkRefusedError
+from d2ppo_core.runtime.control.arm import ArmMode
+from d2ppo_core.runtime.control.chunk import ChunkRefusedError
 
 DATA = yaml.safe_load(Path(__file__).with_name("fault_matrix.yaml").read_text())
 STATES = tuple(DATA["states"])

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from d2ppo_core.drivers.base import GripperReading, RobotMode
 from d2ppo_core.drivers.clients import franka_drivers
 from d2ppo_core.drivers.franka import FrankaConfig, GripperConfig
 from d2ppo_core.drivers.franka_config import has_realtime_kernel
 from d2ppo_core.errors import RobotError, RobotUnreachableError
-from d2ppo_core.runtime.arm import AT_HOME, ArmConfig, ArmController, ArmMode
-from d2ppo_core.runtime.chunk import TimedChunk
-from d2ppo_core.runtime.safety_cell import load_cell
+from d2ppo_core.runtime.control.arm import AT_HOME, ArmConfig, ArmController, ArmMode
+from d2ppo_core.runtime.control.chunk import TimedChunk
+from d2ppo_core.runtime.control.protocols import GripperReading, RobotMode
+from d2ppo_core.runtime.safety.cell import load_cell
 
 pytestmark = pytest.mark.timeout(180)
 HOME = (0.0, 0.19635, 0.0, -2.61799, 0.0, 2.94159, 0.785398)
@@ -36,7 +36,7 @@ import signal, sys, threading
 from sim.fci.gripper_server import GripperServer
 from sim.fci.robot_server import RobotServer
 from sim.tasks import task_named
-from sim.world import World
+from sim.world.world import World
 
 world = World(task_named("lift"))
 hand = GripperServer(world, sys.argv[1])
@@ -53,7 +53,7 @@ import numpy as np
 from d2ppo_core.drivers.clients import franka_drivers
 from d2ppo_core.drivers.franka import FrankaConfig, GripperConfig
 from d2ppo_core.errors import RobotUnreachableError
-from d2ppo_core.runtime.osc import RigidState
+from d2ppo_core.geometry import RigidState
 
 arm, _ = franka_drivers(FrankaConfig(address=sys.argv[1], client=sys.argv[2]), GripperConfig(address=sys.argv[1]))
 while True:
@@ -97,7 +97,16 @@ class Robot(NamedTuple):
 
     def serve(self, address: str) -> list[str]:
         """The command that serves it."""
-        return [sys.executable, "-m", "sim.fci", "--address", address, "--robot-version", str(self.version)]
+        return [
+            sys.executable,
+            "-m",
+            "d2ppo_core.cli.main",
+            "fci-server",
+            "--address",
+            address,
+            "--robot-version",
+            str(self.version),
+        ]
 
     def controller(self, address: str, **changes) -> ArmController:
         """Unconnected."""

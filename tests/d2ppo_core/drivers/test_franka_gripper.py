@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from d2ppo_core.drivers.base import GripperAct, GripperOrder, GripperOutcome
 from d2ppo_core.drivers.franka_gripper import FrankaGripper, GripperConfig
 from d2ppo_core.errors import ConfigError
+from d2ppo_core.runtime.control.protocols import GripperAct, GripperOrder, GripperOutcome
 
 LIMIT_S = 5.0
 

@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from d2ppo_core.drivers.franka_guard import TrackingGuard
-from d2ppo_core.runtime.osc import RigidState
+from d2ppo_core.geometry import RigidState
 
 MOVING = RigidState(np.eye(4), np.array([0.2, 0.0, 0.0, 0.0, 0.0, 0.3]))
 

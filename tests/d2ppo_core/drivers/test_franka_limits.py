@@ -12,7 +12,7 @@ import pytest
 from d2ppo_core.drivers.franka import FrankaArm, FrankaConfig
 from d2ppo_core.drivers.franka_config import set_limits
 from d2ppo_core.errors import RobotUnreachableError
-from d2ppo_core.runtime.robots import FR3, PANDA, Robot
+from d2ppo_core.runtime.safety.robots import FR3, PANDA, Robot
 
 VECTORS = {"joint_velocity": "dq_rad_s", "joint_acceleration": "ddq_rad_s2", "joint_jerk": "dddq_rad_s3"}
 ORDERS = {"velocity": "speed", "acceleration": "acceleration", "jerk": "jerk"}
@@ -49,7 +49,16 @@ def client_with(tables_of: Robot) -> SimpleNamespace:
 
 @pytest.fixture(scope="module")
 def address(module_address: str) -> Iterator[str]:
-    command = [sys.executable, "-m", "sim.fci", "--address", module_address, "--backend", "kinematic"]
+    command = [
+        sys.executable,
+        "-m",
+        "d2ppo_core.cli.main",
+        "fci-server",
+        "--address",
+        module_address,
+        "--backend",
+        "kinematic",
+    ]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     yield module_address
     server.terminate()

@@ -9,8 +9,8 @@ import pytest
 
 from d2ppo_core.drivers.franka_config import FrankaConfig
 from d2ppo_core.drivers.franka_rs_loops import Ending, JointLoop, TrackingLoop
-from d2ppo_core.runtime.osc import RigidState
-from d2ppo_core.runtime.robots import FR3, PANDA
+from d2ppo_core.geometry import RigidState
+from d2ppo_core.runtime.safety.robots import FR3, PANDA
 
 CONFIG = FrankaConfig(address="127.0.0.1", stiffness_n_m=1000.0, stiffness_nm_rad=50.0, max_force_n=20.0)
 

@@ -7,9 +7,9 @@ import pytest
 
 from d2ppo_core.drivers.franka_config import FrankaConfig
 from d2ppo_core.drivers.franka_tracking import ImpedanceTracking, without_lost
-from d2ppo_core.runtime.kinematics import posture
-from d2ppo_core.runtime.osc import RigidState
-from d2ppo_core.runtime.trajectory import Motion
+from d2ppo_core.geometry import RigidState
+from d2ppo_core.runtime.control.trajectory import Motion
+from d2ppo_core.runtime.safety.kinematics import posture
 
 REGULAR = np.array([0.0, -0.3, 0.0, -2.2, 0.0, 2.0, 0.785])
 WRIST_STRAIGHT = np.array([0.1, 0.2, 0.2, -2.6, 0.3, np.pi, 0.785])

@@ -8,10 +8,10 @@ import torch
 
 from d2ppo_core.config.finetune import ChainConfig
 from d2ppo_core.evaluation.explore import Exploration, explore
+from d2ppo_core.finetune.runs import load_run
 from d2ppo_core.models.chain import DiffusionChain
 from d2ppo_core.models.diffusion import DiffusionPolicy
 from d2ppo_core.models.gaussian import GaussianChain, GaussianPolicy
-from d2ppo_core.runs import load_run
 
 STATE = torch.linspace(-1, 1, 38).reshape(2, 19)
 

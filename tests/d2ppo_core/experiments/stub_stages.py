@@ -8,9 +8,9 @@ import torch
 from d2ppo_core.config import FinetuneConfig, PretrainConfig, save_config
 from d2ppo_core.data.normalizer import Normalizer
 from d2ppo_core.finetune import checkpoint as finetuned
+from d2ppo_core.finetune.runs import load_run
 from d2ppo_core.models.build import Shapes
 from d2ppo_core.pretrain import checkpoint as pretrained
-from d2ppo_core.runs import load_run
 
 ITERATION_STEPS = 1000
 

@@ -17,7 +17,7 @@ from d2ppo_core.export.fused import FusedFit
 from d2ppo_core.export.onnx import export_run
 from d2ppo_core.pretrain.checkpoint import from_payload, load_checkpoint, to_payload
 from d2ppo_core.pretrain.run import pretrain
-from d2ppo_core.runtime.policy import Policy
+from d2ppo_core.runtime.inference.policy import Policy
 
 FITS = [("pad", (), (21, 30)), ("crop", (), (21, 30)), ("resize", (16, 24), (45, 60))]
 

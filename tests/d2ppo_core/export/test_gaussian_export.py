@@ -8,10 +8,10 @@ from d2ppo_core.bundle import load_bundle
 from d2ppo_core.config import PretrainConfig
 from d2ppo_core.export.onnx import export_run
 from d2ppo_core.export.parity import TOLERANCE, open_session, random_inputs, reference_actions
+from d2ppo_core.finetune.runs import load_run
 from d2ppo_core.pretrain.checkpoint import load_checkpoint
 from d2ppo_core.pretrain.run import pretrain
-from d2ppo_core.runs import load_run
-from d2ppo_core.runtime.policy import Policy
+from d2ppo_core.runtime.inference.policy import Policy
 
 
 @pytest.mark.parametrize("images", [False, True], ids=["state", "image"])

@@ -13,11 +13,11 @@ from d2ppo_core.export import parity
 from d2ppo_core.export.fused import FusedPolicy, mish
 from d2ppo_core.export.onnx import export_run, to_onnx
 from d2ppo_core.export.parity import TOLERANCE, check_parity, open_session, random_inputs, reference_actions
+from d2ppo_core.finetune.runs import load_run
 from d2ppo_core.models.policy import ChunkPolicy
 from d2ppo_core.pretrain.checkpoint import Checkpoint, load_checkpoint
 from d2ppo_core.pretrain.run import pretrain
-from d2ppo_core.runs import load_run
-from d2ppo_core.runtime.policy import Policy
+from d2ppo_core.runtime.inference.policy import Policy
 
 VARIANTS = {
     "state": {"images": False},

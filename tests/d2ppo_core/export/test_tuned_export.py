@@ -9,8 +9,8 @@ from d2ppo_core.bundle import load_bundle
 from d2ppo_core.export.fused import FusedPolicy
 from d2ppo_core.export.onnx import export_run
 from d2ppo_core.export.parity import TOLERANCE, random_inputs, reference_actions
-from d2ppo_core.runs import load_run
-from d2ppo_core.runtime.policy import Policy
+from d2ppo_core.finetune.runs import load_run
+from d2ppo_core.runtime.inference.policy import Policy
 
 from ..finetune.tiny_runs import finetune_config, make_origin, tune
 

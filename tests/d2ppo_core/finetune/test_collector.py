@@ -12,8 +12,8 @@ from d2ppo_core.errors import ConfigError
 from d2ppo_core.finetune.collector import Collector, local_collector, open_collector
 from d2ppo_core.finetune.experience import make_experience
 from d2ppo_core.finetune.rollout import LocalCollector, Rollout, join_rollouts
+from d2ppo_core.finetune.runs import load_run
 from d2ppo_core.finetune.trainer import Trainer
-from d2ppo_core.runs import load_run
 
 from .tiny_runs import finetune_config, make_trainer
 from .tiny_task import PointEnv

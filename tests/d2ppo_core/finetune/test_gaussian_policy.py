@@ -9,9 +9,9 @@ from d2ppo_core.envs import AutoresetMode
 from d2ppo_core.evaluation.explore import Exploration, explore
 from d2ppo_core.finetune.experience import make_experience
 from d2ppo_core.finetune.minibatch import minibatches
+from d2ppo_core.finetune.runs import load_run
 from d2ppo_core.models.gaussian import GaussianChain, GaussianPolicy
 from d2ppo_core.pretrain.run import pretrain
-from d2ppo_core.runs import load_run
 
 from . import tiny_task
 from .tiny_runs import finetune_config, make_trainer, pretrain_config, tune

@@ -7,9 +7,9 @@ from scipy.stats import fisher_exact
 
 from d2ppo_core.envs import AutoresetMode
 from d2ppo_core.envs.episodes import run_episodes
+from d2ppo_core.finetune.runs import load_run
 from d2ppo_core.finetune.trainer import Actor, observer_of
 from d2ppo_core.pretrain.run import pretrain
-from d2ppo_core.runs import load_run
 
 from .tiny_runs import finetune_config, pretrain_config, tune
 from .tiny_task import demonstrate, worlds

@@ -21,7 +21,7 @@ from d2ppo_core.finetune.collector import local_collector, open_collector
 from d2ppo_core.finetune.ray_collector import RayCollector, part_seed, start_cluster
 from d2ppo_core.finetune.rollout import LocalCollector, Rollout, join_rollouts
 from d2ppo_core.finetune.run import finetune
-from d2ppo_core.runs import load_run
+from d2ppo_core.finetune.runs import load_run
 
 from . import tiny_task
 from .tiny_runs import finetune_config, make_trainer

@@ -9,8 +9,8 @@ import torch
 from d2ppo_core.envs import AutoresetMode, ChunkEnv
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.finetune.rollout import LocalCollector, Rollout
+from d2ppo_core.finetune.runs import load_run
 from d2ppo_core.finetune.trainer import Trainer
-from d2ppo_core.runs import load_run
 
 from .tiny_runs import make_trainer
 from .tiny_task import CAMERA, HORIZON, PointEnv

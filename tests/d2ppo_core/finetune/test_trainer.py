@@ -10,8 +10,8 @@ import torch
 
 from d2ppo_core.envs import AutoresetMode
 from d2ppo_core.errors import ConfigError, TrainingError
+from d2ppo_core.finetune.runs import load_run
 from d2ppo_core.finetune.trainer import Actor, Trainer, iteration_seed, sampled_as_tuned
-from d2ppo_core.runs import load_run
 
 from .tiny_runs import finetune_config, make_trainer
 from .tiny_task import PointEnv

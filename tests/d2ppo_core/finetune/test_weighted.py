@@ -13,12 +13,12 @@ from d2ppo_core.config import from_mapping
 from d2ppo_core.config.finetune import WeightedConfig
 from d2ppo_core.errors import ConfigError, TrainingError
 from d2ppo_core.finetune.rollout import Rollout
+from d2ppo_core.finetune.runs import load_run
 from d2ppo_core.finetune.trainer import Trainer
 from d2ppo_core.finetune.weighted import WeightedUpdate, _draw
 from d2ppo_core.losses.ppo import normalized
 from d2ppo_core.models.chain import DiffusionChain
 from d2ppo_core.pretrain.run import pretrain
-from d2ppo_core.runs import load_run
 
 from . import tiny_task
 from .tiny_runs import finetune_config, make_trainer, pretrain_config, tune

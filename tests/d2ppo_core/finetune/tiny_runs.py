@@ -4,9 +4,9 @@ from pathlib import Path
 
 from d2ppo_core.config import FinetuneConfig, PretrainConfig, from_mapping
 from d2ppo_core.finetune.run import Outcome, finetune
+from d2ppo_core.finetune.runs import load_run
 from d2ppo_core.finetune.trainer import Trainer
 from d2ppo_core.pretrain.run import pretrain
-from d2ppo_core.runs import load_run
 
 from . import tiny_task
 from .tiny_task import PointEnv

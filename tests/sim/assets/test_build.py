@@ -6,7 +6,7 @@ import mujoco
 import pytest
 
 from sim.assets.build import build_lift
-from sim.batch.model import load_picture_model
+from sim.assets.saved import load_picture_model
 from sim.tasks.lift import LIFT
 
 MAX_MIB = 4.0

@@ -9,9 +9,8 @@ import pytest
 
 from d2ppo_core.errors import WorldError
 from sim.assets.deployed import DEPLOYED, build_deployed
-from sim.batch.model import ASSETS, load_picture_model
-from sim.tasks import task_named
-from sim.tasks.training import training_task
+from sim.assets.saved import ASSETS, load_picture_model
+from sim.tasks import task_named, training_task
 
 
 @pytest.mark.parametrize("task", DEPLOYED)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from d2ppo_core.errors import WorldError
-from sim.batch.model import ASSETS, load_physics_model, load_picture_model, model_path
-from sim.tasks.training import TRAINING_TASKS
+from sim.assets.saved import ASSETS, load_physics_model, load_picture_model, model_path
+from sim.tasks import TRAINING_TASKS
 
 LARGEST_MIB = 12
 FIELDS = {
@@ -24,7 +24,7 @@ FIELDS = {
 @pytest.mark.parametrize("task", TRAINING_TASKS)
 def test_everything_that_physics_reads_equals_robosuites_model(task):
     pytest.importorskip("robosuite")
-    from sim.robosuite_env import RobosuiteEnv
+    from sim.robosuite.env import RobosuiteEnv
 
     with RobosuiteEnv(task) as env:
         env.reset(0)

@@ -12,7 +12,7 @@ from d2ppo_core.envs import AutoresetMode
 from d2ppo_core.envs.contract import HORIZON, EnvContract
 from d2ppo_core.errors import ConfigError
 from sim.batch.env import BatchedEnv
-from sim.tasks.training import TRAINING_TASKS
+from sim.tasks import TRAINING_TASKS
 
 
 class Batched(EnvContract):

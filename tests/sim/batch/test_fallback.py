@@ -7,7 +7,7 @@ from d2ppo_core.errors import ConfigError, WorldError
 from sim.batch.build import library
 from sim.batch.env import BatchedEnv
 from sim.batch.fallback import NumpyKernel
-from sim.tasks.training import TRAINING_TASKS
+from sim.tasks import TRAINING_TASKS
 
 
 @pytest.mark.parametrize("task", TRAINING_TASKS)

@@ -22,9 +22,9 @@ pytest.importorskip("numba", reason="bits are equal only where both are compiled
 from scipy.stats import ks_2samp
 
 from sim.batch.env import BatchedEnv
-from sim.robosuite_env import RobosuiteEnv
-from sim.robosuite_vec import RobosuiteVecEnv
-from sim.tasks.training import TRAINING_TASKS
+from sim.robosuite.env import RobosuiteEnv
+from sim.robosuite.vec import RobosuiteVecEnv
+from sim.tasks import TRAINING_TASKS
 
 EPISODES = Path(__file__).parent / "episodes"
 WHOLE_EPISODE_RAD = {"lift": 1e-5, "can": 1e-4, "square": 1e-5, "transport": 1e-5}

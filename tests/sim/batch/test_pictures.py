@@ -6,7 +6,7 @@ import pytest
 from d2ppo_core.envs import AutoresetMode
 from d2ppo_core.envs.contract import HORIZON, EnvContract
 from sim.batch.env import BatchedEnv
-from sim.tasks.training import TRAINING_TASKS
+from sim.tasks import TRAINING_TASKS
 
 
 class TestLiftWithPictures(EnvContract):
@@ -18,7 +18,7 @@ class TestLiftWithPictures(EnvContract):
 
 @pytest.mark.parametrize("task", TRAINING_TASKS)
 def test_pictures_show_what_robosuites_world_shows(task):
-    robosuite_vec = pytest.importorskip("sim.robosuite_vec")
+    robosuite_vec = pytest.importorskip("sim.robosuite.vec")
     pytest.importorskip("robosuite")
     with (
         BatchedEnv(task, 2, images=True) as ours,

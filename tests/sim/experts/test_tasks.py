@@ -7,11 +7,11 @@ import pytest
 
 pytest.importorskip("robosuite", reason="robosuite is not installed (pip install --no-deps robosuite==1.5.2)")
 
-from sim.demos import Recording, attempt
+from sim.evaluation.film import expert_episode, play
+from sim.evaluation.playback import play_back_episode
 from sim.experts import EXPERTS
-from sim.play import expert_episode, play
-from sim.playback import play_back_episode
-from sim.robosuite_env import TASKS, RobosuiteEnv
+from sim.experts.recording import Recording, attempt
+from sim.robosuite.env import TASKS, RobosuiteEnv
 
 STEPS = {"lift": (30, 80), "can": (100, 260), "square": (90, 300), "transport": (350, 700)}
 """Control steps within which a plain expert is done."""

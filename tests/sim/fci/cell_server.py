@@ -5,7 +5,7 @@ import threading
 
 from sim.fci.cell import RobotCell
 from sim.tasks import task_named
-from sim.world import World
+from sim.world.world import World
 
 
 def main(addresses: tuple[str, ...]) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim.snapshots import SnapshotSubscriber
 from sim.tasks import task_named
-from sim.world import World
+from sim.world.snapshots import SnapshotSubscriber
+from sim.world.world import World
 
 CLIENTS = Path(__file__).parent / "clients"
 CLIENT_MODULES = {"panda_client": "panda_py", "panda_py_client": "panda_py", "pylibfranka_client": "pylibfranka"}
@@ -50,7 +50,7 @@ def inject(server: subprocess.Popen[str], fault: str) -> str:
 
 
 def start_robot(address: str, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "sim.fci", "--address", address, *options]
+    command = [sys.executable, "-m", "d2ppo_core.cli.main", "fci-server", "--address", address, *options]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and "1337" in process.stdout.readline()
     return process

@@ -13,7 +13,7 @@ import pytest
 from d2ppo_core.errors import WorldError
 from sim.fci.cell import RobotCell
 from sim.tasks import task_named
-from sim.world import World
+from sim.world.world import World
 
 SERVER = Path(__file__).with_name("cell_server.py")
 CLIENT = """

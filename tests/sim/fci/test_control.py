@@ -14,7 +14,7 @@ from sim.fci.motion import laws_for
 from sim.fci.reference import Reference, ReflexError
 from sim.fci.wire import Controller, Error
 from sim.tasks import task_named
-from sim.world import World
+from sim.world.world import World
 
 READY = np.array([0.0, -0.785398, 0.0, -2.356194, 0.0, 1.570796, 0.785398])
 HAND = "robot0_right_hand"

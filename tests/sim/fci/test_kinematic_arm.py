@@ -5,7 +5,7 @@ import pytest
 
 from sim.fci.kinematic_arm import DT_S, KinematicArm
 from sim.tasks import task_named
-from sim.world import World
+from sim.world.world import World
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from d2ppo_core.geometry import rotation_vector
-from d2ppo_core.runtime.kinematics import FLANGE_M, posture
+from d2ppo_core.runtime.safety.kinematics import FLANGE_M, posture
 from sim.fci.hand import F_T_EE
 from sim.fci.kinematic_arm import KinematicArm
 from sim.fci.kinematics import ArmKinematics, load_torque

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from d2ppo_core.errors import WorldError
-from d2ppo_core.runtime.robots import ROBOTS
+from d2ppo_core.runtime.safety.robots import ROBOTS
 from sim.fci.kinematic_arm import KinematicArm
 from sim.fci.limits import SPOKEN, limits_of
 from sim.fci.robot import Robot

@@ -13,7 +13,7 @@ from sim.fci.kinematic_arm import KinematicArm
 from sim.fci.robot_server import RobotServer
 from sim.fci.wire import PROTOCOLS, Controller, Error, Generator, Reply, RobotMode
 from sim.tasks import task_named
-from sim.world import World
+from sim.world.world import World
 
 READY = np.array([0.0, -0.785398, 0.0, -2.356194, 0.0, 1.570796, 0.785398])
 STRETCHED = np.array([0.0, 1.2, 0.0, -0.3, 0.0, 1.6, 0.785398])

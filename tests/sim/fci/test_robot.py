@@ -8,7 +8,7 @@ from sim.fci.motion import MoveRequest
 from sim.fci.robot import LOST_COMMANDS_TO_REFLEX, RECOVERY_CYCLES, Robot
 from sim.fci.wire import PROTOCOLS, Controller, Error, Generator, RobotMode
 from sim.tasks import task_named
-from sim.world import World
+from sim.world.world import World
 
 JOINT_VELOCITY = MoveRequest(controller=Controller.JOINT_IMPEDANCE, generator=Generator.JOINT_VELOCITY)
 TORQUE = MoveRequest(controller=Controller.EXTERNAL, generator=Generator.NONE)

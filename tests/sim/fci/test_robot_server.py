@@ -14,9 +14,9 @@ from d2ppo_core.errors import WorldError
 from sim.fci.connection import listen
 from sim.fci.hand import F_T_EE
 from sim.fci.robot_server import RobotServer
-from sim.snapshots import SnapshotSubscriber
 from sim.tasks import task_named
-from sim.world import World
+from sim.world.snapshots import SnapshotSubscriber
+from sim.world.world import World
 
 franky = pytest.importorskip("franky", reason="needs franky-control (extra franka)")
 
@@ -154,7 +154,10 @@ def test_client_that_dies_in_a_motion_leaves_a_robot_that_holds_and_serves_the_n
 
 def test_occupied_port_says_by_whom_and_what_to_do(robot):
     second = subprocess.run(
-        [sys.executable, "-m", "sim.fci", "--address", robot.address], capture_output=True, text=True, timeout=20
+        [sys.executable, "-m", "d2ppo_core.cli.main", "fci-server", "--address", robot.address],
+        capture_output=True,
+        text=True,
+        timeout=20,
     )
     assert second.returncode == 2
     assert len(second.stderr.splitlines()) == 1

@@ -11,7 +11,7 @@ import pytest
 
 from sim.fci.wire import ROBOT_PORT
 
-COMMAND = [sys.executable, "-m", "sim.fci"]
+COMMAND = [sys.executable, "-m", "d2ppo_core.cli.main", "fci-server"]
 
 
 def served(address: str) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from d2ppo_core.errors import WorldError
 from sim.tasks import task_named
 from sim.tasks.lift import LIFT
-from sim.world import World
+from sim.world.world import World
 
 
 def test_starts_fill_the_square_at_every_yaw():

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from sim.tasks import TASKS
-from sim.tasks.training import training_task
-from sim.tasks.training.can import GOAL_BIN_M
-from sim.tasks.training.square import PEG_M
-from sim.tasks.training.transport import TABLE_HEIGHT_M, TABLES_Y_M
-from sim.world import World
+from sim.tasks import TASKS, training_task
+from sim.tasks.can import GOAL_BIN_M
+from sim.tasks.square import PEG_M
+from sim.tasks.transport import TABLE_HEIGHT_M, TABLES_Y_M
+from sim.world.world import World
 
 TRAINED = ("can", "square", "transport")
 UPRIGHT = (1.0, 0.0, 0.0, 0.0)

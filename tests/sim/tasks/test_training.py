@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from d2ppo_core.errors import ConfigError, WorldError
-from sim.tasks.training import TRAINING_TASKS, training_task
-from sim.tasks.training.can import in_goal
-from sim.tasks.training.lift import LIFT
-from sim.tasks.training.placement import Item, Region, place
-from sim.tasks.training.square import SQUARE, on_peg
-from sim.tasks.training.transport import TRANSPORT
+from sim.tasks import TRAINING_TASKS, training_task
+from sim.tasks.can import in_goal
+from sim.tasks.lift import LIFT
+from sim.tasks.placement import Item, Region, place
+from sim.tasks.square import SQUARE, on_peg
+from sim.tasks.transport import TRANSPORT
 
 
 def test_lift_is_solved_four_centimetres_above_the_table():

@@ -16,11 +16,11 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-from d2ppo_core.drivers.base import GripperOrder
 from d2ppo_core.drivers.clients import franka_drivers
 from d2ppo_core.errors import D2ppoError, RobotError, RobotUnreachableError
-from d2ppo_core.runtime.arm import ArmController, ArmMode
-from d2ppo_core.runtime.chunk import ChunkRefusedError
+from d2ppo_core.runtime.control.arm import ArmController, ArmMode
+from d2ppo_core.runtime.control.chunk import ChunkRefusedError
+from d2ppo_core.runtime.control.protocols import GripperOrder
 from d2ppo_interfaces.action import ErrorRecovery
 from d2ppo_interfaces.msg import ActionChunk, PolicyStatus
 from d2ppo_interfaces.srv import GoTo

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from d2ppo_core.drivers.franka import FrankaConfig, GripperConfig
 from d2ppo_core.errors import ConfigError
-from d2ppo_core.runtime.arm_state import HOME, ArmConfig
-from d2ppo_core.runtime.blend import BlendLimits
-from d2ppo_core.runtime.poses import checked_joints, load_poses
-from d2ppo_core.runtime.robots import robot_named
-from d2ppo_core.runtime.safety_cell import Cell, load_cell
+from d2ppo_core.runtime.control.arm_state import HOME, ArmConfig
+from d2ppo_core.runtime.control.blend import BlendLimits
+from d2ppo_core.runtime.control.poses import checked_joints, load_poses
+from d2ppo_core.runtime.safety.cell import Cell, load_cell
+from d2ppo_core.runtime.safety.robots import robot_named
 from d2ppo_nodes.lifecycle import StackNode
 
 SPEED_SCALE = "speed_scale"

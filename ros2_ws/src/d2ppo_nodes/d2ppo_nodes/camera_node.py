@@ -6,8 +6,8 @@ import threading
 from sensor_msgs.msg import CameraInfo, Image
 
 from d2ppo_core.bundle import load_bundle
-from d2ppo_core.drivers.base import CameraDriver
 from d2ppo_core.errors import CameraError
+from d2ppo_core.runtime.inference.camera import CameraDriver
 from d2ppo_nodes.convert import image_msg
 from d2ppo_nodes.lifecycle import StackNode
 from d2ppo_nodes.qos import STREAM
@@ -60,7 +60,7 @@ class CameraNode(StackNode):
         name = self.text("name")
         width, height = self._image_size()
         if driver == "sim":
-            from sim.sim_camera import SimCamera
+            from sim.world.camera import SimCamera
 
             return SimCamera(
                 name=name,

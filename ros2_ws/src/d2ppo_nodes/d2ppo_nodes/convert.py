@@ -9,12 +9,12 @@ from geometry_msgs.msg import Pose, Twist, Wrench
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Image
 
-from d2ppo_core.drivers.base import GripperOutcome, GripperReading
-from d2ppo_core.geometry import Array, rotation_of, transform_from
-from d2ppo_core.runtime.arm import ArmReport
-from d2ppo_core.runtime.chunk import ChunkRefusedError, TimedChunk
-from d2ppo_core.runtime.observation import ArmSample
-from d2ppo_core.runtime.osc import RigidState, Targets
+from d2ppo_core.geometry import Array, RigidState, rotation_of, transform_from
+from d2ppo_core.runtime.control.arm import ArmReport
+from d2ppo_core.runtime.control.chunk import ChunkRefusedError, TimedChunk
+from d2ppo_core.runtime.control.protocols import GripperOutcome, GripperReading
+from d2ppo_core.runtime.inference.observation import ArmSample
+from d2ppo_core.runtime.inference.osc import Targets
 from d2ppo_interfaces.msg import ActionChunk, ArmState
 
 _NS = 1_000_000_000

@@ -13,8 +13,8 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from d2ppo_core.errors import ConfigError, RobotError
-from d2ppo_core.runtime.arm import ArmMode
-from d2ppo_core.runtime.pair import Order, PairMode, PairWatch
+from d2ppo_core.runtime.control.arm import ArmMode
+from d2ppo_core.runtime.control.pair import Order, PairMode, PairWatch
 from d2ppo_interfaces.msg import ArmState
 from d2ppo_nodes.button import Button
 from d2ppo_nodes.lifecycle import StackNode

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from d2ppo_core.analysis.evaluation import ChunkTiming, Episode, Sample
 from d2ppo_core.errors import StackError
-from d2ppo_core.runtime.arm import AT_HOME
+from d2ppo_core.runtime.control.arm import AT_HOME
 from d2ppo_interfaces.msg import ActionChunk, ArmState, WorldState
 from d2ppo_nodes.client import StackClient
 from d2ppo_nodes.convert import time_ns

@@ -8,8 +8,8 @@ from rclpy.node import Node
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
-from d2ppo_core.drivers.base import GripperAct, GripperDriver, GripperOrder, GripperOutcome
 from d2ppo_core.errors import D2ppoError
+from d2ppo_core.runtime.control.protocols import GripperAct, GripperDriver, GripperOrder, GripperOutcome
 from d2ppo_interfaces.action import Grasp, Homing, Move
 
 _DONE = {GripperAct.MOVE: GripperOutcome.REACHED, GripperAct.GRASP: GripperOutcome.GRASPED}

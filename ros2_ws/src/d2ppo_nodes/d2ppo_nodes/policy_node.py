@@ -10,10 +10,10 @@ from sensor_msgs.msg import Image
 
 from d2ppo_core.bundle import load_bundle
 from d2ppo_core.errors import ActionError, D2ppoError
-from d2ppo_core.runtime.callback_clock import CallbackClock
-from d2ppo_core.runtime.observation import MissingObservationError
-from d2ppo_core.runtime.planner import ChunkPlanner, PlannerConfig
-from d2ppo_core.runtime.policy import Policy
+from d2ppo_core.runtime.inference.callback_clock import CallbackClock
+from d2ppo_core.runtime.inference.observation import MissingObservationError
+from d2ppo_core.runtime.inference.planner import ChunkPlanner, PlannerConfig
+from d2ppo_core.runtime.inference.policy import Policy
 from d2ppo_interfaces.msg import ActionChunk, ArmState, PolicyStatus
 from d2ppo_interfaces.srv import LoadPolicy
 from d2ppo_nodes.convert import arm_sample, fill_targets, image_array, time_msg, time_ns

@@ -17,9 +17,9 @@ from d2ppo_nodes.qos import NEWEST
 from d2ppo_nodes.running import run
 from sim.fci.cell import RobotCell
 from sim.fci.limits import SPOKEN
-from sim.snapshots import SnapshotPublisher
 from sim.tasks import task_named
-from sim.world import World
+from sim.world.snapshots import SnapshotPublisher
+from sim.world.world import World
 
 _CLOCK_PERIOD_NS = 4_000_000
 _SWITCH_INTERVAL_S = 1e-4

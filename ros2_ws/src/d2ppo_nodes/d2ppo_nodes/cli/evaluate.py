@@ -22,7 +22,7 @@ from d2ppo_core.stack.loader import load_stack
 from d2ppo_core.stack.runner import Stack
 from d2ppo_nodes.client import StackClient
 from d2ppo_nodes.episodes import EpisodeRunner
-from sim.replay import render_positions
+from sim.world.replay import render_positions
 
 _START_S = 90.0
 _RECORD, _PAGE = "evaluation.json", "report.html"

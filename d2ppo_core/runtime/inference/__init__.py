@@ -1,0 +1,1 @@
+"""From a bundle and observations to timed targets."""

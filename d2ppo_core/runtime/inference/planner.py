@@ -1,0 +1,97 @@
+"""From observations to timed targets: one inference, and the training controller's response to its actions."""
+
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from d2ppo_core.errors import ConfigError
+from d2ppo_core.geometry import Array, RigidState
+from d2ppo_core.representations import EE_ABSOLUTE
+from d2ppo_core.runtime.inference.observation import Observation, ObservationBuffer
+from d2ppo_core.runtime.inference.osc import Targets, leashed, targets_from_deltas, targets_from_goals
+from d2ppo_core.runtime.inference.policy import Policy
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannerConfig:
+    """How chunks are planned.
+
+    Attributes:
+        replan_ticks: Control ticks between two inferences; 0 takes the bundle's action horizon.
+        settle_ticks: Ticks added to a chunk in which the arm comes to rest if no other chunk follows.
+        max_lead_m: How far the start of a chunk may lead the measured position.
+        max_lead_rad: The same for the rotation.
+        noise_seed: Seed of the sampler's noise.
+    """
+
+    replan_ticks: int = 0
+    settle_ticks: int = 8
+    max_lead_m: float = 0.02
+    max_lead_rad: float = 0.15
+    noise_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.replan_ticks < 0 or self.settle_ticks < 1:
+            raise ConfigError(
+                f"replan_ticks must be >= 0 and settle_ticks >= 1, got {self.replan_ticks} and {self.settle_ticks}"
+            )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One chunk and what it was made from."""
+
+    targets: Targets
+    observation: Observation
+    inference_s: float
+
+
+class ChunkPlanner:
+    """Asks the policy whenever a chunk is due, and turns its answer into absolute targets."""
+
+    def __init__(self, policy: Policy, config: PlannerConfig) -> None:
+        """Plan with a policy that has been verified."""
+        self.policy = policy
+        self.observations = ObservationBuffer(policy.manifest)
+        self._config = config
+        self._T_ee_site = np.asarray(policy.manifest.T_ee_site).reshape(4, 4)
+        self._T_world_base = np.asarray(policy.manifest.T_world_base).reshape(4, 4)
+        ticks = config.replan_ticks or policy.manifest.action_horizon
+        self._replan_ns = round((ticks - 0.5) / policy.manifest.action.control_hz * 1e9)
+        self._noise = np.random.default_rng(config.noise_seed)
+        self._last: Observation | None = None
+        self.inference_s: deque[float] = deque(maxlen=100)
+
+    def plan(self, now_ns: int) -> Plan | None:
+        """Make the next chunk if one is due.
+
+        Returns:
+            None when the newest observation is not yet a replanning period newer than the last one used.
+
+        Raises:
+            MissingObservationError: An observation is missing or too old.
+            ActionError: The policy answered something that is no pose.
+        """
+        observation = self.observations.assemble(now_ns)
+        last = self._last
+        if last is not None and last.arm.epoch == observation.arm.epoch:
+            if 0 <= observation.stamp_ns - last.stamp_ns < self._replan_ns:
+                return None
+        self._last = observation
+        manifest = self.policy.manifest
+        noise = self._noise.standard_normal((1, manifest.pred_horizon, manifest.action.dim), dtype=np.float32)
+        began = time.perf_counter()
+        actions = self.policy.infer({**observation.inputs, "noise": noise})
+        inference_s = time.perf_counter() - began
+        self.inference_s.append(inference_s)
+        arm = observation.arm
+        start = leashed(arm.reference, arm.measured, self._config.max_lead_m, self._config.max_lead_rad)
+        return Plan(self._targets(actions.astype(np.float64), start), observation, inference_s)
+
+    def _targets(self, actions: Array, start: RigidState) -> Targets:
+        spec, settle_ticks = self.policy.manifest.action, self._config.settle_ticks
+        if spec.representation == EE_ABSOLUTE:
+            return targets_from_goals(actions, start, spec, self._T_world_base, self._T_ee_site, settle_ticks)
+        return targets_from_deltas(actions, start, spec, self._T_ee_site, settle_ticks)

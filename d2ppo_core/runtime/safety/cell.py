@@ -1,0 +1,184 @@
+"""Cell file: what the safety filter must know about a robot's surroundings; strict YAML."""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from d2ppo_core.compatibility import AUTO, CLIENTS
+from d2ppo_core.config.load import from_mapping
+from d2ppo_core.errors import ConfigError
+from d2ppo_core.geometry import Array
+from d2ppo_core.runtime.safety.robots import robot_named
+from d2ppo_core.runtime.safety.shapes import KeepOut, require_between, require_numbers
+from d2ppo_core.yaml_file import read_yaml
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ball:
+    """A point of the tool with a radius (0 is a corner), in the end effector's frame."""
+
+    position_m: tuple[float, ...]
+    radius_m: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_numbers("balls.position_m", self.position_m, 3)
+        require_between("balls.radius_m", self.radius_m, 0.0, 0.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkBall(Ball):
+    """A ball around a point of the arm, in the frame of one of its links (Franka's convention, 1 to 7)."""
+
+    link: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.link <= 7:
+            raise ConfigError(f"arm_balls.link: wanted 1 to 7, got {self.link}")
+
+
+_FRANKA_HAND_QUAT_XYZW = (0.0, 0.0, -0.3826834323650898, 0.9238795325112867)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool:
+    """The end effector as the robot is configured for it (F_T_EE in Franka's terms), by default the Franka Hand.
+
+    Attributes:
+        position_m: End effector in the flange's frame.
+        quat_xyzw: Its orientation there.
+        balls: What of the tool must stay clear of table and keep-out shapes: finger tips, hand, camera.
+    """
+
+    position_m: tuple[float, ...] = (0.0, 0.0, 0.1034)
+    quat_xyzw: tuple[float, ...] = _FRANKA_HAND_QUAT_XYZW
+    balls: tuple[Ball, ...]
+
+    def __post_init__(self) -> None:
+        require_numbers("tool.position_m", self.position_m, 3)
+        require_numbers("tool.quat_xyzw", self.quat_xyzw, 4)
+        norm = float(np.linalg.norm(self.quat_xyzw))
+        if abs(norm - 1.0) > 1e-3:
+            raise ConfigError(f"tool.quat_xyzw: wanted a unit quaternion, got norm {norm:.4g}")
+        if not self.balls:
+            raise ConfigError("tool.balls: wanted at least one, the tip that reaches lowest; got none")
+
+    @property
+    def T_flange_ee(self) -> Array:
+        """4×4 pose of the end effector in the flange's frame."""
+        x, y, z, w = np.asarray(self.quat_xyzw) / np.linalg.norm(self.quat_xyzw)
+        cross = np.array(((0.0, -z, y), (z, 0.0, -x), (-y, x, 0.0)))
+        transform = np.eye(4)
+        transform[:3, :3] += 2.0 * (w * cross + cross @ cross)
+        transform[:3, 3] = self.position_m
+        return transform
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What a robot may do where it stands; lengths in m in its base frame.
+
+    Attributes:
+        robot: ``panda`` or ``fr3``: whose joint limits hold.
+        client: ``franky`` or ``franka_rs`` drives it; ``auto``: franky where it speaks what the robot does.
+        workspace_min_m: Lower corner of the box that the end effector's origin must stay in.
+        workspace_max_m: Upper corner.
+        table_height_m: Height of the table's surface.
+        table_clearance_m: Distance that the lowest ball of tool and arm keeps from it.
+        tool: The end effector.
+        arm_balls: Parts of the arm itself that must stay clear of table and keep-out shapes.
+        keep_out: Shapes around things in the cell.
+        linear_speed_m_s: Greatest speed of the end effector.
+        angular_speed_rad_s: Greatest angular speed.
+        linear_acceleration_m_s2: How fast the speed may grow; it may always shrink.
+        angular_acceleration_rad_s2: The same for the angular speed.
+        step_m: Longest step between two commands, however much time lies between them.
+        step_rad: The same for rotations.
+        braking_m_s2: Deceleration before walls, table and shapes: v² <= 2 a d.
+        joint_margin_rad: Distance from the ends of a joint's travel.
+        joint_braking_rad_s2: Deceleration of a joint before that margin.
+        joint_speed_share: Share of the robot's joint velocity limits that may be used.
+    """
+
+    robot: str
+    client: str = AUTO
+    workspace_min_m: tuple[float, ...]
+    workspace_max_m: tuple[float, ...]
+    table_height_m: float
+    table_clearance_m: float = 0.005
+    tool: Tool
+    arm_balls: tuple[LinkBall, ...] = ()
+    keep_out: KeepOut = field(default_factory=KeepOut)
+    linear_speed_m_s: float
+    angular_speed_rad_s: float
+    linear_acceleration_m_s2: float = 5.0
+    angular_acceleration_rad_s2: float = 15.0
+    step_m: float = 0.03
+    step_rad: float = 0.2
+    braking_m_s2: float = 1.0
+    joint_margin_rad: float = 0.1
+    joint_braking_rad_s2: float = 2.0
+    joint_speed_share: float = 0.8
+
+    def __post_init__(self) -> None:
+        robot = robot_named(self.robot)
+        if self.client not in CLIENTS:
+            raise ConfigError(f"client: wanted one of {', '.join(CLIENTS)}, got {self.client!r}")
+        require_numbers("workspace_min_m", self.workspace_min_m, 3)
+        require_numbers("workspace_max_m", self.workspace_max_m, 3)
+        if not all(low < high for low, high in zip(self.workspace_min_m, self.workspace_max_m, strict=True)):
+            low, high = list(self.workspace_min_m), list(self.workspace_max_m)
+            raise ConfigError(f"workspace: wanted two corners with min < max, got {low} and {high}")
+        for name, least, most in (
+            ("table_height_m", -2.0, 2.0),
+            ("table_clearance_m", 0.0, 0.5),
+            ("linear_speed_m_s", 0.01, min(1.7, robot.speed[0])),
+            ("angular_speed_rad_s", 0.01, robot.speed[1]),
+            ("linear_acceleration_m_s2", 0.1, robot.acceleration[0]),
+            ("angular_acceleration_rad_s2", 0.1, 100.0),
+            ("step_m", 0.001, 0.1),
+            ("step_rad", 0.01, 0.5),
+            ("braking_m_s2", 0.1, robot.acceleration[0]),
+            ("joint_margin_rad", 0.01, 0.5),
+            ("joint_braking_rad_s2", 0.1, float(robot.ddq_rad_s2.min())),
+            ("joint_speed_share", 0.05, 1.0),
+        ):
+            require_between(name, getattr(self, name), least, most)
+
+
+def cell_folders() -> list[Path]:
+    """Return where shipped cell files are looked for: the source tree, then every installed bring-up package."""
+    folders = [Path(__file__).parents[3] / "launch" / "cells"]
+    prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
+    folders += [Path(prefix) / "share/d2ppo_bringup/launch/cells" for prefix in prefixes if prefix]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def load_cell(text: str) -> Cell:
+    """Return the cell of a YAML file, given by its path or by the name of a shipped one.
+
+    Raises:
+        ConfigError: There is no such file, it is no YAML, or a key or value is not allowed.
+    """
+    path = _find(text)
+    content = read_yaml(path)
+    try:
+        return from_mapping(Cell, content)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _find(text: str) -> Path:
+    if text.endswith((".yaml", ".yml")):
+        if Path(text).is_file():
+            return Path(text)
+        raise ConfigError(f"there is no cell file {text}")
+    known: dict[str, Path] = {}
+    for folder in reversed(cell_folders()):
+        known |= {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    if text not in known:
+        raise ConfigError(f"there is no cell {text!r}; known: {', '.join(sorted(known)) or 'none'}")
+    return known[text]

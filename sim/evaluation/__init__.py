@@ -1,0 +1,1 @@
+"""How often policies solve a task, and films of it."""

@@ -1,0 +1,1 @@
+"""robosuite's own worlds, behind the stack's protocols."""

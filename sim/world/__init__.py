@@ -1,0 +1,1 @@
+"""One live world: physics, arms, hands, its clock, and what leaves it for renderers."""

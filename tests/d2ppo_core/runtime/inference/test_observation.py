@@ -1,0 +1,113 @@
+"""Observations of different rates come together by time, or the missing one is named."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from d2ppo_core.bundle import ActionSpec, Manifest, ObservationSpec
+from d2ppo_core.errors import BundleError
+from d2ppo_core.geometry import RigidState, transform_from
+from d2ppo_core.runtime.inference.observation import ArmSample, MissingObservationError, ObservationBuffer
+
+MS = 1_000_000
+BASE = (1.0, 0.0, 0.0, -0.56, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.912, 0.0, 0.0, 0.0, 1.0)
+SITE = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, -0.0069, 0.0, 0.0, 0.0, 1.0)
+
+
+def low_dim(key: str, size: int) -> ObservationSpec:
+    return ObservationSpec(key=key, shape=(size,), dtype="float32", unit="m", frame="world")
+
+
+def manifest(*observations: ObservationSpec) -> Manifest:
+    return Manifest(
+        name="tiny",
+        task="lift",
+        observations=observations,
+        action=ActionSpec(),
+        pred_horizon=4,
+        action_horizon=4,
+        num_denoising_steps=10,
+        sampler="ddim",
+        T_world_base=BASE,
+        T_ee_site=SITE,
+    )
+
+
+STATE = (low_dim("robot0_eef_pos", 3), low_dim("robot0_eef_quat", 4), low_dim("robot0_gripper_qpos", 2))
+WRIST = ObservationSpec(key="image", shape=(8, 8, 3), dtype="uint8", unit="", frame="", camera="wrist")
+
+
+def sample(stamp_ns: int, x_m: float = 0.5, width_m: float = 0.08) -> ArmSample:
+    state = RigidState(transform_from([x_m, 0.0, 0.3], Rotation.from_euler("x", np.pi)), np.zeros(6))
+    return ArmSample(stamp_ns=stamp_ns, measured=state, reference=state, gripper_width_m=width_m, epoch=1)
+
+
+def picture(value: int) -> np.ndarray:
+    return np.full((8, 8, 3), value, np.uint8)
+
+
+def test_the_state_is_in_the_frame_of_the_dataset():
+    buffer = ObservationBuffer(manifest(*STATE))
+    buffer.push_arm(sample(0, x_m=0.5, width_m=0.06))
+    state = buffer.assemble(0).inputs["state"]
+    # A hand that points down has its site 6.9 mm above the tool centre point.
+    np.testing.assert_allclose(state, [[-0.06, 0, 1.2189, 1, 0, 0, 0, 0.03, -0.03]], atol=1e-6)
+    assert state.dtype == np.float32
+
+
+def test_the_arm_is_taken_at_the_time_of_the_image():
+    buffer = ObservationBuffer(manifest(*STATE, WRIST))
+    for i in range(20):
+        buffer.push_arm(sample(i * 8 * MS, x_m=0.4 + 0.001 * i))
+    buffer.push_image("wrist", 65 * MS, picture(7))
+    observation = buffer.assemble(160 * MS)
+    assert observation.stamp_ns == 65 * MS
+    assert observation.arm.stamp_ns == 64 * MS
+    np.testing.assert_allclose(observation.inputs["state"][0, 0], 0.4 + 0.008 - 0.56, atol=1e-6)
+    assert observation.inputs["images"].shape == (1, 1, 8, 8, 3)
+    assert (observation.inputs["images"] == 7).all()
+
+
+def test_what_is_missing_is_named():
+    buffer = ObservationBuffer(manifest(*STATE, WRIST))
+    with pytest.raises(MissingObservationError, match="no state from the arm yet"):
+        buffer.assemble(0)
+    buffer.push_arm(sample(0))
+    with pytest.raises(MissingObservationError, match="no image from camera wrist yet"):
+        buffer.assemble(0)
+
+
+def test_a_camera_that_stopped_is_named_with_its_age():
+    buffer = ObservationBuffer(manifest(*STATE, WRIST), max_age_s=0.5)
+    buffer.push_image("wrist", 0, picture(0))
+    buffer.push_arm(sample(600 * MS))
+    with pytest.raises(MissingObservationError, match="camera wrist stopped: newest image is 600 ms old"):
+        buffer.assemble(600 * MS)
+
+
+def test_an_arm_that_stopped_or_does_not_fit_the_image_is_named():
+    buffer = ObservationBuffer(manifest(*STATE, WRIST))
+    buffer.push_arm(sample(0))
+    buffer.push_image("wrist", 100 * MS, picture(0))
+    with pytest.raises(MissingObservationError, match="within 30 ms of the image; nearest is 100 ms away"):
+        buffer.assemble(100 * MS)
+    buffer.push_image("wrist", 900 * MS, picture(0))
+    with pytest.raises(MissingObservationError, match="arm's state is 900 ms old"):
+        buffer.assemble(900 * MS)
+
+
+def test_an_image_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"camera wrist delivers \(9, 8, 3\), the bundle wants \(8, 8, 3\)"):
+        ObservationBuffer(manifest(*STATE, WRIST)).push_image("wrist", 0, np.zeros((9, 8, 3), np.uint8))
+
+
+def test_a_bundle_that_wants_what_no_robot_gives_is_refused():
+    with pytest.raises(BundleError, match=r"wants \['object'\]"):
+        ObservationBuffer(manifest(low_dim("object", 10)))
+
+
+def test_a_clock_that_jumps_back_clears_the_history():
+    buffer = ObservationBuffer(manifest(*STATE))
+    buffer.push_arm(sample(5_000 * MS, x_m=0.7))
+    buffer.push_arm(sample(10 * MS, x_m=0.4))
+    assert buffer.assemble(10 * MS).arm.measured.pose[0, 3] == pytest.approx(0.4)

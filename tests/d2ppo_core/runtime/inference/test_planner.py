@@ -1,0 +1,67 @@
+"""From a policy's answer to targets, by the representation that its bundle names."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from d2ppo_core.actions import rotations_6d
+from d2ppo_core.bundle import ActionSpec, Manifest, ObservationSpec
+from d2ppo_core.errors import ActionError
+from d2ppo_core.geometry import RigidState, transform_from
+from d2ppo_core.runtime.inference.observation import ArmSample
+from d2ppo_core.runtime.inference.planner import ChunkPlanner, PlannerConfig
+
+DOWN = transform_from([0.45, 0.05, 0.2], Rotation.from_euler("x", np.pi))
+BASE_M = np.array([-0.56, 0.0, 0.912])
+SPECS = {"osc_delta": ActionSpec(), "ee_absolute": ActionSpec(representation="ee_absolute", frame="world", dim=10)}
+
+
+def planner(representation: str, answer: np.ndarray) -> ChunkPlanner:
+    """A planner whose policy always gives this answer, and an arm at rest pointing down."""
+    state = ObservationSpec(key="robot0_eef_pos", shape=(3,), dtype="float32", unit="m", frame="world")
+    manifest = Manifest(
+        name="tiny",
+        task="lift",
+        observations=(state,),
+        action=SPECS[representation],
+        pred_horizon=len(answer),
+        action_horizon=len(answer),
+        num_denoising_steps=1,
+        sampler="none",
+        T_world_base=tuple(transform_from(BASE_M, Rotation.identity()).ravel()),
+    )
+
+    def infer(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        assert inputs["noise"].shape == (1, *answer.shape)
+        return answer.astype(np.float32)
+
+    chosen = ChunkPlanner(SimpleNamespace(manifest=manifest, infer=infer), PlannerConfig(settle_ticks=40))
+    rest = RigidState(DOWN, np.zeros(6))
+    chosen.observations.push_arm(
+        ArmSample(stamp_ns=10**9, measured=rest, reference=rest, gripper_width_m=0.04, epoch=1)
+    )
+    return chosen
+
+
+def test_deltas_move_the_arm_by_their_scale():
+    answer = np.tile([0.0, 0.2, 0.0, 0.0, 0.0, 0.0, 1.0], (1, 1))
+    targets = planner("osc_delta", answer).plan(10**9).targets
+    np.testing.assert_allclose(targets.states[-1].pose[:3, 3] - DOWN[:3, 3], [0.0, 0.01, 0.0], atol=1e-5)
+    assert (targets.gripper_width_m == 0.0).all()
+
+
+def test_goals_in_the_world_are_where_the_arm_comes_to_rest_in_its_base_frame():
+    goal = DOWN[:3, 3] + [0.0, 0.03, -0.02]
+    answer = np.tile(np.concatenate([goal + BASE_M, rotations_6d(DOWN[:3, :3]), [-1.0]]), (4, 1))
+    targets = planner("ee_absolute", answer).plan(10**9).targets
+    np.testing.assert_allclose(targets.states[-1].pose[:3, 3], goal, atol=1e-5)
+    np.testing.assert_allclose(targets.states[-1].pose[:3, :3], DOWN[:3, :3], atol=1e-5)
+    assert (targets.gripper_width_m == 0.08).all()
+
+
+def test_an_answer_that_is_no_pose_makes_no_chunk_and_the_next_observation_is_tried():
+    bad = planner("ee_absolute", np.zeros((4, 10)))
+    with pytest.raises(ActionError, match="goal 0 of the chunk is no pose"):
+        bad.plan(10**9)
