@@ -1,12 +1,13 @@
 # make sim    sets up what is missing, then a policy drives the simulated Panda; the last line is the report's path
 # make test   sets up what is missing, then the tests
 # make lint   ruff and mypy
+# make docs   builds the pages into build/docs
 VENV ?= .venv
 EPISODES ?= 10
 PYTEST_ARGS ?=
 export VENV
 
-.PHONY: help setup sim test lint clean
+.PHONY: help setup sim test lint docs clean
 help:
 	@sed -n '1,/^$$/{s/^# //p}' Makefile
 
@@ -23,6 +24,10 @@ lint: setup
 	@tools/run.sh ruff check .
 	@tools/run.sh ruff format --check .
 	@tools/run.sh mypy
+
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 tools/run.sh mkdocs build --strict --site-dir build/docs
+	@echo "build/docs/index.html"
 
 clean:
 	@[ ! -e "$(VENV)" ] || [ -e "$(VENV)/pyvenv.cfg" ] || { echo "$(VENV) is no Python environment; it stays" >&2; exit 2; }
