@@ -10,7 +10,7 @@ import time
 import numpy as np
 
 from d2ppo_core.bundle import load_bundle
-from d2ppo_core.runtime.policy import Policy
+from d2ppo_core.runtime.inference.policy import Policy
 
 
 def main() -> None:

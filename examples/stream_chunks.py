@@ -10,9 +10,9 @@ import time
 import numpy as np
 
 from d2ppo_core.drivers.franka import FrankaArm, FrankaConfig, FrankaGripper, GripperConfig
-from d2ppo_core.runtime.arm import ArmConfig, ArmController, ArmMode
-from d2ppo_core.runtime.chunk import TimedChunk
-from d2ppo_core.runtime.safety_cell import load_cell
+from d2ppo_core.runtime.control.arm import ArmConfig, ArmController, ArmMode
+from d2ppo_core.runtime.control.chunk import TimedChunk
+from d2ppo_core.runtime.safety.cell import load_cell
 
 HOME_Q_RAD = (0.0, 0.19635, 0.0, -2.61799, 0.0, 2.5, 0.785398)
 PERIOD_NS, REPLAN_TICKS, DT_NS = 8_000_000, 25, 50_000_000

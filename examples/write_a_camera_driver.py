@@ -8,8 +8,8 @@ import time
 import numpy as np
 import numpy.typing as npt
 
-from d2ppo_core.drivers.base import CameraDriver
 from d2ppo_core.errors import CameraError
+from d2ppo_core.runtime.inference.camera import CameraDriver
 
 
 class TestPattern:

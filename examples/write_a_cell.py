@@ -8,11 +8,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from d2ppo_core.runtime.kinematics import posture
-from d2ppo_core.runtime.osc import RigidState
-from d2ppo_core.runtime.robots import robot_named
-from d2ppo_core.runtime.safety import SafetyFilter
-from d2ppo_core.runtime.safety_cell import load_cell
+from d2ppo_core.geometry import RigidState
+from d2ppo_core.runtime.safety.cell import load_cell
+from d2ppo_core.runtime.safety.filter import SafetyFilter
+from d2ppo_core.runtime.safety.kinematics import posture
+from d2ppo_core.runtime.safety.robots import robot_named
 
 CELL = """
 robot: panda

@@ -25,7 +25,7 @@ def run(name: str, *arguments: str) -> str:
 @pytest.fixture
 def served(robot_address: str) -> Iterator[str]:
     """Address of a simulated robot that runs as fast as its client answers."""
-    command = [sys.executable, "-m", "sim.fci", "--address", robot_address, "--no-real-time"]
+    command = [sys.executable, "-m", "d2ppo_core.cli.main", "fci-server", "--address", robot_address, "--no-real-time"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None and server.stdout.readline().startswith("task lift")
         yield robot_address
