@@ -14,7 +14,7 @@ from d2ppo_core.runtime.control.chunk import ChunkRefusedError
 
 DATA = yaml.safe_load(Path(__file__).with_name("fault_matrix.yaml").read_text())
 STATES = tuple(DATA["states"])
-DOCUMENT = Path(__file__).parents[3] / "ros2_ws/src/d2ppo_nodes/doc/fault_matrix.md"
+DOCUMENT = Path(__file__).parents[3] / "docs/reference/fault_matrix.md"
 TITLE = """# Fault matrix of the arm node
 
 Where the node ends when a fault meets it in a state (columns); after the arrow, where it is once the fault is over and

@@ -1,6 +1,6 @@
 """Arm node: drives a Franka arm, real or simulated, along the chunks of a policy. Only the address tells which.
 
-What it takes, publishes, refuses and does when something stops: ``doc/arm_node.md`` beside this package.
+What it takes, publishes, refuses and does when something stops: ``docs/reference/arm_node.md``.
 """
 
 import signal
