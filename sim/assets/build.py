@@ -104,8 +104,8 @@ def _drop_helpers(root: ET.Element) -> None:
 def _rebuild_geometry(root: ET.Element, compiled: mujoco.MjModel, folder: Path) -> None:
     """One mesh per body and colour for the eye, one hull per collision mesh."""
     asset = _only(root, "asset")
-    for mesh in asset.findall("mesh"):
-        asset.remove(mesh)
+    for node in asset.findall("mesh"):
+        asset.remove(node)
     materials = {m.get("name", ""): m for m in asset.findall("material")}
     for body in root.iter("body"):
         visual: dict[tuple[str, ...], list[TriangleMesh]] = {}

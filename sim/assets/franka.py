@@ -15,8 +15,9 @@ class Inertial:
     """Mass distribution of one link, in the frame of that link."""
 
     mass_kg: float
-    com_m: tuple[float, float, float]
-    inertia_kg_m2: tuple[float, float, float, float, float, float]
+    com_m: tuple[float, ...]
+    """(3,)"""
+    inertia_kg_m2: tuple[float, ...]
     """ixx, iyy, izz, ixy, ixz, iyz about the centre of mass, axes of the link (MJCF's fullinertia order)."""
 
 
@@ -31,14 +32,16 @@ def panda_inertials() -> dict[str, Inertial]:
         node = link.find("inertial")
         if node is None:
             continue
-        origin, inertia = node.find("origin"), node.find("inertia")
+        origin, mass, inertia = node.find("origin"), node.find("mass"), node.find("inertia")
+        if mass is None or inertia is None:
+            raise WorldError(f"link {link.get('name')}: the inertial has no mass or no inertia")
         if origin is not None and any(float(v) for v in origin.get("rpy", "0 0 0").split()):
             raise WorldError(f"link {link.get('name')}: a rotated inertial frame is not supported")
         xyz = "0 0 0" if origin is None else origin.get("xyz", "0 0 0")
         inertials[link.get("name", "").removeprefix("panda_")] = Inertial(
-            mass_kg=float(node.find("mass").get("value")),
+            mass_kg=float(mass.attrib["value"]),
             com_m=tuple(float(v) for v in xyz.split()),
-            inertia_kg_m2=tuple(float(inertia.get(k)) for k in ("ixx", "iyy", "izz", "ixy", "ixz", "iyz")),
+            inertia_kg_m2=tuple(float(inertia.attrib[k]) for k in ("ixx", "iyy", "izz", "ixy", "ixz", "iyz")),
         )
     return inertials
 

@@ -68,12 +68,13 @@ def fci_server(
         if faults:
             raise ConfigError("--faults goes with one robot; start the others by themselves")
         _expect_one_arm(task, "--robots")
-        options = ["--robot", robot, "--robot-version", str(version), "--backend", backend]
-        options += ["--task", task, "--seed", str(seed)]
-        options += ["--paced"] * paced + ["--no-real-time"] * no_real_time + ["--expose"] * expose
-        sys.exit(_serve_many(address, robots, options))
+        words = ["--robot", robot, "--robot-version", str(version), "--backend", backend]
+        words += ["--task", task, "--seed", str(seed)]
+        words += ["--paced"] * paced + ["--no-real-time"] * no_real_time + ["--expose"] * expose
+        sys.exit(_serve_many(address, robots, words))
     options: dict[str, Any] = {"version": version, "lockstep": not paced, "real_time": not no_real_time}
-    _serve(address, robot, backend, task, seed, faults, options | {"exposed": expose})
+    options["exposed"] = expose
+    _serve(address, robot, backend, task, seed, faults, options)
 
 
 def _serve(address: str, robot: str, backend: str, task: str, seed: int, faults: bool, options: dict[str, Any]) -> None:
