@@ -102,7 +102,10 @@ class FrankaArm:
         """Set pose and twist of the running controller; the acceleration of a ``Motion`` is fed forward."""
         if self._guard is None:
             raise RobotError("the tracking controller does not run")
-        self._guard.track(reference)
+        try:
+            self._guard.track(reference)
+        except Exception as error:  # the robot may go between its state and its reference
+            raise RobotError(f"robot at {self._config.address} stopped answering: {one_line(error)}") from error
 
     def start_joint_motion(self, q_rad: Array, speed: float = 1.0) -> None:
         """Go to a joint position slowly; a running controller is stopped first."""

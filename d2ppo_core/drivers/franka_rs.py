@@ -103,11 +103,12 @@ class FrankaRsArm:
         )
 
     def _state(self) -> Any:
-        """The state that the loop received last; without a loop the robot's next.
+        """The state that the loop received last; without a loop, or when it came to its end, the robot's next.
 
-        While a loop settles nobody else may read: each state taken from it is one that it does not answer.
+        While a loop settles nobody else may read: each state taken from it is one that it does not answer. A loop that
+        lost its robot while it ended would tell its last state for ever.
         """
-        if self._loop is not None:
+        if self._loop is not None and (self._ending is None or self._ending.running):
             with contextlib.suppress(Exception):  # it was stopped, or ended a moment ago: ``motion_running`` tells why
                 self._last = self._loop.state()
                 return self._last

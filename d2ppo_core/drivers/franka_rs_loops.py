@@ -79,10 +79,12 @@ class TrackingLoop:
         Finishing as franka-rs does it would wait until the spring has swung out.
         """
         preempted = self._wait_until_slow()
-        if preempted:
-            self._robot.stop()
-        with contextlib.suppress(Exception) if preempted else contextlib.nullcontext():
-            self._loop.stop()
+        try:
+            if preempted:
+                self._robot.stop()
+        finally:
+            with contextlib.suppress(Exception) if preempted else contextlib.nullcontext():
+                self._loop.stop()
 
     def _wait_until_slow(self) -> bool:
         """Wait no longer than a stop may take, by the robot's clock; whether the loop still runs then."""

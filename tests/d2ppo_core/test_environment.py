@@ -88,7 +88,7 @@ def test_a_file_in_latin_1_is_named(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_bytes("name: café\ntask: lift\n".encode("latin-1"))
     done = call("pretrain", "lift", "--config", str(mine))
-    assert done.returncode == 2 and f"d2ppo: {mine}: not readable as YAML: 'utf-8' codec" in done.stderr
+    assert done.returncode == 2 and f"d2ppo: {mine}: not a YAML file: 'utf-8' codec" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

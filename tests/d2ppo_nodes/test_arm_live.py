@@ -160,6 +160,7 @@ def test_an_operator_has_the_arm_in_hand(client, arm):
         return {"not_finite", "bundle", "frame"} <= set(client.arm.refusal_reasons)
 
     client.spin_until(send_bad, 30.0, "refusals by their reasons")
+    client.spin_until(press_and_send, 30.0, "the arm to run on")  # it may hold for want of good chunks
     reach(client, ArmState.HOLDING, "dead-man switch")
     sent = time.monotonic()
     client.publish_estop(True)

@@ -80,10 +80,11 @@ class ArmNode(StackNode):
             try:
                 self._controller.connect()
                 return
-            except RobotUnreachableError:
+            except RobotUnreachableError as error:
                 self._controller.close()
                 if self.stopping or time.monotonic() > deadline_s:
                     raise
+                self.get_logger().info(f"{error}; tries for {timeout_s:g} s", once=True)
                 time.sleep(0.5)
 
     def _create_interfaces(self) -> None:
