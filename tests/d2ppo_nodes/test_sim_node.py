@@ -19,8 +19,8 @@ from d2ppo_interfaces.srv import InjectFault, ResetWorld, StepWorld  # noqa: E40
 NAMESPACE = "/test_sim"
 
 
-def start_node(address: str, *parameters: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "d2ppo_nodes.sim_node", "--ros-args", "-r", f"__ns:={NAMESPACE}"]
+def start_node(address: str, *parameters: str, namespace: str = NAMESPACE) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "d2ppo_nodes.sim_node", "--ros-args", "-r", f"__ns:={namespace}"]
     for parameter in (f"robot_address:={address}", "use_sim_time:=true", *parameters):
         command += ["-p", parameter]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -160,7 +160,7 @@ def test_faults_are_injected_by_service_and_unknown_ones_are_refused(node, obser
 
 
 def test_occupied_port_ends_the_node_with_one_clear_line(node, robot_address):
-    second = start_node(robot_address)
+    second = start_node(robot_address, namespace="/other")  # under the same names it would be refused for these
     output, _ = second.communicate(timeout=30.0)
     assert second.returncode == 1
     lines = [line for line in output.splitlines() if "FATAL" in line]
