@@ -12,6 +12,7 @@ import numpy as np
 from arm_chunks import FAST_M_S, Noise, NoisyPolicy, periods
 from arm_figures import WARM_UP_S, joint_shares, motion_figures, pace, quantiles, slowing, standstill, torque_stop
 from arm_robot import RecordedRobot
+from builtin_interfaces.msg import Time
 from scipy.spatial.transform import Rotation
 
 from d2ppo_core.geometry import RigidState
@@ -58,7 +59,7 @@ class LiveArm:
         self.client = StackClient(NAMESPACE, domain_id)
         self._chunks = self.client._node.create_publisher(ActionChunk, "policy/chunk", NEWEST)
         try:
-            self.client.spin_until(lambda: self.client.arm and self.client.arm.state == ArmState.IDLE, 90.0, "the node")
+            self.client.spin_until(self._is_ready, 90.0, "the node")
             self.client.spin_until(self._chunks.get_subscription_count, 10.0, "the node's subscription")
         except BaseException:
             self.close()
@@ -76,6 +77,11 @@ class LiveArm:
         self._node.terminate()
         self._node.wait(20)
         self.robot.end()
+
+    def _is_ready(self) -> bool:
+        """Whether the node is connected and hears the clock: its stamps are 0 before."""
+        arm = self.client.arm
+        return arm is not None and arm.state == ArmState.IDLE and arm.header.stamp != Time()
 
     @property
     def arm(self) -> ArmState:
