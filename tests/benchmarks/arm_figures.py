@@ -135,15 +135,15 @@ def slowing(rows: np.ndarray) -> int:
     return _after_last(speed >= 0.9 * speed[0])
 
 
-def torque_stop(rows: np.ndarray) -> int:
+def torque_stop(rows: np.ndarray, number: np.dtype) -> int:
     """First row, after the first two, whose command is franky's stop law.
 
     The law begins by repeating the torque that the controller before it wanted, in all joints and to the last digit,
     which a controller of a moving arm never does. What travels is that torque behind libfranka's low-pass filter,
-    which starts from the torque in the robot's single-precision state; it is taken off here.
+    which starts from the torque in the robot's state, a `number` on the wire; it is taken off here.
     """
     tau = rows["tau_nm"]
-    before = tau[:-1].astype(np.float32).astype(float)
+    before = tau[:-1].astype(number).astype(float)
     wanted = (tau[1:] - (1.0 - _FILTER_GAIN) * before) / _FILTER_GAIN
     same = (np.abs(np.diff(wanted, axis=0)) < _SAME_NM).all(axis=1) & rows["moving"][2:]
     if not same.any():

@@ -23,6 +23,7 @@ from d2ppo_interfaces.msg import ActionChunk, ArmState
 from d2ppo_nodes.client import StackClient
 from d2ppo_nodes.convert import fill_targets, time_msg, transform_of, twist_of
 from d2ppo_nodes.qos import NEWEST
+from sim.fci.wire import PROTOCOLS
 
 NAMESPACE = "/bench_arm"
 FRAME = "panda_link0"
@@ -162,13 +163,13 @@ def estop(options: argparse.Namespace, path: Path) -> dict:
             live.client.trigger("arm/clear_estop")
             live.reach(ArmState.IDLE, "clear_estop")
     record = live.robot.record()
-    stops = [stop_figures(record, each_ns, options.client) for each_ns in published_ns]
+    stops = [stop_figures(record, each_ns, options) for each_ns in published_ns]
     worst = {name: max(stop[name] for stop in stops) for name in stops[0] if name.startswith("worst_joint")}
     rest = {name: quantiles([stop[name] for stop in stops], 3) for name in stops[0] if name not in worst}
     return {"repetitions": len(stops), **rest, "publication_to_state_seen_wall_ms": quantiles(seen_ms), **worst}
 
 
-def stop_figures(record: np.ndarray, published_ns: int, client: str) -> dict[str, float]:
+def stop_figures(record: np.ndarray, published_ns: int, options: argparse.Namespace) -> dict[str, float]:
     """One stop: row 0 is the first whose command arrived after the publication; shares of limits while torques are."""
     first = int(np.searchsorted(record["wall_ns"], published_ns))
     rows = record[first : first + _AFTER_STOP_MS]
@@ -176,8 +177,9 @@ def stop_figures(record: np.ndarray, published_ns: int, client: str) -> dict[str
     position = rows["pose"][:, :, 3].astype(float)
     wall_ms = 1e-6 * (rows["wall_ns"] - published_ns)
     figures = {"speed_m_s": 1e3 * float(np.linalg.norm(position[1] - position[0]))}
-    if client == "franky":  # the law of franka_rs cannot be told from its tracking
-        law = torque_stop(record[first - 2 : first + _AFTER_STOP_MS]) - 2
+    if options.client == "franky":  # the law of franka_rs cannot be told from its tracking
+        number = PROTOCOLS[options.robot_version].state["tau_J_d"].base
+        law = torque_stop(record[first - 2 : first + _AFTER_STOP_MS], number) - 2
         figures |= {
             "publication_to_stop_law_wall_ms": float(wall_ms[law]),
             "publication_to_stop_law_robot_ms": float(law),
