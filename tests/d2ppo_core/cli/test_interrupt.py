@@ -1,5 +1,6 @@
 """Ctrl-C at any time is a quiet end: while a program still imports, and in the middle of its work."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -29,6 +30,8 @@ def interrupted(arguments: list[str], after_s: float) -> tuple[int, str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # whoever runs these tests in the background had Ctrl-C ignored for all that it starts
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     for wanted in (True, False):  # Python has started; the first of our lines has run
         deadline = time.monotonic() + 20.0
@@ -36,7 +39,11 @@ def interrupted(arguments: list[str], after_s: float) -> tuple[int, str]:
             time.sleep(0.001)
     time.sleep(after_s)
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    try:
+        output, _ = process.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     return process.returncode, output
 
 
