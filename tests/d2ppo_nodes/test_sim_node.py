@@ -1,5 +1,6 @@
 """The sim node as a process: its clock, its services, its ground truth, and how it fails."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -19,11 +20,12 @@ from d2ppo_interfaces.srv import InjectFault, ResetWorld, StepWorld  # noqa: E40
 NAMESPACE = "/test_sim"
 
 
-def start_node(address: str, *parameters: str, namespace: str = NAMESPACE) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "d2ppo_nodes.sim_node", "--ros-args", "-r", f"__ns:={namespace}"]
+def start_node(address: str, *parameters: str, domain_id: int | None = None) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "d2ppo_nodes.sim_node", "--ros-args", "-r", f"__ns:={NAMESPACE}"]
     for parameter in (f"robot_address:={address}", "use_sim_time:=true", *parameters):
         command += ["-p", parameter]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environment = os.environ if domain_id is None else {**os.environ, "ROS_DOMAIN_ID": str(domain_id)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 class Observer:
@@ -159,8 +161,8 @@ def test_faults_are_injected_by_service_and_unknown_ones_are_refused(node, obser
     assert not refused.success and "known: lost_commands" in refused.message
 
 
-def test_occupied_port_ends_the_node_with_one_clear_line(node, robot_address):
-    second = start_node(robot_address, namespace="/other")  # under the same names it would be refused for these
+def test_occupied_port_ends_the_node_with_one_clear_line(node, robot_address, ros_domain_id):
+    second = start_node(robot_address, domain_id=ros_domain_id - 1)  # in the same one it is refused for its /clock
     output, _ = second.communicate(timeout=30.0)
     assert second.returncode == 1
     lines = [line for line in output.splitlines() if "FATAL" in line]
