@@ -116,6 +116,9 @@ class PpoConfig:
     """Of the actor; 0 turns clipping off."""
     ema_decay: float = 0.99
     """Per optimiser step."""
+    random_shift_px: int = 0
+    """Every picture of a rollout is shifted once by up to so many pixels per axis, before values and likelihoods are
+    computed; actions are drawn from the pictures as they are. 4 in the image configurations, as published."""
 
     def __post_init__(self) -> None:
         one_of("ppo.grouping", self.grouping, GROUPINGS)
@@ -124,7 +127,7 @@ class PpoConfig:
             require(getattr(self, name) >= 1, f"ppo.{name}: wanted >= 1, got {getattr(self, name)}")
         for name in (
             "micro_batch_pairs", "steps_per_observation", "critic_warmup_iterations", "bc_weight", "grad_clip_norm",
-            "actor_weight_decay", "critic_weight_decay",
+            "actor_weight_decay", "critic_weight_decay", "random_shift_px",
         ):  # fmt: skip
             require(getattr(self, name) >= 0, f"ppo.{name}: wanted >= 0, got {getattr(self, name)}")
         require(

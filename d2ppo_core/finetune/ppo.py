@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from d2ppo_core.config.finetune import PpoConfig
+from d2ppo_core.finetune.augment import judge_again, shift_pictures
 from d2ppo_core.finetune.experience import Experience, make_experience
 from d2ppo_core.finetune.learner import Learner
 from d2ppo_core.finetune.minibatch import Minibatch, minibatches
@@ -40,6 +41,8 @@ class PpoUpdate(Learner):
         self, rollout: Rollout, generator: torch.Generator, *, actor: bool = True, progress: Progress = silent
     ) -> dict[str, float]:
         """As `Learner.update`: some epochs of minibatches; means over them. Warm-up leaves the actor out."""
+        if self.config.random_shift_px and rollout.images is not None:
+            rollout = judge_again(shift_pictures(rollout, self.config.random_shift_px, generator), self.chain)
         experience = make_experience(rollout, self.critic, self.reward_scale, self.config, self.device)
         self.origin_generator.manual_seed(generator.initial_seed())
         rows: list[dict[str, float]] = []

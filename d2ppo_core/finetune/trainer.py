@@ -48,10 +48,12 @@ class Trainer:
 
         Raises:
             ConfigError: the policy belongs to another task, the environment lacks what it reads, the chain's steps do
-                not divide its training steps, or the device is not there.
+                not divide its training steps, pictures are asked of a policy that sees none, or the device is not
+                there.
         """
         if origin.config.task != config.task:
             raise ConfigError(f"wanted a policy for {config.task}, got one for {origin.config.task}")
+        check_pictures(config, origin)
         self.device = open_device(config.device, key="device")
         if config.compile:
             check_compiler("compile")
@@ -174,6 +176,15 @@ class Actor:
         shape = (len(state), self.policy.pred_horizon, self.policy.action_dim)
         noise = torch.randn(shape, generator=self._generator).to(self.device)
         return self.observer.actions(self.policy.sample(state, images, noise))
+
+
+def check_pictures(config: FinetuneConfig, origin: Checkpoint) -> None:
+    """Raise ConfigError where pictures are to be shifted and the policy sees none."""
+    if config.ppo.random_shift_px and not origin.shapes.num_cameras:
+        raise ConfigError(
+            f"ppo.random_shift_px: wanted 0 for {origin.config.name}, which was trained without pictures, got "
+            f"{config.ppo.random_shift_px}; name a pre-training with pictures by --origin, or set it to 0"
+        )
 
 
 def sampled_as_tuned(origin: Checkpoint, chain: ChainConfig) -> Checkpoint:

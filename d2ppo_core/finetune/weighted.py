@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from d2ppo_core.config.finetune import FinetuneConfig
+from d2ppo_core.finetune.augment import shift_pictures
 from d2ppo_core.finetune.experience import Experience, make_experience
 from d2ppo_core.finetune.learner import Learner
 from d2ppo_core.finetune.progress import Progress, silent
@@ -54,7 +55,7 @@ class WeightedUpdate(Learner):
         self, rollout: Rollout, generator: torch.Generator, *, actor: bool = True, progress: Progress = silent
     ) -> dict[str, float]:
         """As `Learner.update`: the critic first, then the actor by the weights under the new critic."""
-        self._remember(rollout)
+        self._remember(shift_pictures(rollout, self.config.random_shift_px, generator))
         parts = self._experiences()
         scalars: dict[str, float] = {}
         if self.learns_values:
