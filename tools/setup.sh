@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 VENV=${VENV:-.venv}
 case $VENV in /*) ;; *) VENV=$PWD/$VENV ;; esac
-EXTRAS=${EXTRAS:-cpu,franka,realsense,sim,train,analysis,lerobot,dev,docs}
+EXTRAS=${EXTRAS:-cpu,franka,realsense,sim,train,analysis,ray,lerobot,dev,docs}
 stamps=$VENV/.d2ppo
 
 say() { echo "setup: $*"; }
@@ -96,7 +96,7 @@ if ! fresh wheels "$hash"; then
   if [ ! -f "$stamps/wheels" ] && [ "$free_mib" -lt 5000 ]; then
     say "only $free_mib MiB are free for $VENV, 5000 are needed; make room or set VENV to a folder elsewhere" >&2; exit 1
   fi
-  say "wheels for [$EXTRAS]; the first time this downloads about 1 GB"
+  say "wheels for [$EXTRAS]; the first time this downloads about 1.2 GB"
   quiet build-tools pip install -c tools/constraints.txt 'setuptools<80'
   case ,$EXTRAS, in
     *,gpu,*) ;;

@@ -35,14 +35,16 @@ RAY = {"collector": "ray", "workers": 2}
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Ray with two CPUs; worlds of the tests travel by value, since workers cannot import them."""
-    start_cluster(2, store_bytes=80 * 2**20)
-    import ray
-    from ray import cloudpickle
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")  # Ray's own 15 would starve them beside other work on this machine
+        start_cluster(2, store_bytes=80 * 2**20)
+        import ray
+        from ray import cloudpickle
 
-    cloudpickle.register_pickle_by_value(tiny_task)
-    yield ray
-    ray.shutdown()
-    cloudpickle.unregister_pickle_by_value(tiny_task)
+        cloudpickle.register_pickle_by_value(tiny_task)
+        yield ray
+        ray.shutdown()
+        cloudpickle.unregister_pickle_by_value(tiny_task)
 
 
 def worlds(images: bool = False, fatal: Path | None = None) -> Callable[..., PointEnv]:

@@ -1,8 +1,6 @@
 """The same franky program on franky-sim, a server that others wrote, ends where it ends here.
 
-franky-sim brings pinocchio along, so it is not among our extras. In an environment of its own:
-    python -m venv fs && fs/bin/pip install franky-sim==1.0.4 mujoco==3.3.7
-    D2PPO_FRANKY_SIM=fs/bin/franky-sim python -m pytest tests/sim/fci/test_second_opinion.py
+D2PPO_FRANKY_SIM may name a server of another version, in an environment of its own.
 """
 
 import json
@@ -21,7 +19,7 @@ from sim.fci.wire import ROBOT_PORT
 pytest.importorskip("franky", reason="needs franky-control (extra franka)")
 OTHER_SERVER = os.environ.get("D2PPO_FRANKY_SIM") or shutil.which("franky-sim")
 pytestmark = [
-    pytest.mark.skipif(OTHER_SERVER is None, reason="needs franky-sim; how: first lines of test_second_opinion.py"),
+    pytest.mark.skipif(OTHER_SERVER is None, reason="needs franky-sim (extra dev)"),
     pytest.mark.timeout(180),
 ]
 
