@@ -18,7 +18,7 @@ sim: setup
 	@tools/run.sh d2ppo evaluate --stack sim --episodes $(EPISODES)
 
 test: setup
-	@tools/run.sh python -m pytest $(PYTEST_ARGS)
+	@tools/run.sh python tools/run_tests.py $(PYTEST_ARGS)
 
 lint: setup
 	@tools/run.sh ruff check .

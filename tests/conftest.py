@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+import json
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -17,7 +18,9 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 FIRST_DOMAIN_ID, LAST_DOMAIN_ID = 60, 100
 FIRST_HOST, LAST_HOST = 20, 250
 ROBOT_PORTS = (1337, 1338)
-_handed_out = itertools.count()
+_handed_out = itertools.count(step=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+REAL_TIME_FIXTURES = {"ros_domain_id", "robot_address", "module_address", "module_addresses"}
+"""Who asks for a place on the network talks to a robot or a node that keeps real time."""
 
 
 def worker_number() -> int:
@@ -40,12 +43,46 @@ REASONS: dict[str, tuple[Callable[[], bool], str]] = {
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what this machine cannot run; -ra prints the reasons at the end."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option by which tools/run_tests.py runs the tests in two parts."""
+    text = "only the tests that may share the machine with others, or only those that must have it for themselves"
+    parser.addoption("--part", choices=["shared", "alone"], help=text)
+
+
+def runs_alone(item: pytest.Item) -> bool:
+    """Return whether a test keeps real time, so that nothing else may run beside it."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    return bool(fixtures & REAL_TIME_FIXTURES) or item.get_closest_marker("alone") is not None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the part that was asked for; skip what this machine cannot run, -ra prints the reasons at the end."""
+    if part := config.getoption("--part"):
+        others = [item for item in items if runs_alone(item) != (part == "alone")]
+        config.hook.pytest_deselected(items=others)
+        left_out = {id(item) for item in others}
+        items[:] = [item for item in items if id(item) not in left_out]
     for item in items:
         for marker, (there, reason) in REASONS.items():
             if item.get_closest_marker(marker) is not None and not there():
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Leave the counts where tools/run_tests.py wants them."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    path = os.environ.get("D2PPO_TALLY")
+    if path and reporter is not None:
+        kinds = ("failed", "error", "passed", "skipped")
+        finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+        tally = {
+            "counts": {kind: len(reporter.stats.get(kind, ())) for kind in kinds},
+            "failures": [report.nodeid for kind in kinds[:2] for report in reporter.stats.get(kind, ())],
+            "stopped": not finished or bool(session.shouldfail or session.shouldstop),
+        }
+        Path(path).write_text(json.dumps(tally), encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
