@@ -1,4 +1,4 @@
-"""The tests in two parts: first, in several processes, all that may share the machine; then, alone, what keeps real time.
+"""The tests in two parts: in several processes those that may share the machine, then alone those that keep real time.
 
     python tools/run_tests.py [pytest's options]
 

@@ -1,4 +1,4 @@
-"""tools/run_tests.py on a small project: both parts run, one line counts them, the exit code is the worst of the two."""
+"""tools/run_tests.py on a small project: both parts run, one line counts both, the exit code is the worse one."""
 
 import os
 import shutil
@@ -72,7 +72,9 @@ def test_the_second_part_does_not_run_when_the_first_was_to_stop_at_a_failure(ru
     assert done.returncode == 1 and "1 failed, 1 passed in" in done.stdout.splitlines()[-1]
 
 
-@pytest.mark.parametrize(("arguments", "code"), [(["-k", "nothing"], 5), (["--no-such-option"], 4), (["-k", "robot"], 0)])
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["-k", "nothing"], 5), (["--no-such-option"], 4), (["-k", "robot"], 0)]
+)
 def test_one_part_without_tests_is_fine_both_are_not_and_a_wrong_option_is_pytests(
     run: Callable[..., object], arguments: list[str], code: int
 ) -> None:
