@@ -136,7 +136,8 @@ class Manifest:
         pred_horizon: Actions per inference (Tp).
         action_horizon: Actions executed before the next inference is due.
         num_denoising_steps: Denoising steps K inside the graph.
-        sampler: How the graph samples, e.g. ``ddim_eta0_clip_recompute_eps``.
+        sampler: How the graph samples, e.g. ``ddim_trailing_eta0_clip_x0_recompute_eps``.
+        denoising_times: Training times of the K steps, noisiest first; empty in bundles from before they were named.
         T_world_base: Robot base in the frame of the observations, 4×4 row-major.
         T_ee_site: The dataset's end-effector site in the robot's end-effector frame, 4×4 row-major.
         provenance: Where the bundle comes from: config and dataset hash, commit, seed, measured success.
@@ -152,6 +153,7 @@ class Manifest:
     sampler: str
     T_world_base: tuple[float, ...] = _IDENTITY
     T_ee_site: tuple[float, ...] = _IDENTITY
+    denoising_times: tuple[int, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -167,6 +169,9 @@ class Manifest:
                 f"pred_horizon must lie in 1..{_MAX_HORIZON} and num_denoising_steps in 0..{_MAX_HORIZON}, got "
                 f"{self.pred_horizon} and {self.num_denoising_steps}"
             )
+        times = self.denoising_times
+        if times and (len(times) != self.num_denoising_steps or list(times) != sorted({*times}, reverse=True)):
+            raise BundleError(f"denoising_times must fall, {self.num_denoising_steps} of them, got {list(times)[:20]}")
         if not 1 <= self.action_horizon <= self.pred_horizon:
             raise BundleError(
                 f"action_horizon must lie in 1..pred_horizon={self.pred_horizon}, got {self.action_horizon}"
@@ -188,6 +193,13 @@ class Manifest:
     def image_observations(self) -> tuple[ObservationSpec, ...]:
         """The images, in the order in which the graph's ``images`` input holds them."""
         return tuple(spec for spec in self.observations if spec.camera is not None)
+
+    @property
+    def sampler_times(self) -> str:
+        """`trailing` or `leading`, where the denoising steps lie; empty for a sampler without any."""
+        if not self.num_denoising_steps:
+            return ""
+        return "trailing" if "_trailing_" in self.sampler else "leading"
 
     @property
     def input_shapes(self) -> dict[str, tuple[int, ...]]:

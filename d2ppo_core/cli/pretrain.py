@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from d2ppo_core.config import PretrainConfig, Started, load_config, read_started
+from d2ppo_core.config import PretrainConfig, Started, load_config, load_kept_config, read_started
 from d2ppo_core.config.load import built_in_names
 from d2ppo_core.data.tasks import ENV_NAMES
 from d2ppo_core.errors import ConfigError
@@ -57,7 +57,7 @@ def _resumed(task: str, config: str | None, overrides: tuple[str, ...], out: Pat
     own = out / "config.yaml"
     if not own.is_file() or (config and started.config):
         return resolve(task, config, (*started.overrides, *overrides))
-    return resolve(task, str(own), overrides)
+    return _of_task(task, str(own), load_kept_config(own, overrides))
 
 
 def resolve(task: str, config: str | None, overrides: tuple[str, ...]) -> PretrainConfig:
@@ -67,7 +67,10 @@ def resolve(task: str, config: str | None, overrides: tuple[str, ...]) -> Pretra
         if task in built_in_names():
             hint = f"did you mean: d2ppo pretrain {load_config(task).task} --config {task}"
         raise ConfigError(f"unknown task {task!r}; known are {', '.join(ENV_NAMES)}; {hint}")
-    resolved = load_config(config or f"{task}_state", overrides)
+    return _of_task(task, config, load_config(config or f"{task}_state", overrides))
+
+
+def _of_task(task: str, config: str | None, resolved: PretrainConfig) -> PretrainConfig:
     if resolved.task != task:
         raise ConfigError(f"{config}: wanted a configuration of task {task!r}, got one of {resolved.task!r}")
     return resolved

@@ -1,12 +1,15 @@
 """Run configurations: frozen dataclasses, strict YAML and dotted overrides."""
 
 from d2ppo_core.config.finetune import FinetuneConfig
+from d2ppo_core.config.history import as_it_was
 from d2ppo_core.config.load import (
     config_hash,
     differences,
     from_mapping,
     load_config,
     load_finetune_config,
+    load_kept_config,
+    load_kept_finetune_config,
     save_config,
     to_mapping,
 )
@@ -31,11 +34,14 @@ __all__ = [
     "OptimConfig",
     "PretrainConfig",
     "Started",
+    "as_it_was",
     "config_hash",
     "differences",
     "from_mapping",
     "load_config",
     "load_finetune_config",
+    "load_kept_config",
+    "load_kept_finetune_config",
     "read_started",
     "save_config",
     "to_mapping",

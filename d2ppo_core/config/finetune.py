@@ -1,10 +1,10 @@
 """What a fine-tuning run consists of. Every value has a default; YAML files hold only what differs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from d2ppo_core.config.checks import one_of, require
 from d2ppo_core.config.randomisation import RandomisationConfig
-from d2ppo_core.config.schema import DEVICES, PRECISIONS
+from d2ppo_core.config.schema import DEVICES, PRECISIONS, SAMPLER_TIMES, PretrainConfig
 
 ALGORITHMS = ("ppo", "drwr", "dawr")
 GROUPINGS = ("pairs", "observations")
@@ -56,6 +56,8 @@ class ChainConfig:
     """K."""
     finetuned_steps: int = 10
     """K': the last steps; the noisier ones stay with the frozen pre-trained network."""
+    sampler_times: str = ""
+    """`trailing` or `leading`; empty takes the clone's. The deployed sampler goes by the same."""
     eta: float = 1.0
     min_sampling_std: float = 0.1
     """Exploration noise never falls below this (normalised actions)."""
@@ -69,6 +71,8 @@ class ChainConfig:
             f"chain: wanted 1 <= finetuned_steps <= num_denoising_steps, got {self.finetuned_steps} and "
             f"{self.num_denoising_steps}",
         )
+        if self.sampler_times:
+            one_of("chain.sampler_times", self.sampler_times, SAMPLER_TIMES)
         require(0 <= self.eta <= 1, f"chain.eta: wanted in [0, 1], got {self.eta}")
         for name in ("min_sampling_std", "min_log_prob_std", "noise_clip"):
             require(getattr(self, name) > 0, f"chain.{name}: wanted > 0, got {getattr(self, name)}")
@@ -220,6 +224,11 @@ class FinetuneConfig:
     weighted: WeightedConfig = field(default_factory=WeightedConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
     success: SuccessConfig = field(default_factory=SuccessConfig)
+
+    def at_times_of(self, clone: PretrainConfig) -> "FinetuneConfig":
+        """The same with the sampler times of the clone where it names none of its own."""
+        times = self.chain.sampler_times or clone.model.sampler_times
+        return replace(self, chain=replace(self.chain, sampler_times=times))
 
     def __post_init__(self) -> None:
         one_of("algorithm", self.algorithm, ALGORITHMS)

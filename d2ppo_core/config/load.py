@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import yaml
 
 from d2ppo_core.config.finetune import FinetuneConfig
+from d2ppo_core.config.history import as_it_was
 from d2ppo_core.config.schema import PretrainConfig
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.yaml_file import read_yaml
@@ -141,13 +142,28 @@ def _named(name_or_path: str | Path, build: Callable[[], T]) -> T:
         raise ConfigError(f"{name_or_path}: {error}") from None
 
 
+def load_kept_config(path: Path, overrides: Sequence[str] = ()) -> PretrainConfig:
+    """Read the `config.yaml` that a pre-training of any version left in its folder; else as `load_config`."""
+    return _first_stage(path, as_it_was(PretrainConfig, _read(path)), overrides)
+
+
+def load_kept_finetune_config(path: Path, overrides: Sequence[str] = ()) -> FinetuneConfig:
+    """Read the `config.yaml` that a fine-tuning of any version left in its folder; else as `load_finetune_config`."""
+    whole = _read(path)
+    whole["finetune"] = as_it_was(FinetuneConfig, _section(path, whole, "finetune"))
+    return _second_stage(path, whole, overrides, "finetune")
+
+
 def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> PretrainConfig:
     """Read the first stage of a shipped configuration (by name) or a YAML file (by path).
 
     `key.sub=value` overrides are applied on top; the sections `finetune` and `published` belong to the second stage.
     Raises ConfigError when the file is missing or no YAML, a key is unknown or a value not allowed.
     """
-    mapping = _read(name_or_path)
+    return _first_stage(name_or_path, _read(name_or_path), overrides)
+
+
+def _first_stage(name_or_path: str | Path, mapping: dict[str, Any], overrides: Sequence[str]) -> PretrainConfig:
     for section in FINETUNE_SECTIONS:
         mapping.pop(section, None)
     for override in overrides:
@@ -163,10 +179,20 @@ def load_finetune_config(
 
     The section `finetune` is the recommended recipe, `published` holds the paper's settings.
     """
-    whole = _read(name_or_path)
+    return _second_stage(name_or_path, _read(name_or_path), overrides, section)
+
+
+def _section(name_or_path: str | Path, whole: dict[str, Any], section: str) -> dict[str, Any]:
     settings = whole.get(section) or {}
     if not isinstance(settings, dict):
         raise ConfigError(f"{name_or_path}: {section}: wanted a mapping, got {settings!r}")
+    return settings
+
+
+def _second_stage(
+    name_or_path: str | Path, whole: dict[str, Any], overrides: Sequence[str], section: str
+) -> FinetuneConfig:
+    settings = _section(name_or_path, whole, section)
     mapping: dict[str, Any] = {key: value for key, value in whole.items() if key in ("name", "task")} | settings
     for override in overrides:  # by their place in the file, finetune.iterations=5, or from the section on
         stage, _, key = override.partition(".")

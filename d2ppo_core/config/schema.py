@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from d2ppo_core.config.checks import one_of, require
 from d2ppo_core.representations import OSC_DELTA, REPRESENTATIONS
 
+LEADING, TRAILING = "leading", "trailing"
+SAMPLER_TIMES = (TRAILING, LEADING)
 STEMS = ("plain", "overlap")
 DISPERSIVE_VARIANTS = ("none", "infonce_l2", "infonce_cosine", "hinge", "covariance")
 TAPS = ("encoder", "early", "mid", "late")
@@ -128,11 +130,15 @@ class ModelConfig:
     """Length T of the forward process."""
     num_denoising_steps: int = 10
     """K of the DDIM sampler at inference."""
+    sampler_times: str = TRAILING
+    """Where these K steps lie: `trailing` begins at T - 1, where noise is pure; `leading`, as in runs from before this
+    was a choice, at T - T/K. Training does not depend on it; fine-tuning and bundles are made for one of them."""
     gaussian: GaussianConfig = field(default_factory=GaussianConfig)
 
     def __post_init__(self) -> None:
         one_of("model.kind", self.kind, POLICIES)
         one_of("model.stem", self.stem, STEMS)
+        one_of("model.sampler_times", self.sampler_times, SAMPLER_TIMES)
         require(
             self.vit_width % self.vit_heads == 0,
             f"model: wanted vit_width divisible by vit_heads, got {self.vit_width} and {self.vit_heads}",

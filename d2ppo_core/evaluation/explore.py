@@ -63,7 +63,7 @@ def _along_the_chain(
     exploration: Exploration,
 ) -> Tensor:
     acting: DiffusionPolicy | None = None
-    steps = ddim_steps(policy.num_train_steps, len(draws), eta=exploration.eta)
+    steps = ddim_steps(policy.num_train_steps, len(draws), spacing=policy.sampler_times, eta=exploration.eta)
     for step, drawn in zip(steps, draws, strict=True):
         network = policy.base if policy.base is not None and step.t >= policy.tuned_below else policy
         if network is not acting:

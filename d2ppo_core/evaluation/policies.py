@@ -73,9 +73,9 @@ class PolicyFolder(ABC):
 class RunFolder(PolicyFolder):
     """The folder of a run of either stage."""
 
-    def __init__(self, folder: Path) -> None:
-        """Read it. Raises TrainingError when it holds no checkpoint or one that cannot be read."""
-        self.folder, self._run = folder, load_run(folder)
+    def __init__(self, folder: Path, sampler_times: str | None = None) -> None:
+        """Read it. Raises TrainingError when it holds no checkpoint that can be read, ConfigError as `sampled_at`."""
+        self.folder, self._run = folder, load_run(folder).sampled_at(sampler_times)
         config = self._run.config
         self.task, self.action_horizon = config.task, config.data.action_horizon
         self.action_representation = config.data.action_representation
@@ -112,6 +112,7 @@ class RunFolder(PolicyFolder):
         """Stage and progress."""
         run = self._run
         record = {"run": run.name, "seed": run.config.seed, "steps": run.origin.step, **run.origin.code}
+        record["sampler_times"] = run.config.model.sampler_times
         return record if run.finetune is None else {**record, **run.provenance()}
 
     def _usual_steps(self, sampling: str) -> int:
@@ -142,10 +143,15 @@ class RunFolder(PolicyFolder):
 class BundleFolder(PolicyFolder):
     """An exported bundle."""
 
-    def __init__(self, folder: Path) -> None:
-        """Read it. Raises BundleError when it is damaged."""
+    def __init__(self, folder: Path, sampler_times: str | None = None) -> None:
+        """Read it. Raises BundleError when it is damaged, ConfigError when it samples at other times than wanted."""
         self._bundle = load_bundle(folder)
         manifest = self._bundle.manifest
+        if sampler_times not in (None, manifest.sampler_times):
+            raise ConfigError(
+                f"{folder} is a bundle that samples at {manifest.sampler_times or 'no'} times, wanted {sampler_times}: "
+                f"its graph cannot be changed; export its run again with --times {sampler_times}"
+            )
         self.folder, self.task, self.action_horizon = folder, manifest.task, manifest.action_horizon
         self.action_representation = manifest.action.representation
         self.low_dim_keys = tuple(spec.key for spec in manifest.state_observations)
@@ -184,16 +190,20 @@ class BundleFolder(PolicyFolder):
         return {"bundle": self._bundle.manifest.name, "hash": self._bundle.hash}
 
 
-def open_policies(where: str | Path) -> PolicyFolder:
+def open_policies(where: str | Path, sampler_times: str | None = None) -> PolicyFolder:
     """A run folder of either stage, a bundle folder, or a shipped bundle by name.
 
+    Args:
+        where: Path or name.
+        sampler_times: `trailing` or `leading` for a clone, which can be sampled at either; None takes its own.
+
     Raises:
-        ConfigError: there is no such thing.
+        ConfigError: there is no such thing, or it was made for other sampler times.
         TrainingError, BundleError: it cannot be read.
     """
     folder = Path(where)
     if any((folder / name).is_file() for name in (pretrained.FILE_NAME, finetuned.FILE_NAME)):
-        return RunFolder(folder)
+        return RunFolder(folder, sampler_times)
     try:
         found = find_bundle(where)
     except BundleError as error:
@@ -203,4 +213,4 @@ def open_policies(where: str | Path) -> PolicyFolder:
             f"{where}: wanted a run folder ({pretrained.FILE_NAME} or {finetuned.FILE_NAME}) or a bundle "
             "(manifest.yaml), got a folder with neither"
         )
-    return BundleFolder(found)
+    return BundleFolder(found, sampler_times)

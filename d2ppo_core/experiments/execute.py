@@ -17,8 +17,8 @@ from d2ppo_core.config import (
     PretrainConfig,
     config_hash,
     differences,
-    load_config,
-    load_finetune_config,
+    load_kept_config,
+    load_kept_finetune_config,
 )
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.evaluation.results import write_record
@@ -155,7 +155,7 @@ def _check_same(folder: Path, config: PretrainConfig | FinetuneConfig) -> None:
     path = folder / "config.yaml"
     if not path.is_file():
         return
-    held = load_finetune_config(path) if isinstance(config, FinetuneConfig) else load_config(path)
+    held = load_kept_finetune_config(path) if isinstance(config, FinetuneConfig) else load_kept_config(path)
     if differing := differences(_core(held), _core(config)):
         raise ConfigError(f"{folder} was trained with another configuration ({differing}); take another --out")
 

@@ -130,7 +130,7 @@ class PlannedRun:
         config = load_finetune_config(f"{self.task}_state", (*general, *self.cell.finetune, f"seed={self.seed}"))
         if config.success.stop_at:
             raise ConfigError("finetune.success.stop_at: wanted 0, so that all cells are tuned equally long")
-        return config
+        return config.at_times_of(self.pretrain_config(overrides))
 
 
 def _of_stage(overrides: Sequence[str], *, second: bool) -> list[str]:

@@ -260,6 +260,12 @@ class FusedPolicy(_Folded):
         self.register_buffer("action_center", torch.from_numpy(normalizer.action.center))
         self.register_buffer("action_half", torch.from_numpy(normalizer.action.half))
 
+    @property
+    def denoising_times(self) -> tuple[int, ...]:
+        """Of all steps in the graph, noisiest first; none for a Gaussian policy."""
+        samplers = [cast(nn.ModuleList, stage)[1] for stage in self.stages]
+        return tuple(step.t for s in samplers if isinstance(s, FusedSampler) for step in s.steps)
+
     def forward(self, state: Tensor, noise: Tensor, images: Tensor | None = None) -> Tensor:
         """State (1, Ds), noise (1, Tp, Da), images uint8 (1, Ncam, H, W, 3) -> actions (1, Tp, Da)."""
         state = (state - self.state_center) / self.state_half

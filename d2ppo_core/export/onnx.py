@@ -114,8 +114,13 @@ def _translation(offset_m: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(float(v) for v in transform.ravel())
 
 
-def make_manifest(run: Run, weights: str, parity: ParityReport, extra: dict[str, Any]) -> Manifest:
-    """The bundle's contract and where it comes from, both stages; `extra` joins the provenance."""
+def make_manifest(
+    run: Run, weights: str, parity: ParityReport, times: tuple[int, ...], extra: dict[str, Any]
+) -> Manifest:
+    """The bundle's contract and where it comes from, both stages.
+
+    `times` are those at which the graph denoises, none for a Gaussian policy; `extra` joins the provenance.
+    """
     saved, config = run.origin, run.config
     diffuses = config.model.kind == "diffusion"
     provenance = {
@@ -156,8 +161,9 @@ def make_manifest(run: Run, weights: str, parity: ParityReport, extra: dict[str,
         ),
         pred_horizon=config.data.pred_horizon,
         action_horizon=config.data.action_horizon,
-        num_denoising_steps=config.model.num_denoising_steps if diffuses else 0,
-        sampler=diffusion.SAMPLER if diffuses else gaussian.SAMPLER,
+        num_denoising_steps=len(times),
+        sampler=diffusion.SAMPLERS[config.model.sampler_times] if diffuses else gaussian.SAMPLER,
+        denoising_times=times,
         T_world_base=_translation(config.deploy.base_position_m),
         T_ee_site=_translation(config.deploy.ee_site_offset_m),
         provenance=provenance,
@@ -171,6 +177,7 @@ def export_run(
     task: str | None = None,
     weights: str | None = None,
     data: Path | None = None,
+    times: str | None = None,
     samples: int = 200,
     extra: dict[str, Any] | None = None,
 ) -> Exported:
@@ -182,19 +189,20 @@ def export_run(
         task: What the policy must be for; None accepts any.
         weights: `ema`, `raw` or `best`; None takes the best evaluated ones, or the averaged ones without an evaluation.
         data: Dataset from which half of the parity samples and the golden example come; None takes random ones.
+        times: `trailing` or `leading` sampler times for a clone, which can have either; None takes the run's.
         samples: Number of parity samples.
         extra: Joins the manifest's provenance (measured success, say).
 
     Raises:
         ExportError: the graph deviates from the torch sampler.
         TrainingError: there is no checkpoint.
-        ConfigError: the policy is for another task, or the run has no such weights.
+        ConfigError: the policy is for another task or was fine-tuned at other times, or the run has no such weights.
         DataError: the dataset does not fit.
         BundleError: a bundle cannot describe such a policy, one of two arms say.
         OutputError: `out` holds anything but a bundle, or cannot be written.
     """
     check_bundle_place(out)
-    run = load_run(folder)
+    run = load_run(folder).sampled_at(times)
     saved, shapes = run.origin, run.origin.shapes
     if task is not None and task != run.config.task:
         raise ConfigError(f"wanted a policy for {task}, got {folder} for {run.config.task}")
@@ -203,7 +211,8 @@ def export_run(
     torch.set_num_threads(1)
     image_shape = (shapes.num_cameras, *shapes.camera_hw, 3) if shapes.num_cameras else None
     fit = fit_of(saved.config.data, shapes.camera_hw) if shapes.num_cameras else None
-    onnx = to_onnx(FusedPolicy(policy, saved.normalizer, fit), saved)
+    fused = FusedPolicy(policy, saved.normalizer, fit)
+    onnx = to_onnx(fused, saved)
     session = open_session(onnx)
     drawn = random_inputs(policy, saved.normalizer, image_shape, samples, _PARITY_SEED)
     example = next(random_inputs(policy, saved.normalizer, image_shape, 1, _GOLDEN_SEED))
@@ -219,6 +228,6 @@ def export_run(
         example = next(dataset_inputs(policy, windows, 1, _GOLDEN_SEED))
     parity = check_parity(session, policy, saved.normalizer, drawn, fit)
     actions = session.run(["actions"], example)[0]
-    manifest = make_manifest(run, weights, parity, extra or {})
+    manifest = make_manifest(run, weights, parity, fused.denoising_times, extra or {})
     bundle_hash = write_bundle(out, onnx=onnx, manifest=manifest, golden=Golden(inputs=example, actions=actions))
     return Exported(folder=out, bundle_hash=bundle_hash, weights=weights, parity=parity, size_bytes=len(onnx))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from d2ppo_core.config import FinetuneConfig, from_mapping, to_mapping
+from d2ppo_core.config import FinetuneConfig, as_it_was, from_mapping, to_mapping
 from d2ppo_core.errors import TrainingError
 from d2ppo_core.pretrain.checkpoint import Checkpoint, from_payload, to_payload
 from d2ppo_core.pretrain.failures import reason, write_atomically
@@ -69,5 +69,5 @@ def load_checkpoint(folder: Path) -> FinetuneCheckpoint:
         raise TrainingError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
     if not isinstance(payload, dict) or payload.pop("format", None) != _FORMAT:
         raise TrainingError(f"{path}: wanted checkpoint format {_FORMAT}; fine-tune again with this version")
-    config = from_mapping(FinetuneConfig, payload.pop("config"))
+    config = from_mapping(FinetuneConfig, as_it_was(FinetuneConfig, payload.pop("config")))
     return FinetuneCheckpoint(config=config, origin=from_payload(payload.pop("origin")), **payload)

@@ -103,7 +103,7 @@ def finetune(
             if saved is not None:
                 trainer.restore(saved)
             try:
-                save_config(config, out / "config.yaml")
+                save_config(trainer.config, out / "config.yaml")
                 (started or Started()).at(origin).save(out)
                 return _loop(trainer, eval_env, out, progress=progress)
             except OSError as error:

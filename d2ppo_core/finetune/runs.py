@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -14,6 +14,7 @@ from d2ppo_core.finetune import checkpoint as finetuned
 from d2ppo_core.models.build import build_policy
 from d2ppo_core.models.diffusion import DiffusionPolicy
 from d2ppo_core.models.policy import ChunkPolicy
+from d2ppo_core.models.schedule import tuned_below
 from d2ppo_core.pretrain import checkpoint as pretrained
 
 WEIGHTS = ("ema", "raw", "best")
@@ -69,9 +70,25 @@ class Run:
             if chain.finetuned_steps < chain.num_denoising_steps:
                 base = copy.deepcopy(policy)
                 base.load_state_dict(self.origin.ema, strict=True)
-                stride = policy.num_train_steps // chain.num_denoising_steps
-                policy.set_base(base, tuned_below=stride * chain.finetuned_steps)
+                below = tuned_below(policy.num_train_steps, chain.num_denoising_steps, chain.finetuned_steps)
+                policy.set_base(base, tuned_below=below)
         return policy.eval().requires_grad_(False)
+
+    def sampled_at(self, times: str | None) -> Self:
+        """The same run with its policies sampled at `trailing` or `leading` times; None leaves them as they are.
+
+        A clone does not depend on them. Raises ConfigError where the run was fine-tuned at others, or they are none.
+        """
+        model = self.config.model
+        if times is None or times == model.sampler_times:
+            return self
+        if self.finetune is not None:
+            raise ConfigError(
+                f"{self.name} was fine-tuned at {model.sampler_times} sampler times, wanted {times}: leave them out, "
+                f"or fine-tune its clone again with --set chain.sampler_times={times}"
+            )
+        config = replace(self.config, model=replace(model, sampler_times=times))
+        return replace(self, origin=replace(self.origin, config=config))
 
     def provenance(self) -> dict[str, Any]:
         """What has to be known to make the fine-tuning again; empty for a pre-trained policy."""

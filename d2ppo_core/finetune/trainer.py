@@ -58,12 +58,13 @@ class Trainer:
         if config.compile:
             check_compiler("compile")
         torch.manual_seed(config.seed)
-        self.config, self.origin, self.code = config, sampled_as_tuned(origin, config.chain), describe_code()
+        origin = sampled_as_tuned(origin, config.chain)
+        self.config, self.origin, self.code = config.at_times_of(origin.config), origin, describe_code()
         data = origin.config.data
         self.observer = observer_of(origin)
         policy = build_policy(origin.config, origin.shapes)
         policy.load_state_dict(origin.ema)
-        self.chain = build_chain(policy, config.chain, action_horizon=data.action_horizon).to(self.device)
+        self.chain = build_chain(policy, self.config.chain, action_horizon=data.action_horizon).to(self.device)
         encoder = build_policy(origin.config, origin.shapes).encoder
         critic = Critic(encoder, hidden_dim=config.critic.hidden_dim, layers=config.critic.layers)
         self.critic = critic.to(self.device)
@@ -188,7 +189,7 @@ def check_pictures(config: FinetuneConfig, origin: Checkpoint) -> None:
 
 
 def sampled_as_tuned(origin: Checkpoint, chain: ChainConfig) -> Checkpoint:
-    """The origin with a sampler that takes only denoising steps at times which the chain visits.
+    """The origin with a sampler that denoises only at times which the chain visits: as many or fewer, spaced alike.
 
     A policy tuned in fewer steps than its sampler takes would otherwise be deployed at times that nothing was tuned at.
     Raises ConfigError when the chain's steps do not divide the training steps.
@@ -201,9 +202,10 @@ def sampled_as_tuned(origin: Checkpoint, chain: ChainConfig) -> Checkpoint:
             f"chain.num_denoising_steps: wanted a divisor of the {model.num_train_steps} steps that the policy was "
             f"trained with, got {steps}"
         )
-    if steps % model.num_denoising_steps == 0:
-        return origin
-    return replace(origin, config=replace(origin.config, model=replace(model, num_denoising_steps=steps)))
+    if steps % model.num_denoising_steps:
+        model = replace(model, num_denoising_steps=steps)
+    model = replace(model, sampler_times=chain.sampler_times or model.sampler_times)
+    return replace(origin, config=replace(origin.config, model=model))
 
 
 def _fixed(config: FinetuneConfig) -> FinetuneConfig:

@@ -54,6 +54,7 @@ def build_diffusion(config: PretrainConfig, shapes: Shapes) -> DiffusionPolicy:
         action_dim=shapes.action_dim,
         num_train_steps=model.num_train_steps,
         num_denoising_steps=model.num_denoising_steps,
+        sampler_times=model.sampler_times,
     )
 
 

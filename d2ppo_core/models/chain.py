@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from d2ppo_core.config.finetune import ChainConfig
 from d2ppo_core.models.diffusion import DiffusionPolicy, ddim_mean
 from d2ppo_core.models.policy import ChunkPolicy
-from d2ppo_core.models.schedule import ddim_steps
+from d2ppo_core.models.schedule import ddim_steps, tuned_below
 
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -100,12 +100,22 @@ class DiffusionChain(ChainPolicy):
             policy: Pre-trained; its weights are the actor's from now on.
             config: K, K', noise floors.
             action_horizon: Only this many actions of a chunk are executed, and only they have a likelihood.
+
+        Raises:
+            ValueError: the chain's times are not those that the policy is deployed with.
         """
         super().__init__()
+        if config.sampler_times not in ("", policy.sampler_times):
+            raise ValueError(f"wanted {policy.sampler_times} times as the policy has, got {config.sampler_times}")
         self.policy, self.config = policy, config
         self.num_steps = config.finetuned_steps
         self.likelihood_dims = action_horizon * policy.action_dim
-        self.steps = ddim_steps(policy.num_train_steps, config.num_denoising_steps, eta=config.eta)
+        self.steps = ddim_steps(
+            policy.num_train_steps,
+            config.num_denoising_steps,
+            spacing=policy.sampler_times,
+            eta=config.eta,
+        )
         self.frozen_steps = config.num_denoising_steps - config.finetuned_steps
         self.base = copy.deepcopy(policy).requires_grad_(False).eval() if self.frozen_steps else None
         tuned = self.steps[self.frozen_steps :]
@@ -148,8 +158,11 @@ class DiffusionChain(ChainPolicy):
         if not isinstance(policy, DiffusionPolicy):
             raise TypeError(f"wanted a DiffusionPolicy, got {type(policy).__name__}")
         if self.base is not None:
-            stride = policy.num_train_steps // self.config.num_denoising_steps
-            policy.set_base(self.base, tuned_below=stride * self.num_steps)
+            policy.set_base(self.base, tuned_below=self._tuned_below)
+
+    @property
+    def _tuned_below(self) -> int:
+        return tuned_below(self.policy.num_train_steps, len(self.steps), self.num_steps)
 
     def log_prob(self, condition: Tensor, x: Tensor, x_next: Tensor, step: Tensor) -> Tensor:
         """As `ChainPolicy.log_prob`; step 0 is the noisiest fine-tuned one."""
@@ -163,8 +176,7 @@ class DiffusionChain(ChainPolicy):
     def cloning_errors(self, condition: Tensor, chunks: Tensor, generator: torch.Generator) -> Tensor:
         """As `ChainPolicy.cloning_errors`: of predicting the noise at a drawn time that is fine-tuned."""
         policy, device = self.policy, generator.device
-        last = policy.num_train_steps // len(self.steps) * self.num_steps
-        t = torch.randint(last, (len(chunks),), generator=generator, device=device).to(chunks.device)
+        t = torch.randint(self._tuned_below, (len(chunks),), generator=generator, device=device).to(chunks.device)
         eps = torch.randn(chunks.shape, generator=generator, device=device).to(chunks.device)
         predicted = policy.denoiser.collapse(policy.num_train_steps)(policy.add_noise(chunks, eps, t), t, condition)
         return (predicted - eps)[:, : self.likelihood_dims].square().mean(-1)

@@ -11,12 +11,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from d2ppo_core.config.schema import LEADING, TRAILING
 from d2ppo_core.models.mlp import Denoiser
 from d2ppo_core.models.policy import ChunkPolicy
 from d2ppo_core.models.schedule import DdimStep, cosine_alpha_bar, ddim_steps
 from d2ppo_core.models.vit import ImageEncoder, StateEncoder
 
-SAMPLER = "ddim_eta0_clip_x0_recompute_eps"
+SAMPLERS = {LEADING: "ddim_eta0_clip_x0_recompute_eps", TRAILING: "ddim_trailing_eta0_clip_x0_recompute_eps"}
+"""How manifests name the sampler, by its times."""
 
 
 class StepMean(NamedTuple):
@@ -48,11 +50,12 @@ class DiffusionPolicy(ChunkPolicy):
         action_dim: int,
         num_train_steps: int,
         num_denoising_steps: int,
+        sampler_times: str,
     ) -> None:
         super().__init__(encoder=encoder, pred_horizon=pred_horizon, action_dim=action_dim)
         self.denoiser = denoiser
-        self.num_train_steps = num_train_steps
-        self.steps = ddim_steps(num_train_steps, num_denoising_steps)
+        self.num_train_steps, self.sampler_times = num_train_steps, sampler_times
+        self.steps = ddim_steps(num_train_steps, num_denoising_steps, spacing=sampler_times)
         self.base: DiffusionPolicy | None = None
         """After fine-tuning: the frozen origin, which still denoises from all times >= `tuned_below`."""
         self.tuned_below = num_train_steps

@@ -1,6 +1,6 @@
 """Cosine noise schedule and the DDIM sub-sequence, computed in float64.
 
-Source: Nichol & Dhariwal 2021 (schedule), Song et al. 2021 (DDIM).
+Source: Nichol & Dhariwal 2021 (schedule), Song et al. 2021 (DDIM), Lin et al. 2024 (arXiv 2305.08891: trailing times).
 """
 
 import math
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from d2ppo_core.config.schema import SAMPLER_TIMES, TRAILING
 
 _OFFSET = 0.008
 _MAX_BETA = 0.999
@@ -40,17 +42,38 @@ class DdimStep:
         return math.sqrt(max(1 - self.alpha_bar_next - self.sigma**2, 0.0))
 
 
-def ddim_steps(num_train_steps: int, num_denoising_steps: int, eta: float = 0.0) -> tuple[DdimStep, ...]:
-    """Return the K steps in the order of sampling, noisiest first; T must be a multiple of K.
+def denoising_times(num_train_steps: int, num_denoising_steps: int, spacing: str) -> tuple[int, ...]:
+    """Return the K training times at which a chain denoises, noisiest first; T must be a multiple of K.
 
-    sigma^2 = eta^2 (1 - a') / (1 - a) (1 - a / a').
+    `trailing` begins where the forward process ended, at T - 1, as pure noise wants it; `leading` at T - T/K and ends
+    at 0. With K = T both are all times. Everything that denoises takes its times from here.
     """
     if num_denoising_steps < 1 or num_train_steps % num_denoising_steps:
         raise ValueError(f"wanted K >= 1 dividing T, got K={num_denoising_steps}, T={num_train_steps}")
+    if spacing not in SAMPLER_TIMES:
+        raise ValueError(f"wanted {' or '.join(SAMPLER_TIMES)} times, got {spacing!r}")
+    stride = num_train_steps // num_denoising_steps
+    last = stride - 1 if spacing == TRAILING else 0
+    return tuple(range(num_train_steps - stride + last, -1, -stride))
+
+
+def tuned_below(num_train_steps: int, num_denoising_steps: int, finetuned_steps: int) -> int:
+    """The time below which the last K' of K steps lie, and none of the noisier ones, with either spacing."""
+    return num_train_steps // num_denoising_steps * finetuned_steps
+
+
+def ddim_steps(
+    num_train_steps: int, num_denoising_steps: int, *, spacing: str, eta: float = 0.0
+) -> tuple[DdimStep, ...]:
+    """Return the K steps in the order of sampling, at the times of `denoising_times`.
+
+    sigma^2 = eta^2 (1 - a') / (1 - a) (1 - a / a').
+    """
+    times = denoising_times(num_train_steps, num_denoising_steps, spacing)
     alpha_bar = cosine_alpha_bar(num_train_steps)
     stride = num_train_steps // num_denoising_steps
     steps = []
-    for t in range(num_train_steps - stride, -1, -stride):
+    for t in times:
         now = float(alpha_bar[t])
         after = float(alpha_bar[t - stride]) if t >= stride else 1.0
         sigma = eta * math.sqrt((1 - after) / (1 - now) * (1 - now / after))

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from d2ppo_core.config import PretrainConfig, from_mapping, to_mapping
+from d2ppo_core.config import PretrainConfig, as_it_was, from_mapping, to_mapping
 from d2ppo_core.data.normalizer import Normalizer
 from d2ppo_core.errors import TrainingError
 from d2ppo_core.models.build import Shapes
@@ -93,7 +93,7 @@ def from_payload(payload: dict[str, Any]) -> Checkpoint:
     """Inverse of `to_payload`."""
     state_dim, action_dim, num_cameras, height, width, *camera_hw = payload["shapes"]  # older ones end here
     return Checkpoint(
-        config=from_mapping(PretrainConfig, payload["config"]),
+        config=from_mapping(PretrainConfig, as_it_was(PretrainConfig, payload["config"])),
         normalizer=Normalizer.from_mapping(payload["normalizer"]),
         shapes=Shapes(
             state_dim=state_dim,

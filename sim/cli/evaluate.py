@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
+from d2ppo_core.config.schema import SAMPLER_TIMES
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.output import check_file
 from d2ppo_core.recognise import is_record
@@ -89,6 +90,9 @@ def _numbers(ctx: click.Context, option: click.Parameter, values: Sequence[str])
 @click.option(
     "--steps", multiple=True, callback=_numbers, metavar="K", help="Denoising steps; default: the configured number."
 )
+@click.option(
+    "--times", type=click.Choice(SAMPLER_TIMES), help="Where a clone's denoising steps lie; default: as it was trained."
+)
 @click.option("--ladder", is_flag=True, help="The whole table: all weights with K = 1, 2, 5, 10, 20 and stochastic.")
 @click.option("--worlds", default=50, show_default=True, type=click.IntRange(1), help="Batched worlds side by side.")
 @click.option("--processes", default=2, show_default=True, type=click.IntRange(1), help="Of robosuite.")
@@ -106,6 +110,7 @@ def evaluate(
     weights: tuple[str, ...],
     sampling: tuple[str, ...],
     steps: tuple[int, ...],
+    times: str | None,
     ladder: bool,
     worlds: int,
     processes: int,
@@ -130,7 +135,7 @@ def evaluate(
     from d2ppo_core.evaluation.policies import open_policies
     from sim.evaluation.evaluators import BatchedEvaluator, RobosuiteEvaluator, check_policies
 
-    policies = open_policies(policy)
+    policies = open_policies(policy, times)
     check_policies(policies, task)
     variants = policies.ladder(weights) if ladder else policies.variants(weights, sampling, steps)
     places = PLACES if where == "both" else (where,)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from d2ppo_core.config import FinetuneConfig, Started, load_finetune_config, read_started
+from d2ppo_core.config import FinetuneConfig, Started, load_finetune_config, load_kept_finetune_config, read_started
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.representations import OSC_DELTA
 
@@ -54,7 +54,10 @@ def worlds_of(config: FinetuneConfig, *, image_size_px: PictureSize, action_repr
 
 def resolve(task: str, name: str | None, overrides: Sequence[str], section: str = "finetune") -> FinetuneConfig:
     """The configuration that a command line asks for. Raises ConfigError when it is none, or of another task."""
-    config = load_finetune_config(name or f"{task}_state", overrides, section=section)
+    return _of_task(task, load_finetune_config(name or f"{task}_state", overrides, section=section))
+
+
+def _of_task(task: str, config: FinetuneConfig) -> FinetuneConfig:
     if config.task != task:
         raise ConfigError(f"{config.name}: wanted a configuration for {task}, got one for {config.task}")
     return config
@@ -92,7 +95,7 @@ def finetune(
         out = Path("runs") / f"{resolve(task, name, overrides, section).name}_tuned"
     started = read_started(out) if resume else Started(config=name or f"{task}_state")
     if resume and (out / "config.yaml").is_file() and not ((name or published) and started.config):
-        config = resolve(task, str(out / "config.yaml"), overrides)
+        config = _of_task(task, load_kept_finetune_config(out / "config.yaml", overrides))
     else:  # one that is named must agree with the run, and with what that was started with
         config = resolve(task, name or started.config, (*started.overrides, *overrides), section)
     origin = origin or started.data_path or Path("runs") / config.name
