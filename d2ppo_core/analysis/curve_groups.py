@@ -12,6 +12,8 @@ from d2ppo_core.analysis.runs import LoggedRun
 _HINTS = {
     "losses": "The noise-prediction losses should fall and flatten; a validation loss that rises again while the "
     "training loss falls is over-fitting. In fine-tuning the value loss should fall; the policy loss stays about 0.",
+    "validation": "The error of the denoised actions should fall with the loss. Sensitivity, how much a chunk changes "
+    "with the observation, ranks clones better than a loss: of two runs on the same data the deafer one solves less.",
     "dispersion": "Distance and rank of the features as they developed: a rank that falls to a few is collapse.",
     "optim": "Gradient norms should stay within one or two orders of magnitude; spikes point to a learning rate that "
     "is too high.",

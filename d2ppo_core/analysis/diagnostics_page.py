@@ -115,7 +115,10 @@ def _overview(run: LoggedRun, diagnoses: Sequence[Diagnosis]) -> tuple[str, ...]
         value = run.curves.last(name) if run.curves else math.nan
         return f"{value:.3g}" if math.isfinite(value) else "–"
 
-    losses = (last("losses/denoising"), last("losses/validation"))
+    losses = tuple(
+        last(name)
+        for name in ("losses/denoising", "losses/validation", "validation/action_error", "validation/sensitivity")
+    )
     found = next((d for d in diagnoses if d.run is run), None)
     if found is None:
         step = f"{run.curves.step_name} {run.curves.steps[-1]:g}" if run.curves and len(run.curves.steps) else "–"

@@ -69,6 +69,17 @@ class Row:
         """Mean over the seeds of `pretrain_s`, `finetune_s`, `env_steps` or `steps`."""
         return float(np.mean([record[name] for record in self._measured]))
 
+    @property
+    def demonstrations(self) -> float:
+        """Episodes that were trained on, mean over the seeds; NaN where the records do not tell."""
+        found = [record["dataset"].get("num_episodes", float("nan")) for record in self._measured]
+        return float(np.mean(found))
+
+    def validation(self, name: str) -> float:
+        """Mean over the seeds of the clone's `noise_loss`, `action_error` or `sensitivity`; NaN where none has it."""
+        found = [record["validation"][name] for record in self._measured if name in record.get("validation", {})]
+        return float(np.mean(found)) if found else float("nan")
+
     def total_s(self) -> tuple[float, float]:
         """Wall time of training and of measuring, all seeds together."""
         training = sum(record["pretrain_s"] + record["finetune_s"] for record in self._measured)

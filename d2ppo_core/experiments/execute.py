@@ -22,8 +22,8 @@ from d2ppo_core.config import (
 )
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.evaluation.results import write_record
-from d2ppo_core.experiments.plan import PlannedRun
-from d2ppo_core.experiments.records import FILE_NAME, load_record
+from d2ppo_core.experiments.plan import Plan, PlannedRun
+from d2ppo_core.experiments.records import FILE_NAME, load_record, load_validation
 from d2ppo_core.experiments.settings import FIRST_SEED, Settings
 from d2ppo_core.run_lock import RunLock
 
@@ -79,10 +79,12 @@ def execute(runs: Sequence[PlannedRun], settings: Settings, stages: Stages) -> P
     """Make all runs that are not finished.
 
     Raises:
-        ConfigError: a folder holds a run with other settings, or cannot be written.
+        ConfigError: a folder holds a run with other settings or of other cells, or cannot be written.
         TrainingError: another process makes one of the runs.
         D2ppoError: a stage failed; the same call goes on where it broke off.
     """
+    for plan in dict.fromkeys(run.plan for run in runs):
+        _refuse_other_cells(plan, Path(settings.out))
     todo = [(run, _configs(run, settings)) for run in runs if not is_finished(run, settings)]
     finished, bar = len(runs) - len(todo), tqdm(total=len(runs), unit="run", dynamic_ncols=True)
     bar.update(finished)
@@ -97,6 +99,17 @@ def execute(runs: Sequence[PlannedRun], settings: Settings, stages: Stages) -> P
         except Stopped:
             return Progress(finished, stopped=True)
     return Progress(finished, stopped=False)
+
+
+def _refuse_other_cells(plan: Plan, out: Path) -> None:
+    """Raise ConfigError where the folder holds runs of cells that the plan does not have (any more)."""
+    known = {cell.name for cell in plan.cells}
+    held = {found.parent.name for task in plan.tasks for found in out.glob(f"{task}/*/seed*")} - known
+    if held:
+        raise ConfigError(
+            f"{out} holds runs of other cells than {plan.name} has ({', '.join(sorted(held)[:3])}; its own are "
+            f"{', '.join(cell.name for cell in plan.cells[:3])}, …): take another --out"
+        )
 
 
 def _hold(folder: Path) -> RunLock:
@@ -192,6 +205,7 @@ def _record(
         "pretrain_s": round(loaded.origin.elapsed_s, 1),
         "finetune_s": round(tuned.elapsed_s, 1) if tuned else 0.0,
         "env_steps": tuned.env_steps if tuned else 0,
+        "validation": load_validation(run.clone(Path(settings.out))),
         "evaluation": found,
     }
 

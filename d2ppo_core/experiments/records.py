@@ -13,6 +13,11 @@ from d2ppo_core.analysis.curves import read_curves
 from d2ppo_core.errors import DataError
 
 FILE_NAME = "evaluation.json"
+_VALIDATION = {
+    "noise_loss": "losses/validation",
+    "action_error": "validation/action_error",
+    "sensitivity": "validation/sensitivity",
+}
 
 
 def load_record(folder: Path) -> dict[str, Any] | None:
@@ -27,6 +32,16 @@ def load_record(folder: Path) -> dict[str, Any] | None:
     if missing := [key for key in ("task", "cell", "seed", "evaluation", "commit", "dataset") if key not in record]:
         raise DataError(f"{path}: wanted a record of an experiment, got one without {', '.join(missing)}")
     return record
+
+
+def load_validation(folder: Path) -> dict[str, float]:
+    """What a pre-training's last validation said, by name without its group; empty where it logged none."""
+    path = folder / "metrics.csv"
+    if not path.is_file():
+        return {}
+    curves = read_curves(path)
+    found = {key: curves.last(name) for key, name in _VALIDATION.items() if name in curves.columns}
+    return {key: value for key, value in found.items() if np.isfinite(value)}
 
 
 def load_curve(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

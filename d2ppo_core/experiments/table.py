@@ -11,15 +11,17 @@ from d2ppo_core.experiments.comparison import Row, difference, reference_of
 from d2ppo_core.experiments.plan import Plan
 from d2ppo_core.experiments.settings import FIRST_SEED, Settings
 
+VALIDATION = ("noise_loss", "action_error", "sensitivity")
 _MARKDOWN = (
     "task", "cell", "seeds", "solved", "success (95 % Wilson)", "mean ± sd of seeds (range)",
-    "against {reference}: episodes", "Fisher p", "against {reference}: seeds", "steps",
-    "training s", "env steps", "commit", "data",
+    "against {reference}: episodes", "Fisher p", "against {reference}: seeds",
+    "demonstrations", "held-out ε", "action error", "sensitivity", "steps", "training s", "env steps", "commit", "data",
 )  # fmt: skip
 _CSV = (
     "task", "cell", "status", "seeds", "successes", "episodes", "success", "wilson_low", "wilson_high", "seed_mean",
     "seed_sd", "seed_min", "seed_max", "difference", "difference_low", "difference_high", "fisher_p",
-    "seeds_low", "seeds_high", "steps", "pretrain_s", "finetune_s", "env_steps", "commit", "dataset_sha256", "command",
+    "seeds_low", "seeds_high", "demonstrations", *VALIDATION, "steps", "pretrain_s", "finetune_s", "env_steps",
+    "commit", "dataset_sha256", "command",
 )  # fmt: skip
 NOT_RUN = "not run"
 
@@ -40,7 +42,8 @@ def markdown(plan: Plan, settings: Settings, rows: Sequence[Row]) -> str:
     lines += [
         "Solved episodes are pooled over seeds; their intervals (Wilson; Newcombe and Fisher for differences) are",
         "those of just these policies. Whether a cell is better when trained again is what the interval over seeds",
-        "tells (95 %, Welch, of the means). Seconds are wall time on the machine that ran it, as loaded as it was.",
+        "tells (95 %, Welch, of the means). Held-out noise loss, action error and sensitivity are means over seeds of",
+        "the clone's last validation. Seconds are wall time on the machine that ran it, as loaded as it was.",
     ]
     if tasks:
         training_s, measuring_s = (sum(times) for times in zip(*(row.total_s() for row in rows), strict=True))
@@ -77,6 +80,8 @@ def _cells(row: Row, plan: Plan, rows: Sequence[Row]) -> list[str]:
         against,
         p_value,
         over_seeds,
+        "" if isnan(row.demonstrations) else f"{row.demonstrations:g}",
+        *("" if isnan(value := row.validation(name)) else f"{value:.3g}" for name in VALIDATION),
         f"{row.cost('steps'):.0f}",
         f"{row.cost('pretrain_s') + row.cost('finetune_s'):.0f}",
         f"{row.cost('env_steps'):.0f}",
@@ -131,6 +136,8 @@ def _figures(row: Row, plan: Plan, settings: Settings, rows: Sequence[Row]) -> d
         "commit": " ".join(row.distinct("commit")),
         "dataset_sha256": " ".join(row.distinct("dataset")),
     }
+    found["demonstrations"] = "" if isnan(row.demonstrations) else row.demonstrations
+    found |= {name: "" if isnan(value := row.validation(name)) else value for name in VALIDATION}
     found |= {name: row.cost(name) for name in ("steps", "pretrain_s", "finetune_s", "env_steps")}
     reference = reference_of(row, plan, rows)
     if reference is not None:

@@ -15,6 +15,8 @@ COLUMNS = (
     "losses/denoising",
     "losses/dispersive",
     "losses/validation",
+    "validation/action_error",
+    "validation/sensitivity",
     "dispersion/weight",
     "dispersion/share",
     "dispersion/tap",

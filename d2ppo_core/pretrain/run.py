@@ -184,7 +184,7 @@ def _loop(trainer: Trainer, out: Path, *, progress: bool) -> None:
                 durations_s.clear()
                 scalars["speed/samples_per_s"] = rate
                 if trainer.step % optim.validate_every == 0 or trainer.step == optim.steps:
-                    scalars["losses/validation"] = trainer.validation_loss()
+                    scalars |= trainer.validate()
                 metrics.write(trainer.step, scalars)
                 bar.set_postfix(loss=f"{scalars['losses/denoising']:.4f}", samples_s=f"{rate:.0f}")
             if now_s - last_saved_s >= optim.checkpoint_every_s:

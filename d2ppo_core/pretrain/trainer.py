@@ -23,6 +23,7 @@ from d2ppo_core.pretrain.distributed import ALONE, Processes
 from d2ppo_core.pretrain.ema import Ema
 from d2ppo_core.pretrain.objective import Objective, objective
 from d2ppo_core.pretrain.provenance import describe_code
+from d2ppo_core.pretrain.validation import action_error, sensitivity
 
 _MAX_VALIDATION_WINDOWS = 512
 
@@ -156,18 +157,27 @@ class Trainer:
         return tuple(torch.stack([part.square().sum() for part in parts]).sum() for parts in (rests, pulls))
 
     @torch.no_grad()
-    def validation_loss(self) -> float:
-        """Noise-prediction loss of the averaged policy on held-out windows, with noise that never changes."""
-        if self.validation is None:
-            return math.nan
-        self.ema.copy_to(self.averaged)
+    def _noise_loss(self, held_out: Tensors) -> float:
+        """Noise-prediction loss of the averaged policy, with noise that never changes."""
         quiet = replace(
             self.config,
             data=replace(self.config.data, random_shift_px=0, state_noise_std=0.0),
             optim=replace(self.config.optim, batch_size=_MAX_VALIDATION_WINDOWS),
         )
-        batch = draw_batch(self.validation, quiet, 0)
+        batch = draw_batch(held_out, quiet, 0)
         return float(objective(self.averaged, batch, quiet, tap=OFF, weight=0.0).denoising)
+
+    def validate(self) -> dict[str, float]:
+        """Scalars of the averaged policy on held-out windows; without any, how it listens on those of training."""
+        self.ema.copy_to(self.averaged)
+        policy, held_out = self.averaged, self.validation
+        if held_out is None:
+            return {"validation/sensitivity": sensitivity(policy, self.data)}
+        return {
+            "losses/validation": self._noise_loss(held_out),
+            "validation/action_error": action_error(policy, held_out),
+            "validation/sensitivity": sensitivity(policy, held_out),
+        }
 
     def checkpoint(self) -> Checkpoint:
         """The state of the run now."""

@@ -168,6 +168,27 @@ def test_settings_are_kept_with_the_runs(tmp_path):
         load_settings(tmp_path, TUNED)
 
 
+def test_a_folder_with_runs_of_other_cells_is_refused(tmp_path):
+    (tmp_path / "lift/rate_0.01/seed0").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=f"holds runs of other cells than {CLONES} has .rate_0.01; its own are none,"):
+        execute(runs(), settings(tmp_path), StubStages())
+
+
+def test_a_record_holds_what_the_clone_said_of_held_out_data(tmp_path):
+    class Validated(StubStages):
+        def pretrain(self, config, data, out, *, resume):
+            finished = super().pretrain(config, data, out, resume=resume)
+            (out / "metrics.csv").write_text(
+                "step,losses/validation,validation/action_error,validation/sensitivity\n5,0.2,,\n9,0.1,0.25,0.75\n12,,,\n"
+            )
+            return finished
+
+    execute(runs(), settings(tmp_path), Validated())
+    record = load_record(tmp_path / "lift/none/seed0")
+    assert record is not None
+    assert record["validation"] == {"noise_loss": 0.1, "action_error": 0.25, "sensitivity": 0.75}
+
+
 def test_results_of_somebodys_are_left_alone(tmp_path):
     (tmp_path / "results.md").write_text("precious")
     with pytest.raises(ConfigError, match="holds results.md of somebody's, but no experiment.json; take another --out"):

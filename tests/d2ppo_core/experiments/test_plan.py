@@ -19,7 +19,7 @@ from d2ppo_core.experiments.plan import Cell, Plan
         ("balanced_weight", 3 * 4 * 3),
         ("auto_tap", 4 * 4 * 3),
         ("batch_size", 6 * 4 * 3),
-        ("clone_rate", 6 * 4 * 3),
+        ("clone_rate", 3 * 2 * 3 * 4 * 2),
         ("sample_efficiency", 5 * 4 * 3),
     ],
 )
