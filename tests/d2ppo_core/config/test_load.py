@@ -54,7 +54,11 @@ def test_each_task_has_an_image_configuration_of_the_published_sizes(task: str) 
 @pytest.mark.parametrize(
     ("name", "override", "message"),
     [
-        ("lift_state", ["loss.dispersive_tap=encoder"], "without images, got 'encoder', which is the raw state there"),
+        (
+            "lift_state",
+            ["loss.dispersive=infonce_l2", "loss.dispersive_tap=encoder"],
+            "without images, got 'encoder', which is the raw state there",
+        ),
         (
             "lift_image",
             ["loss.dispersive_tap=front"],
@@ -69,7 +73,11 @@ def test_each_task_has_an_image_configuration_of_the_published_sizes(task: str) 
         ("lift_state", ["loss.official=true", "loss.weight_mode=balanced"], "wanted loss.weight_mode=fixed"),
         ("lift_state", ["loss.official=true", "loss.noise_samples_per_obs=4"], "loss.noise_samples_per_obs=1, got 4"),
         ("lift_state", ["optim.device=tpu"], "optim.device: wanted one of cpu, cuda, got 'tpu'"),
-        ("lift_state", ["optim.compile=true", "loss.weight_mode=balanced"], "wanted false with loss.weight_mode"),
+        (
+            "lift_state",
+            ["loss.dispersive=infonce_l2", "optim.compile=true", "loss.weight_mode=balanced"],
+            "wanted false with loss.weight_mode",
+        ),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(name: str, override: list[str], message: str) -> None:
