@@ -8,7 +8,7 @@ import pytest
 from d2ppo_core.bundle import load_bundle
 from d2ppo_core.export.fused import FusedPolicy
 from d2ppo_core.export.onnx import export_run
-from d2ppo_core.export.parity import TOLERANCE, random_inputs, reference_actions
+from d2ppo_core.export.parity import LIMIT, ROUNDING_FACTOR, TOLERANCE, random_inputs, reference_actions
 from d2ppo_core.finetune.runs import load_run
 from d2ppo_core.runtime.inference.policy import Policy
 
@@ -18,13 +18,22 @@ CHAINS = {"ddpm-20/10": (20, 10, 2), "ddim-10/5": (10, 5, 2), "ddim-5/5": (5, 5,
 
 
 @pytest.mark.parametrize(
-    ("images", "chain"), [(False, "ddpm-20/10"), (True, "ddim-10/5"), (False, "ddim-5/5")], ids=str
+    ("images", "chain", "times"),
+    [
+        (False, "ddpm-20/10", "leading"),
+        (False, "ddpm-20/10", "trailing"),
+        (True, "ddim-10/5", "trailing"),
+        (False, "ddim-5/5", "leading"),
+    ],
+    ids=str,
 )
-def test_a_fine_tuned_policy_becomes_a_bundle_within_the_tolerance(tmp_path: Path, images: bool, chain: str) -> None:
+def test_a_fine_tuned_policy_becomes_a_bundle_within_the_tolerance(
+    tmp_path: Path, images: bool, chain: str, times: str
+) -> None:
     steps, tuned, networks = CHAINS[chain]
     config = finetune_config(
         iterations=2,
-        chain={"num_denoising_steps": steps, "finetuned_steps": tuned},
+        chain={"num_denoising_steps": steps, "finetuned_steps": tuned, "sampler_times": times},
         ppo={"actor_lr": 1e-2},
         success={"every_iterations": 9},
     )
@@ -34,7 +43,9 @@ def test_a_fine_tuned_policy_becomes_a_bundle_within_the_tolerance(tmp_path: Pat
     assert len(FusedPolicy(run.policy("raw"), run.origin.normalizer).stages) == networks
 
     done = export_run(tmp_path / "tuned", tmp_path / "bundle", samples=30, weights="raw")
-    assert done.parity.max_deviation <= TOLERANCE
+    # The first trailing step divides by the root of almost no signal, so float32 costs plain torch as much there.
+    excuse = ROUNDING_FACTOR * done.parity.max_rounding if times == "trailing" else 0.0
+    assert done.parity.max_deviation <= min(max(TOLERANCE, excuse), LIMIT)
     bundle = load_bundle(tmp_path / "bundle")
     assert bundle.manifest.num_denoising_steps == min(steps, 10)
     assert bundle.manifest.provenance["finetune"]["iterations"] == 2

@@ -19,7 +19,7 @@ from d2ppo_core.finetune.run import finetune
 from d2ppo_core.finetune.trainer import Trainer
 from d2ppo_core.pretrain.checkpoint import FILE_NAME as PRETRAINED
 
-from .tiny_runs import finetune_config, tune
+from .tiny_runs import finetune_config, pretrain_config, tune
 from .tiny_task import PointEnv, worlds
 
 
@@ -70,10 +70,11 @@ def test_a_run_leaves_its_files(origin: Path, tmp_path: Path) -> None:
     assert [bool(row["success/start"]) for row in rows] == [True, False, False, False]
     assert [bool(row["success/ema"]) for row in rows] == [False, True, False, True]
     assert [bool(row["losses/policy"]) for row in rows] == [False, True, True, True]
-    assert load_finetune_config(tmp_path / "run" / "config.yaml") == config
+    named = config.at_times_of(pretrain_config())  # of the clone, as the run says from then on
+    assert named.chain.sampler_times == "trailing" and load_finetune_config(tmp_path / "run" / "config.yaml") == named
     assert list((tmp_path / "run" / "tensorboard").iterdir())
     saved = load_checkpoint(tmp_path / "run")
-    assert saved.config == config and saved.iteration == 4 and saved.best["success"] == outcome.success
+    assert saved.config == named and saved.iteration == 4 and saved.best["success"] == outcome.success
 
 
 @pytest.mark.parametrize("images", [False, True], ids=["state", "image"])
