@@ -89,7 +89,7 @@ install_cpu_torch() { # the torch of a plain index may bring 3 GB of CUDA librar
 }
 
 # --- wheels --------------------------------------------------------------------------------------------------------
-inputs=(pyproject.toml setup.py tools/constraints.txt tools/requirements-no-deps.txt tools/repair_ros_wheels.py)
+inputs=(pyproject.toml setup.py tools/constraints.txt tools/requirements-no-deps.txt)
 hash=$(digest "${inputs[@]}")-$EXTRAS-$PWD
 if ! fresh wheels "$hash"; then
   free_mib=$(df -Pm "$VENV" | awk 'NR == 2 {print $4}')
@@ -106,7 +106,6 @@ if ! fresh wheels "$hash"; then
   case ,$EXTRAS, in *,sim,*)
     quiet no-deps pip install --no-deps --no-build-isolation -r tools/requirements-no-deps.txt ;;
   esac
-  if [ -z "$ros_prefix" ]; then "$VENV/bin/python" tools/repair_ros_wheels.py; fi
   stamp wheels "$hash"
 fi
 

@@ -13,6 +13,7 @@ from d2ppo_core.doctor.finding import Status
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.runtime.safety.robots import ROBOTS
 from d2ppo_core.stack.loader import load_stack
+from d2ppo_core.stack.ros_packages import build_ros_packages
 
 COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
 
@@ -22,14 +23,24 @@ COLOURS = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Argument of the stack; repeatable.")
 @click.option("--fix-client", "robot", type=click.Choice(list(ROBOTS)), help="Install the franky for this robot, only.")
 @click.option("--server-version", type=int, help="With --fix-client: of a robot whose system is older.")
+@click.option("--fix-ros", is_flag=True, help="Build the ROS packages into this environment, only.")
 @click.option("--index", default="", metavar="URL|FOLDER", help="With --fix-client: where to take the wheel from.")
-def doctor(stack: str, settings: tuple[str, ...], robot: str | None, server_version: int | None, index: str) -> None:
+def doctor(
+    stack: str,
+    settings: tuple[str, ...],
+    robot: str | None,
+    server_version: int | None,
+    fix_ros: bool,
+    index: str,
+) -> None:
     """Check everything that a stack needs.
 
     Exits with 1 and the list of what fails.
     """
-    if robot is not None:
-        for line in fix_client(robot, server_version, index):
+    if robot is not None and fix_ros:
+        raise ConfigError("wanted --fix-ros or --fix-client, one after the other, got both")
+    if robot is not None or fix_ros:
+        for line in build_ros_packages() if robot is None else fix_client(robot, server_version, index):
             click.echo(line)
         return
     if server_version is not None or index:

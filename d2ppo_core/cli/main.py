@@ -8,8 +8,11 @@ from typing import Any
 import click
 
 from d2ppo_core.environment import check_renderer, prepare, refusal
-from d2ppo_core.errors import D2ppoError
+from d2ppo_core.errors import ConfigError, D2ppoError
+from d2ppo_core.extras import how_to_get
 from d2ppo_core.interrupt import INTERRUPTED, listen, was_interrupted
+from d2ppo_core.stack.ros_packages import VERBS as ROS_VERBS
+from d2ppo_core.stack.ros_packages import missing_ros
 
 VERBS = "d2ppo.commands"
 """Entry-point group: every installed package may add verbs, so the core needs to import none of them."""
@@ -22,13 +25,20 @@ class VerbGroup(click.Group):
     """A command group whose verbs are entry points, imported only when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all installed verbs."""
-        return sorted({point.name for point in entry_points(group=VERBS)})
+        """Return the names of all verbs, also of those whose ROS package is still to be built."""
+        return sorted({point.name for point in entry_points(group=VERBS)} | set(ROS_VERBS))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return one verb; None when it is not installed."""
+        """Import and return one verb, or one that says what this one lacks; None when there is no such verb."""
+        if cmd_name in ROS_VERBS and (lack := missing_ros()):
+            return absent_verb(cmd_name, ROS_VERBS[cmd_name], lack)
         for point in entry_points(group=VERBS, name=cmd_name):
-            command: click.Command = point.load()
+            try:
+                command: click.Command = point.load()
+            except ModuleNotFoundError as error:
+                if not (lack := how_to_get(error.name or "")):
+                    raise
+                return absent_verb(cmd_name, f"Not here yet: {lack.partition(';')[0]}.", lack)
             listen()
             return command
         return None
@@ -53,6 +63,17 @@ class VerbGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def absent_verb(name: str, text: str, lack: str) -> click.Command:
+    """Return a verb that stands for one that cannot be imported, takes any arguments and ends with what it lacks."""
+
+    def refuse(**_: object) -> None:
+        raise ConfigError(f"{name}: {lack}")
+
+    anything = click.Argument(["rest"], nargs=-1, type=click.UNPROCESSED)
+    taking_all = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(name, context_settings=taking_all, callback=refuse, params=[anything], help=text, epilog=lack)
+
+
 @click.command(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(version("d2ppo-panda"), prog_name="d2ppo")
 def cli() -> None:
@@ -66,6 +87,11 @@ def main() -> None:
         cli(standalone_mode=True)
     except D2ppoError as error:
         print(f"d2ppo: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if not (lack := how_to_get(error.name or "")):
+            raise
+        print(f"d2ppo: {lack}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         if not (said := refusal(error)):

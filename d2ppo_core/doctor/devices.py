@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 
 from d2ppo_core.bundle import load_bundle
 from d2ppo_core.doctor.finding import Finding, fail, ok, run_python, warn
 from d2ppo_core.environment import check_renderer
 from d2ppo_core.errors import BundleError, WorldError
+from d2ppo_core.extras import how_to_get
+from d2ppo_core.shipped import cure, shipped
 
 EGL = """
 import os
@@ -20,6 +23,7 @@ print(GL.glGetString(GL.GL_RENDERER).decode(), flush=True)
 context.free()
 os._exit(0)
 """
+PIP = "pip install 'd2ppo-panda[realsense]'"
 REALSENSE = "import pyrealsense2 as rs; print(len(rs.context().query_devices()))"
 
 
@@ -32,7 +36,9 @@ def check_rendering(environment: Mapping[str, str]) -> Finding:
     good, text = run_python(EGL, environment)
     if good:
         return ok("Rendering (EGL)", text)
-    return fail("Rendering (EGL)", f"no headless OpenGL ({text}); run: tools/debian-packages.sh")
+    if importlib.util.find_spec("mujoco") is None:
+        return fail("Rendering (EGL)", how_to_get("mujoco"))
+    return fail("Rendering (EGL)", f"no headless OpenGL ({text}); run: bash {shipped('tools/debian-packages.sh')}")
 
 
 def check_bundle(name_or_path: str) -> Finding:
@@ -50,7 +56,7 @@ def check_realsense(environment: Mapping[str, str], *, required: bool) -> Findin
     good, text = run_python(REALSENSE, environment)
     verdict = fail if required else warn
     if not good:
-        return verdict(name, f"pyrealsense2 does not load ({text}); run: make setup (it needs libusb-1.0-0)")
+        return verdict(name, f"pyrealsense2 does not load ({text}); run: {cure(PIP)} (it needs libusb-1.0-0)")
     if text == "0" and required:
         return fail(name, "no camera is connected; plug one into a USB 3 port")
     return ok(name, f"library loads, {text} cameras connected")

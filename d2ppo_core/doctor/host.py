@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 from d2ppo_core.doctor.finding import Finding, fail, ok, warn
+from d2ppo_core.shipped import cure, shipped
 
 WANTED_PYTHON = ((3, 11), (3, 12))
-PACKAGE_LIST = Path(__file__).parents[2] / "tools" / "debian-packages.txt"
+PACKAGE_LIST = shipped("tools/debian-packages.txt")
 MIN_CORES = 2
 SHARED_MEMORY_MIB = 128
 """A segment of 16 MiB for each of the stack's processes, and some for who listens."""
@@ -24,21 +25,22 @@ def check_python(version: tuple[int, int] | None = None) -> Finding:
     text = f"Python {found[0]}.{found[1]}"
     if found in WANTED_PYTHON:
         return ok("Python", text)
-    return fail("Python", f"{text}, wanted 3.11; run: PYTHON=python3.11 make setup")
+    make = cure("python3.11 -m venv FOLDER, and install there").replace("make", "PYTHON=python3.11 make")
+    return fail("Python", f"{text}, wanted 3.11 or 3.12; run: {make}")
 
 
 def check_debian_packages(package_list: Path = PACKAGE_LIST) -> Finding:
     """Every package of the list is installed."""
     name = "Debian packages"
     if shutil.which("dpkg-query") is None:
-        return warn(name, "this is no Debian or Ubuntu; install the equivalents of tools/debian-packages.txt")
+        return warn(name, f"this is no Debian or Ubuntu; install the equivalents of {package_list}")
     if not package_list.is_file():
         return warn(name, f"{package_list} is not there, nothing to compare with")
     lines = [line.split() for line in package_list.read_text(encoding="utf-8").splitlines()]
     wanted = [words[0] for words in lines if words and not words[0].startswith("#")]
     missing = [package for package in wanted if not is_installed(package)]
     if missing:
-        return fail(name, f"missing: {' '.join(missing)}; run: tools/debian-packages.sh")
+        return fail(name, f"missing: {' '.join(missing)}; run: apt-get install {' '.join(missing)}")
     return ok(name, f"{len(wanted)} of {len(wanted)} installed")
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from d2ppo_core.errors import ConfigError
+from d2ppo_core.shipped import named_file
 from d2ppo_core.stack.description import NodeDescription, StackDescription
 from d2ppo_core.stack.values import SCALARS
 from d2ppo_core.yaml_file import read_yaml
@@ -17,40 +15,13 @@ STACK_KEYS = ("namespace", "arguments", "environment", "parameters", "nodes")
 NODE_KEYS = ("name", "namespace", "package", "executable", "parameters", "remappings", "required")
 
 
-def stack_folders() -> list[Path]:
-    """Return where stack files are looked for: the source tree, then every installed bring-up package."""
-    folders = [Path(__file__).parents[2] / "launch" / "stacks"]
-    prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
-    folders += [Path(prefix) / "share/d2ppo_bringup/launch/stacks" for prefix in prefixes if prefix]
-    return [folder for folder in folders if folder.is_dir()]
-
-
-def find_stack(name_or_path: str) -> Path:
-    """Return the file of a stack given by name (``sim``) or by path.
-
-    Raises:
-        ConfigError: there is no such file; the message lists the names there are.
-    """
-    if name_or_path.endswith((".yaml", ".yml")):
-        path = Path(name_or_path)
-        if path.is_file():
-            return path
-        raise ConfigError(f"there is no stack file {name_or_path}")
-    known: dict[str, Path] = {}
-    for folder in reversed(stack_folders()):
-        known |= {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-    if name_or_path not in known:
-        raise ConfigError(f"there is no stack {name_or_path!r}; known: {', '.join(sorted(known)) or 'none'}")
-    return known[name_or_path]
-
-
 def load_stack(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> StackDescription:
     """Return the stack of a file, with placeholders filled in and ``overrides`` applied.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or has an unknown key or a value of a wrong type.
     """
-    path = find_stack(name_or_path)
+    path = named_file("stack", name_or_path)
     content = read_yaml(path)
     try:
         return _stack(path.stem, content).resolved(overrides)

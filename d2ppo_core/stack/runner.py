@@ -12,12 +12,13 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from d2ppo_core.environment import check_renderer
-from d2ppo_core.errors import StackError
+from d2ppo_core.errors import ConfigError, StackError
 from d2ppo_core.stack import reaper
 from d2ppo_core.stack.description import StackDescription
 from d2ppo_core.stack.environment import stack_environment
 from d2ppo_core.stack.log import StackLog
 from d2ppo_core.stack.process import NodeProcess, node_command
+from d2ppo_core.stack.ros_packages import NODES, missing_ros
 
 ORPHAN_GRACE_S = 4.0
 
@@ -72,11 +73,14 @@ class Stack:
         """Start the nodes in the order of the list.
 
         Raises:
+            ConfigError: the ROS packages of its nodes are not built here.
             WorldError: its world cannot draw in this environment.
             StackError: the stack runs already, or a node cannot be started; then nothing is left running.
         """
         if self._scratch is not None:
             raise StackError(f"stack {self.description.name!r} runs already")
+        if any(node.package == NODES for node in self.description.nodes) and (lack := missing_ros()):
+            raise ConfigError(f"stack {self.description.name}: {lack}")
         if "MUJOCO_GL" in self.description.environment:  # its world draws
             check_renderer(self.environment)
         self._scratch = tempfile.TemporaryDirectory(prefix="d2ppo-stack-")

@@ -1,9 +1,6 @@
 """Cell file: what the safety filter must know about a robot's surroundings; strict YAML."""
 
-import os
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +10,7 @@ from d2ppo_core.errors import ConfigError
 from d2ppo_core.geometry import Array
 from d2ppo_core.runtime.safety.robots import robot_named
 from d2ppo_core.runtime.safety.shapes import KeepOut, require_between, require_numbers
+from d2ppo_core.shipped import named_file
 from d2ppo_core.yaml_file import read_yaml
 
 
@@ -149,36 +147,15 @@ class Cell:
             require_between(name, getattr(self, name), least, most)
 
 
-def cell_folders() -> list[Path]:
-    """Return where shipped cell files are looked for: the source tree, then every installed bring-up package."""
-    folders = [Path(__file__).parents[3] / "launch" / "cells"]
-    prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
-    folders += [Path(prefix) / "share/d2ppo_bringup/launch/cells" for prefix in prefixes if prefix]
-    return [folder for folder in folders if folder.is_dir()]
-
-
 def load_cell(text: str) -> Cell:
     """Return the cell of a YAML file, given by its path or by the name of a shipped one.
 
     Raises:
         ConfigError: There is no such file, it is no YAML, or a key or value is not allowed.
     """
-    path = _find(text)
+    path = named_file("cell", text)
     content = read_yaml(path)
     try:
         return from_mapping(Cell, content)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-
-
-def _find(text: str) -> Path:
-    if text.endswith((".yaml", ".yml")):
-        if Path(text).is_file():
-            return Path(text)
-        raise ConfigError(f"there is no cell file {text}")
-    known: dict[str, Path] = {}
-    for folder in reversed(cell_folders()):
-        known |= {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-    if text not in known:
-        raise ConfigError(f"there is no cell {text!r}; known: {', '.join(sorted(known)) or 'none'}")
-    return known[text]

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from d2ppo_core.errors import ConfigError
-from d2ppo_core.stack.loader import find_stack, load_stack
+from d2ppo_core.stack.loader import load_stack
 
 MINIMAL = """
 namespace: panda
@@ -82,13 +82,6 @@ def test_a_wrong_stack_file_is_refused_with_the_file_and_the_reason(
 def test_a_file_that_is_no_stack_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match="probe.yaml"):
         load_stack(stack_file(tmp_path, text))
-
-
-def test_an_unknown_stack_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no stack 'simm'; known: .*real.*sim"):
-        find_stack("simm")
-    with pytest.raises(ConfigError, match="there is no stack file"):
-        find_stack(str(tmp_path / "none.yaml"))
 
 
 def test_the_committed_stacks_load_and_differ_only_in_the_world() -> None:

@@ -6,10 +6,11 @@ import pytest
 import yaml
 
 from d2ppo_core.errors import ConfigError
-from d2ppo_core.runtime.safety.cell import cell_folders, load_cell
+from d2ppo_core.runtime.safety.cell import load_cell
 from d2ppo_core.runtime.safety.filter import SafetyFilter
 from d2ppo_core.runtime.safety.kinematics import posture
 from d2ppo_core.runtime.safety.robots import robot_named
+from d2ppo_core.shipped import shipped_names
 
 SMALL = """
 robot: panda
@@ -22,7 +23,7 @@ angular_speed_rad_s: 1.5
 """
 
 
-@pytest.mark.parametrize("path", sorted(cell_folders()[0].glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", shipped_names("cell").values(), ids=lambda path: path.stem)
 def test_every_shipped_cell_loads_by_name_and_by_path_and_makes_a_filter(path):
     cell = load_cell(path.stem)
     assert cell == load_cell(str(path))
