@@ -23,6 +23,11 @@ EXTRAS = {
 WITHOUT_DEPENDENCIES = ("robosuite", "robomimic", "example_robot_data", "cmeel")
 
 
+def install_line(extra: str) -> str:
+    """Return the command that adds an extra to what is installed, from a checkout or a wheel."""
+    return f"pip install 'd2ppo-panda[{extra}]'"
+
+
 def how_to_get(module: str) -> str:
     """Return one line that says what is missing and how to get it; empty for a module that no extra brings."""
     top = module.partition(".")[0]
@@ -30,5 +35,5 @@ def how_to_get(module: str) -> str:
         return f"{top} is not installed here; run: pip install --no-deps -r {shipped('tools/requirements-no-deps.txt')}"
     for extra, modules in EXTRAS.items():
         if top in modules:
-            return f"{top} is not installed here; run: pip install 'd2ppo-panda[{extra}]'"
+            return f"{top} is not installed here; run: {install_line(extra)}"
     return ""

@@ -22,11 +22,6 @@ def shipped(place: str = "") -> Path:
     return (Path(__file__).parents[1] if is_checkout() else _IN_A_WHEEL) / place
 
 
-def cure(installed: str) -> str:
-    """Return the command that brings what set-up should have brought; ``installed`` where there is no checkout."""
-    return "make setup" if is_checkout() else installed
-
-
 def shipped_names(kind: str) -> dict[str, Path]:
     """Return the shipped files of a kind, ``cell`` or ``stack``, by name."""
     return {path.stem: path for path in sorted(shipped(f"launch/{kind}s").glob("*.yaml"))}

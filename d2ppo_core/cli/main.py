@@ -11,8 +11,8 @@ from d2ppo_core.environment import check_renderer, prepare, refusal
 from d2ppo_core.errors import ConfigError, D2ppoError
 from d2ppo_core.extras import how_to_get
 from d2ppo_core.interrupt import INTERRUPTED, listen, was_interrupted
+from d2ppo_core.stack.ros_packages import FIX, missing_ros
 from d2ppo_core.stack.ros_packages import VERBS as ROS_VERBS
-from d2ppo_core.stack.ros_packages import missing_ros
 
 VERBS = "d2ppo.commands"
 """Entry-point group: every installed package may add verbs, so the core needs to import none of them."""
@@ -26,12 +26,12 @@ class VerbGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all verbs, also of those whose ROS package is still to be built."""
-        return sorted({point.name for point in entry_points(group=VERBS)} | set(ROS_VERBS))
+        return sorted({point.name for point in entry_points(group=VERBS)} | {*ROS_VERBS})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return one verb, or one that says what this one lacks; None when there is no such verb."""
         if cmd_name in ROS_VERBS and (lack := missing_ros()):
-            return absent_verb(cmd_name, ROS_VERBS[cmd_name], lack)
+            return absent_verb(cmd_name, f"Not built yet; run: {FIX}.", lack)
         for point in entry_points(group=VERBS, name=cmd_name):
             try:
                 command: click.Command = point.load()

@@ -9,8 +9,8 @@ from d2ppo_core.bundle import load_bundle
 from d2ppo_core.doctor.finding import Finding, fail, ok, run_python, warn
 from d2ppo_core.environment import check_renderer
 from d2ppo_core.errors import BundleError, WorldError
-from d2ppo_core.extras import how_to_get
-from d2ppo_core.shipped import cure, shipped
+from d2ppo_core.extras import how_to_get, install_line
+from d2ppo_core.shipped import shipped
 
 EGL = """
 import os
@@ -23,7 +23,6 @@ print(GL.glGetString(GL.GL_RENDERER).decode(), flush=True)
 context.free()
 os._exit(0)
 """
-PIP = "pip install 'd2ppo-panda[realsense]'"
 REALSENSE = "import pyrealsense2 as rs; print(len(rs.context().query_devices()))"
 
 
@@ -56,7 +55,9 @@ def check_realsense(environment: Mapping[str, str], *, required: bool) -> Findin
     good, text = run_python(REALSENSE, environment)
     verdict = fail if required else warn
     if not good:
-        return verdict(name, f"pyrealsense2 does not load ({text}); run: {cure(PIP)} (it needs libusb-1.0-0)")
+        return verdict(
+            name, f"pyrealsense2 does not load ({text}); run: {install_line('realsense')} (it needs libusb-1.0-0)"
+        )
     if text == "0" and required:
         return fail(name, "no camera is connected; plug one into a USB 3 port")
     return ok(name, f"library loads, {text} cameras connected")

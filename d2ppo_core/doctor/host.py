@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from d2ppo_core.doctor.finding import Finding, fail, ok, warn
-from d2ppo_core.shipped import cure, shipped
+from d2ppo_core.shipped import shipped
 
 WANTED_PYTHON = ((3, 11), (3, 12))
 PACKAGE_LIST = shipped("tools/debian-packages.txt")
@@ -25,8 +25,7 @@ def check_python(version: tuple[int, int] | None = None) -> Finding:
     text = f"Python {found[0]}.{found[1]}"
     if found in WANTED_PYTHON:
         return ok("Python", text)
-    make = cure("python3.11 -m venv FOLDER, and install there").replace("make", "PYTHON=python3.11 make")
-    return fail("Python", f"{text}, wanted 3.11 or 3.12; run: {make}")
+    return fail("Python", f"{text}, wanted 3.11 or 3.12: make the environment from one of these")
 
 
 def check_debian_packages(package_list: Path = PACKAGE_LIST) -> Finding:

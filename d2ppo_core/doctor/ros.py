@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from d2ppo_core.doctor.finding import Finding, fail, ok, run_python
-from d2ppo_core.shipped import cure
+from d2ppo_core.extras import install_line
 from d2ppo_core.stack.ros_packages import FIX, other_version
 
 RCLPY = """
@@ -22,7 +22,6 @@ from rclpy.type_support import check_for_type_support
 check_for_type_support(ActionChunk)
 print("d2ppo_interfaces built")
 """
-PIP = "pip install 'd2ppo-panda[ros]'"
 NODES = "import d2ppo_nodes; print(d2ppo_nodes.__path__[0])"
 
 
@@ -31,7 +30,7 @@ def check_rclpy(environment: Mapping[str, str]) -> Finding:
     good, text = run_python(RCLPY, environment)
     if good:
         return ok("ROS 2", f"rclpy with {text}")
-    return fail("ROS 2", f"rclpy does not work ({text}); run: {cure(PIP)}, or source your ROS 2 install")
+    return fail("ROS 2", f"rclpy does not work ({text}); run: {install_line('ros')}, or source your ROS 2 install")
 
 
 def check_interfaces(environment: Mapping[str, str]) -> Finding:
@@ -39,14 +38,14 @@ def check_interfaces(environment: Mapping[str, str]) -> Finding:
     good, text = run_python(INTERFACES, environment)
     if good:
         return ok("ROS interfaces", text)
-    return fail("ROS interfaces", f"d2ppo_interfaces is not built here ({text}); run: {cure(FIX)}")
+    return fail("ROS interfaces", f"d2ppo_interfaces is not built here ({text}); run: {FIX}")
 
 
 def check_nodes(environment: Mapping[str, str]) -> Finding:
     """The package of the nodes is on the path."""
     good, text = run_python(NODES, environment)
     if not good:
-        return fail("ROS nodes", f"d2ppo_nodes is not installed here ({text}); run: {cure(FIX)}")
+        return fail("ROS nodes", f"d2ppo_nodes is not installed here ({text}); run: {FIX}")
     if old := other_version():
         return fail("ROS nodes", old)
     return ok("ROS nodes", "d2ppo_nodes found")

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from d2ppo_core.errors import ConfigError, StackError
 from d2ppo_core.extras import how_to_get
-from d2ppo_core.shipped import cure, shipped
+from d2ppo_core.shipped import shipped
 
 INTERFACES, NODES = "d2ppo_interfaces", "d2ppo_nodes"
-VERBS = {"arm": "Operate the arm of a running stack; `d2ppo arm --help` says how."}
-"""Verbs of the command line that the nodes' package brings, with what the list says of them until it is built."""
+VERBS = ("arm",)
+"""Verbs of the command line that the nodes' package brings."""
 FIX = "d2ppo doctor --fix-ros"
 _LIMIT_S = 900.0
 _BUILDERS = ("cmake", "make", "g++")
@@ -28,7 +28,7 @@ def missing_ros() -> str:
         return f"{how_to_get('rclpy')}, or source a ROS 2 install; then: {FIX}"
     absent = [name for name in (INTERFACES, NODES) if _folder(name) is None]
     if absent:
-        return f"the ROS package{'s' * (len(absent) - 1)} {' and '.join(absent)} must be built here; run: {cure(FIX)}"
+        return f"the ROS package{'s' * (len(absent) - 1)} {' and '.join(absent)} must be built here; run: {FIX}"
     return other_version()
 
 
@@ -38,7 +38,7 @@ def other_version() -> str:
         built, own = version(NODES), version("d2ppo-panda")
     except PackageNotFoundError:  # nodes on the path of a foreign workspace
         return ""
-    return "" if built == own else f"the ROS packages here are of d2ppo {built}, this is {own}; run: {cure(FIX)}"
+    return "" if built == own else f"the ROS packages here are of d2ppo {built}, this is {own}; run: {FIX}"
 
 
 def _folder(package: str) -> Path | None:

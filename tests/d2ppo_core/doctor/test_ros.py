@@ -16,14 +16,20 @@ def test_the_set_up_environment_has_ros_interfaces_and_nodes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "check"),
-    [("rclpy", check_rclpy), ("d2ppo_interfaces", check_interfaces), ("d2ppo_nodes", check_nodes)],
+    ("module", "check", "cure"),
+    [
+        ("rclpy", check_rclpy, "pip install 'd2ppo-panda[ros]', or source your ROS 2 install"),
+        ("d2ppo_interfaces", check_interfaces, "d2ppo doctor --fix-ros"),
+        ("d2ppo_nodes", check_nodes, "d2ppo doctor --fix-ros"),
+    ],
 )
-def test_a_missing_part_of_ros_is_a_failure_with_the_command_that_brings_it(module: str, check, tmp_path: Path) -> None:
+def test_a_missing_part_of_ros_is_a_failure_with_the_command_that_brings_it(
+    module: str, check, cure: str, tmp_path: Path
+) -> None:
     (tmp_path / f"{module}.py").write_text(f"raise ModuleNotFoundError('no {module} here')")
     finding = check({**os.environ, "PYTHONPATH": str(tmp_path)})
     assert finding.status is Status.FAIL
-    assert f"no {module} here" in finding.text and "make setup" in finding.text
+    assert f"no {module} here" in finding.text and finding.text.endswith(f"run: {cure}")
 
 
 def test_a_snippet_that_crashes_or_hangs_is_an_answer() -> None:
