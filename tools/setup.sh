@@ -5,7 +5,7 @@
 #              EXTRAS  extras of pyproject.toml to install                (default: all that the simulator stack needs)
 #              D2PPO_TORCH_INDEX  package index with CPU builds of torch  (default: none; pip's own indexes)
 #              D2PPO_ROS=wheels|apt|auto  where ROS 2 comes from          (default auto: apt's if it is there)
-#              PYTHON  the interpreter to start from                      (default: python3.11 on the PATH)
+#              PYTHON  the interpreter to start from, 3.11 or 3.12        (default: python3.11, else python3.12)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 VENV=${VENV:-.venv}
@@ -32,7 +32,7 @@ flock -w 1800 9 || { say "another set-up of $VENV has been running for half an h
 tools/debian-packages.sh
 
 # --- which ROS 2 ---------------------------------------------------------------------------------------------------
-ros_prefix='' wanted_python=3.11
+ros_prefix='' wanted_python='3.11 3.12'
 case ${D2PPO_ROS:=auto} in
   wheels) ;;
   auto|apt)
@@ -50,7 +50,9 @@ esac
 # --- virtual environment -------------------------------------------------------------------------------------------
 if ! fresh venv "$ros_prefix" || ! "$VENV/bin/python" -c '' 2>/dev/null; then
   if ! python=$(WANTED_PYTHON=$wanted_python tools/find-python.sh 2>/dev/null); then
-    tools/debian-packages.sh tools/python-packages.txt 2>/dev/null || true
+    for version in $wanted_python; do
+      if tools/debian-packages.sh <(sed "s/3\.11/$version/" tools/python-packages.txt) 2>/dev/null; then break; fi
+    done
     python=$(WANTED_PYTHON=$wanted_python tools/find-python.sh)
   fi
   say "virtual environment $VENV from $python"

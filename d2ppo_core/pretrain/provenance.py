@@ -26,6 +26,8 @@ def git_commit(parts: Sequence[str] = _DECISIVE) -> str:
         return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        if not git("ls-files", "."):  # a wheel, installed somewhere inside another repository
+            return "unknown"
         changed = git("status", "--porcelain", "--untracked-files=no", "--", *parts)
         return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):

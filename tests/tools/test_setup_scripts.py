@@ -112,6 +112,17 @@ def test_a_wrong_or_missing_python_is_one_line_that_says_which_is_wanted(tmp_pat
     assert "not found" in missing.stderr and "Install python3.11" in missing.stderr
 
 
+def test_the_first_version_wanted_that_is_there_is_taken(tmp_path: Path) -> None:
+    version, other = f"{sys.version_info.major}.{sys.version_info.minor}", "3.99"
+    programs = {f"python{version}": f'exec {sys.executable} "$@"', f"python{other}": "echo broken; exit 1"}
+    path = folder_with(tmp_path / "bin", *BASE, **programs)
+    found = call("find-python.sh", path=path, PYTHON="", WANTED_PYTHON=f"{other} {version}")
+    assert found.returncode == 0, found.stderr
+    assert found.stdout == call("find-python.sh", PYTHON=sys.executable, WANTED_PYTHON=version).stdout
+    wrong = call("find-python.sh", PYTHON=sys.executable, WANTED_PYTHON="3.98 3.99")
+    assert "Python 3.98 or 3.99 is needed" in wrong.stderr and "Install python3.98, python3.98-venv" in wrong.stderr
+
+
 def ros_install(root: Path, name: str, version: str) -> Path:
     prefix = root / name
     (prefix / "lib" / f"python{version}" / "site-packages" / "rclpy").mkdir(parents=True)

@@ -34,5 +34,16 @@ def test_without_git_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.M
     assert git_commit() == "unknown"
 
 
+def test_installed_inside_another_repository_the_commit_is_not_that_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_package(tmp_path)
+    inside = tmp_path / ".venv" / "d2ppo_core" / "pretrain" / "provenance.py"
+    inside.parent.mkdir(parents=True)
+    inside.write_text("a = 1\n")
+    monkeypatch.setattr(provenance, "__file__", str(inside))
+    assert git_commit() == "unknown"
+
+
 def test_versions_are_recorded() -> None:
     assert {"commit", "python", "torch", "numpy"} == set(describe_code())
