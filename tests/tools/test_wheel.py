@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]  # one live stack, and one wheel for all of them
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("calibration", "d2ppo_core", "sim")
 SHARE = "d2ppo_core/share/"
@@ -23,7 +25,7 @@ LEFT_OUT = (
     "tools/freeze.sh",
     "tools/parameters_page.py",
     "tools/python-packages.txt",
-    "tools/run.sh",
+    "tools/run",
     "tools/setup.sh",
 )
 MISSING = "the ROS package d2ppo_nodes must be built here; run: d2ppo doctor --fix-ros"
