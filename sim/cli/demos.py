@@ -29,6 +29,15 @@ from d2ppo_core.errors import D2ppoError
     show_default=True,
     help="Range: 0 sloppy, 1 careful.",
 )
+@click.option(
+    "--in",
+    "worlds",
+    type=click.Choice(["robosuite", "batched"]),
+    default="robosuite",
+    show_default=True,
+    help="Where the expert acts. Batched worlds take a quarter of the time; the actions played back in robosuite then "
+    "stray a little.",
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Decides everything that is random.")
 @click.option("--images/--no-images", default=True, show_default=True, help="Also render the task's cameras.")
 @click.option("--image-size", default=96, show_default=True, help="Width and height of the pictures, pixels.")
@@ -43,6 +52,7 @@ def demos(
     task: str,
     num_demos: int,
     skill: tuple[float, float],
+    worlds: str,
     seed: int,
     images: bool,
     image_size: int,
@@ -64,6 +74,7 @@ def demos(
         images=images,
         image_size_px=image_size,
         next_images=next_images,
+        worlds=worlds,
     )
     path = out or Path("data") / f"{task}.hdf5"
     attempts = kept = steps = 0

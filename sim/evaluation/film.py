@@ -23,7 +23,7 @@ from d2ppo_core.errors import WorldError
 from d2ppo_core.representations import OSC_DELTA
 from sim.evaluation.episodes import ChunkPolicy
 from sim.evaluation.playback import restore
-from sim.experts import ActionNoise, Style, expert_for
+from sim.experts import ActionNoise, Scene, Style, expert_for
 from sim.rendering.offscreen import OffscreenRenderer
 from sim.robosuite.env import CONTROL_HZ, RobosuiteEnv
 
@@ -51,7 +51,8 @@ def expert_episode(env: RobosuiteEnv, task: str, seed: int, skill: float | None)
     env.reset(seed)
     yield
     solved_at, step = 0, 0
-    for step, command in enumerate(islice(expert_for(task)(env.raw, style), env.task.horizon_steps), start=1):
+    commands = islice(expert_for(task)(Scene.of_robosuite(env), style), env.task.horizon_steps)
+    for step, command in enumerate(commands, start=1):
         env.step(np.clip(command.action + command.noise_gain * noise(), -1.0, 1.0))
         solved_at = (solved_at or step) if env.is_success() else 0
         yield

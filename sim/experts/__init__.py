@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from d2ppo_core.errors import ConfigError
 from sim.experts.can import can
 from sim.experts.lift import lift
 from sim.experts.primitives import Command
+from sim.experts.scene import Scene
 from sim.experts.square import square
 from sim.experts.style import ActionNoise, Style
 from sim.experts.transport import transport
 
-Expert = Callable[[Any, Style], Iterator[Command]]
-"""Takes the raw robosuite environment and a style; ends when it believes that the task is done or lost."""
+Expert = Callable[[Scene, Style], Iterator[Command]]
+"""Takes a scene and a style; ends when it believes that the task is done or lost."""
 
 EXPERTS: Mapping[str, Expert] = {"lift": lift, "can": can, "square": square, "transport": transport}
 
@@ -30,4 +30,4 @@ def expert_for(task: str) -> Expert:
     return EXPERTS[task]
 
 
-__all__ = ["EXPERTS", "ActionNoise", "Command", "Expert", "Style", "expert_for"]
+__all__ = ["EXPERTS", "ActionNoise", "Command", "Expert", "Scene", "Style", "expert_for"]

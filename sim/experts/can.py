@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from sim.experts.arm import ArmView, BodyView
 from sim.experts.pick import careful, raise_to, reach_down
 from sim.experts.primitives import CLOSE, FIRM_GAIN, OPEN, Command, Goal, Pull, move_to, wait
+from sim.experts.scene import Scene
 from sim.experts.style import Style
+from sim.tasks.can import BIN_SIZE_M, GOAL_BIN_M
 
 MAX_ATTEMPTS = 3
 CLOSING_STEPS = 7
@@ -25,16 +26,18 @@ LOWERING_STEPS, LEAVING_STEPS = 16, 20
 """At most: over the far bin the hand may hang a little off its goal, which does no harm."""
 HELD_ABOVE_M = 0.95
 """The can stands on the floor of its bin below this height."""
+QUARTER_M = (GOAL_BIN_M[0] + BIN_SIZE_M[0] / 4, GOAL_BIN_M[1] + BIN_SIZE_M[1] / 4, GOAL_BIN_M[2])
+"""Middle of the can's quarter of the goal bin."""
 SECOND_YAW_RAD = 0.7
 """A can may be grasped from any side; demonstrators have two favourites."""
 PLACE_SPREAD = 0.3
 """Share of the style's detour by which the can lands beside the middle of its quarter of the bin."""
 
 
-def can(env: Any, style: Style) -> Iterator[Command]:
+def can(scene: Scene, style: Style) -> Iterator[Command]:
     """Yield one command per control step until the can stands in its bin or the attempts are used up."""
-    arm, thing = ArmView(env), BodyView(env, "Can_main")
-    goal_m = np.array(env.target_bin_placements[env.object_to_id["can"]])
+    arm, thing = ArmView(scene), BodyView(scene, "Can_main")
+    goal_m = np.array(QUARTER_M)
     if style.via_m is not None:
         goal_m[:2] += np.clip(PLACE_SPREAD * style.via_m[:2], -0.03, 0.03)
     home_rad = arm.yaw_rad + (SECOND_YAW_RAD if style.second_choice else 0.0)
@@ -50,7 +53,7 @@ def can(env: Any, style: Style) -> Iterator[Command]:
         yield from raise_to(arm, carry_m, yaw_rad, style)
         if thing.position_m[2] > HELD_ABOVE_M:
             yield from _place(arm, thing, style, goal_m, yaw_rad, carry_m)
-            if env._check_success():
+            if scene.is_solved():
                 return
         style = careful(style)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,9 @@ from numpy.typing import NDArray
 from sim.experts.arm import ArmView, BodyView, wrap_angle
 from sim.experts.pick import careful, raise_to, reach_down
 from sim.experts.primitives import CLOSE, OPEN, Command, wait
+from sim.experts.scene import Scene
 from sim.experts.style import Style
+from sim.tasks.lift import TABLE_HEIGHT_M
 
 MAX_ATTEMPTS = 3
 CLOSING_STEPS = 6
@@ -26,10 +27,9 @@ MAX_TURN_RAD = 1.2
 """Second-choice grasps that turn further would come near the limit of the last joint."""
 
 
-def lift(env: Any, style: Style) -> Iterator[Command]:
+def lift(scene: Scene, style: Style) -> Iterator[Command]:
     """Yield one command per control step until the cube is held high or the attempts are used up."""
-    arm, cube = ArmView(env), BodyView(env, "cube_main")
-    table_m = float(env.model.mujoco_arena.table_offset[2])
+    arm, cube = ArmView(scene), BodyView(scene, "cube_main")
     for _ in range(MAX_ATTEMPTS):
         yaw_rad = grasp_yaw(arm.yaw_rad, cube.yaw_rad, second_choice=style.second_choice) + style.yaw_offset_rad
         yield from reach_down(
@@ -38,7 +38,7 @@ def lift(env: Any, style: Style) -> Iterator[Command]:
         yield from wait(OPEN, style.pause_steps)
         yield from wait(CLOSE, CLOSING_STEPS)
         yield from raise_to(arm, arm.position_m[2] + RAISE_M, yaw_rad, style)
-        if cube.position_m[2] > table_m + RAISE_M / 2:
+        if cube.position_m[2] > TABLE_HEIGHT_M + RAISE_M / 2:
             yield from wait(CLOSE, HOLDING_STEPS)
             return
         style = careful(style)

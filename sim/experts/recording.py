@@ -7,21 +7,21 @@ same whatever the number of workers, and a recording that was interrupted goes o
 from __future__ import annotations
 
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import count
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from d2ppo_core.data.episodes import Episode, EpisodeWriter
 from d2ppo_core.errors import ConfigError, D2ppoError, WorldError
-from sim.experts import ActionNoise, Expert, Style, expert_for
+from sim.experts import ActionNoise, Command, Style, expert_for
+from sim.experts.studio import ROBOSUITE, STUDIOS, Studio, open_studio
 from sim.robosuite.env import RobosuiteEnv, task_of
 
 MAX_FAILURES_IN_A_ROW = 200
@@ -42,13 +42,21 @@ class Recording:
     image_size_px: int = 96
     next_images: bool = False
     """Also store the picture after each step; it is the next step's picture, so it only doubles the size."""
+    worlds: str = ROBOSUITE
+    """Where the expert acts: `robosuite` or `batched`."""
 
     def __post_init__(self) -> None:
         expert_for(self.task)
+        if self.worlds not in STUDIOS:
+            raise ConfigError(f"wanted worlds called {' or '.join(STUDIOS)}, got {self.worlds!r}")
         if not 0.0 <= self.skill_min <= self.skill_max <= 1.0:
             raise ConfigError(f"skill must be a range within [0, 1], got [{self.skill_min}, {self.skill_max}]")
         if self.image_size_px < 8:
             raise ConfigError(f"pictures must be at least 8 pixels wide, got {self.image_size_px}")
+
+    def studio(self) -> Studio:
+        """A world to record in. Raises WorldError where something is missing."""
+        return open_studio(self.worlds, self.task, images=self.images, image_size_px=self.image_size_px)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +87,11 @@ def record(
         raise ConfigError(f"demonstrations and workers must be positive, got {num_demos} and {num_workers}")
     with RobosuiteEnv(recording.task, image_size_px=recording.image_size_px) as env:
         env_args = env.env_args()
+    settings = asdict(recording)
+    if recording.worlds == ROBOSUITE:
+        del settings["worlds"]  # as in files from before there was a choice
     failures = 0
-    with EpisodeWriter(path, env_args=env_args, recording=asdict(recording)) as writer:
+    with EpisodeWriter(path, env_args=env_args, recording=settings) as writer:
         if len(writer) >= num_demos:
             return
         first = int(writer.last_attributes.get("attempt", -1)) + 1
@@ -97,7 +108,7 @@ def record(
                     raise WorldError(f"the {recording.task} expert failed {failures} times in a row")
 
 
-def attempt(env: RobosuiteEnv, recording: Recording, index: int) -> Episode | None:
+def attempt(studio: Studio, recording: Recording, index: int) -> Episode | None:
     """Let the expert try once.
 
     Returns:
@@ -106,13 +117,11 @@ def attempt(env: RobosuiteEnv, recording: Recording, index: int) -> Episode | No
     env_seed, style_seed = (int(value) for value in np.random.SeedSequence([recording.seed, index]).generate_state(2))
     rng = np.random.default_rng(style_seed)
     style = Style.draw(rng, rng.uniform(recording.skill_min, recording.skill_max))
-    env.reset(env_seed)
-    model_xml = env.model_xml()
-    env.reset_to(model_xml, env.state())
-    labels, executed, states, solved = _act(env, expert_for(recording.task), style, rng)
+    model_xml, scene = studio.begin(env_seed)
+    labels, executed, states, solved = _act(studio, expert_for(recording.task)(scene, style), style, rng)
     if not solved[-1]:
         return None
-    observations = _observe(env, recording, states)
+    observations = studio.observations(states)
     next_keys = [k for k in observations if recording.next_images or k not in task_of(recording.task).image_keys]
     return Episode(
         actions=executed,
@@ -128,38 +137,28 @@ def attempt(env: RobosuiteEnv, recording: Recording, index: int) -> Episode | No
 
 
 def _act(
-    env: RobosuiteEnv, expert: Expert, style: Style, rng: np.random.Generator
+    studio: Studio, commands: Iterator[Command], style: Style, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Run the expert: labels (T, Da), executed actions (T, Da), states (T + 1, Ds), solved after each step (T,)."""
-    noise = ActionNoise(rng, style.noise_std, env.task.num_robots)
-    labels, executed, states, solved = [], [], [env.state()], []
-    for command in expert(env.raw, style):
+    """Run an expert: labels (T, Da), executed actions (T, Da), states (T + 1, Ds), solved after each step (T,)."""
+    noise = ActionNoise(rng, style.noise_std, studio.num_arms)
+    labels, executed, states, solved = [], [], [studio.state()], []
+    for command in commands:
         labels.append(command.action)
         executed.append(np.clip(command.action + command.noise_gain * noise(), -1.0, 1.0))
-        env.step(executed[-1])
-        states.append(env.state())
-        solved.append(env.is_success())
-        if len(labels) >= env.task.horizon_steps:
+        solved.append(studio.step(executed[-1]))
+        states.append(studio.state())
+        if len(labels) >= studio.horizon_steps:
             break
     return np.array(labels), np.array(executed), np.array(states), np.array(solved)
-
-
-def _observe(env: RobosuiteEnv, recording: Recording, states: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
-    """Observations of all states, computed afresh: name -> (T + 1, ...)."""
-    rows = []
-    for state in states:
-        env.set_state(state)
-        rows.append(env.observe(images=recording.images))
-    return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
 
 
 def _work(recording: Recording, first: int, stride: int, results: Connection) -> None:
     """A worker process: make every `stride`-th attempt and send it off, until the parent has enough and ends us."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     try:
-        with RobosuiteEnv(recording.task, image_size_px=recording.image_size_px) as env:
+        with recording.studio() as studio:
             for index in count(first, stride):
-                results.send(attempt(env, recording, index))
+                results.send(attempt(studio, recording, index))
     except BrokenPipeError:  # the parent is gone
         return
     except D2ppoError as error:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from sim.experts.arm import ArmView, BodyView, SiteView, wrap_angle
+from sim.experts.arm import ArmView, BodyView, PointView, wrap_angle
 from sim.experts.pick import careful, raise_to, reach_down
 from sim.experts.primitives import CLOSE, FIRM_GAIN, OPEN, Command, Goal, Pull, move_to, wait
+from sim.experts.scene import Scene
 from sim.experts.style import Style
 
+HANDLE_M = (0.054, 0.0, 0.0)
+"""Middle of the handle in the nut's frame; robosuite has a site there."""
 MAX_ATTEMPTS = 3
 CLOSING_STEPS = 7
 OPENING_STEPS = 6
@@ -27,10 +29,10 @@ SEATED_M = 0.86
 MAX_TURN_RAD = 1.2
 
 
-def square(env: Any, style: Style) -> Iterator[Command]:
+def square(scene: Scene, style: Style) -> Iterator[Command]:
     """Yield one command per control step until the nut sits on the peg or the attempts are used up."""
-    arm, nut, peg = ArmView(env), BodyView(env, "SquareNut_main"), BodyView(env, "peg1")
-    handle = SiteView(env, "SquareNut_handle_site")
+    arm, nut, peg = ArmView(scene), BodyView(scene, "SquareNut_main"), BodyView(scene, "peg1")
+    handle = PointView(scene, "SquareNut_main", HANDLE_M)
 
     def grasp_yaw(offset_rad: float) -> float:
         across_rad = nut.yaw_rad + np.pi / 2 + offset_rad
@@ -50,7 +52,7 @@ def square(env: Any, style: Style) -> Iterator[Command]:
         yield from raise_to(arm, CARRYING_HEIGHT_M, arm.yaw_rad, style)
         if nut.position_m[2] > HELD_ABOVE_M:
             yield from _insert(arm, nut, peg, style)
-            if env._check_success():
+            if scene.is_solved():
                 return
         style = careful(style)
 

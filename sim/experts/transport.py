@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from sim.experts.arm import ArmView, wrap_angle
 from sim.experts.hand import Hand, Vector, at
 from sim.experts.lift import grasp_yaw
 from sim.experts.primitives import CLOSE, OPEN, Command, Goal
+from sim.experts.scene import Scene
 from sim.experts.style import Style
 from sim.experts.transport_view import TransportView
 
@@ -58,10 +58,10 @@ class Signals:
     released: bool = False
 
 
-def transport(env: Any, style: Style) -> Iterator[Command]:
+def transport(scene: Scene, style: Style) -> Iterator[Command]:
     """Yield one command (14,) per control step until both arms are done."""
-    signals, view = Signals(), TransportView(env)
-    hands = [Hand(ArmView(env, i), style) for i in (0, 1)]
+    signals, view = Signals(), TransportView(scene)
+    hands = [Hand(ArmView(scene, i), style) for i in (0, 1)]
     plans = [giver(hands[0], view, signals), taker(hands[1], view, signals)]
     finished = [False, False]
     while True:

@@ -27,8 +27,10 @@ def env():
 
 
 @pytest.fixture(scope="module")
-def episode(env):
-    episode = attempt(env, Recording(task="lift", seed=3, images=False), 0)
+def episode():
+    recording = Recording(task="lift", seed=3, images=False)
+    with recording.studio() as studio:
+        episode = attempt(studio, recording, 0)
     assert episode is not None
     return episode
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import subprocess
 import sys
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -28,9 +29,10 @@ def env():
 
 
 @pytest.fixture(scope="module")
-def episode(env):
+def episode():
     """One demonstration with pictures."""
-    episode = attempt(env, PICTURES, 0)
+    with PICTURES.studio() as studio:
+        episode = attempt(studio, PICTURES, 0)
     assert episode is not None
     return episode
 
@@ -74,6 +76,27 @@ def test_observations_belong_to_their_states(env, episode):
     np.testing.assert_array_equal(
         episode.observations["robot0_eef_pos"][1:], episode.next_observations["robot0_eef_pos"][:-1]
     )
+
+
+def test_batched_worlds_record_what_robosuite_does(episode):
+    """The same episode and style; robosuite's expert sees positions a substep old, which is a millimetre at most."""
+    recording = replace(PICTURES, worlds="batched")
+    with recording.studio() as studio:
+        other = attempt(studio, recording, 0)
+    assert other.attributes == episode.attributes and abs(len(other) - len(episode)) <= 2
+    assert other.observations.keys() == episode.observations.keys()
+    np.testing.assert_allclose(other.states[0], episode.states[0], atol=1e-6)
+    both = slice(min(len(other), len(episode)))
+    for key, tolerance in (("robot0_eef_pos", 5e-3), ("object", 2e-2)):
+        assert other.observations[key].dtype == np.float64
+        np.testing.assert_allclose(other.observations[key][both], episode.observations[key][both], atol=tolerance)
+    first = [e.observations["robot0_eye_in_hand_image"][0].astype(int) for e in (other, episode)]
+    assert np.abs(first[0] - first[1]).mean() < 0.5
+
+
+def test_worlds_of_another_kind_do_not_continue_a_file(recorded):
+    with pytest.raises(DataError, match="worlds None not 'batched'"):
+        list(record(replace(PLAIN, worlds="batched"), recorded, num_demos=3))
 
 
 def test_the_wrist_camera_sees_the_red_cube_from_start_to_grasp(episode):
@@ -168,6 +191,7 @@ def test_env_args_let_robomimic_build_the_environment_again(recorded):
         ({"task": "juggling"}, "no scripted expert for task 'juggling'"),
         ({"task": "lift", "skill_min": 0.9, "skill_max": 0.5}, r"range within \[0, 1\], got \[0.9, 0.5\]"),
         ({"task": "lift", "image_size_px": 0}, "at least 8 pixels"),
+        ({"task": "lift", "worlds": "moon"}, "worlds called robosuite or batched, got 'moon'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, message):

@@ -12,7 +12,7 @@ from d2ppo_core.geometry import RigidState, transform_from
 from d2ppo_core.runtime.inference.osc import targets_from_deltas, targets_from_goals
 
 pytest.importorskip("robosuite")
-from sim.experts import ActionNoise, Style, expert_for  # noqa: E402
+from sim.experts import ActionNoise, Scene, Style, expert_for  # noqa: E402
 from sim.robosuite.env import RobosuiteEnv  # noqa: E402
 
 TICKS = 4
@@ -29,7 +29,7 @@ def episodes() -> list[tuple[list[RigidState], np.ndarray]]:
             rng = np.random.default_rng([7, seed])
             style = Style.draw(rng, 0.8)
             noise, states, actions = ActionNoise(rng, style.noise_std), [site_state(env)], []
-            for command in expert_for("lift")(env.raw, style):
+            for command in expert_for("lift")(Scene.of_robosuite(env), style):
                 actions.append(np.clip(command.action + command.noise_gain * noise(), -1, 1))
                 env.step(actions[-1])
                 states.append(site_state(env))

@@ -1,0 +1,25 @@
+"""What an expert may look at: the true state of one world, whoever steps it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mujoco
+
+from sim.robosuite.env import RobosuiteEnv
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """One world with robosuite's names of bodies, geoms and sites."""
+
+    model: mujoco.MjModel
+    data: mujoco.MjData
+    is_solved: Callable[[], bool]
+    """Whether the task is solved after the latest control step."""
+
+    @classmethod
+    def of_robosuite(cls, env: RobosuiteEnv) -> Scene:
+        """The world that robosuite compiled at its latest reset."""
+        return cls(model=env.raw.sim.model._model, data=env.raw.sim.data._data, is_solved=env.is_success)

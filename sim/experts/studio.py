@@ -1,0 +1,177 @@
+"""Where experts are recorded: robosuite itself, or a batched world, which is several times as quick.
+
+Equal seeds are equal episodes in both, but for what rounding makes of them.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2ppo_core.envs import AutoresetMode
+from sim.batch.env import BatchedEnv
+from sim.batch.pictures import Pictures
+from sim.experts.scene import Scene
+from sim.rendering.offscreen import PictureSize
+from sim.robosuite.env import RobosuiteEnv
+
+ROBOSUITE, BATCHED = "robosuite", "batched"
+Rows = dict[str, NDArray[Any]]
+"""Name of an observation -> (T, ...)."""
+
+
+class Studio(Protocol):
+    """One world in which an expert acts and is recorded."""
+
+    horizon_steps: int
+    """Control steps after which an attempt has failed."""
+    num_arms: int
+
+    def begin(self, seed: int) -> tuple[str, Scene]:
+        """Start the episode of a seed as robomimic would replay it; returns the model as MJCF, and what is seen."""
+        ...
+
+    def step(self, action: NDArray[np.float64]) -> bool:
+        """Advance by one control step with deltas (7 per arm,); returns whether the task is solved now."""
+        ...
+
+    def state(self) -> NDArray[np.float64]:
+        """(1 + nq + nv,) robomimic's flattened state."""
+        ...
+
+    def observations(self, states: NDArray[np.float64]) -> Rows:
+        """What states (T, 1 + nq + nv) of this episode look like, computed afresh, pictures included if wanted."""
+        ...
+
+    def close(self) -> None:
+        """Free everything."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Open until the block is left."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Free everything."""
+        ...
+
+
+class RobosuiteStudio:
+    """robosuite: what is recorded replays to the last digits."""
+
+    def __init__(self, task: str, *, images: bool, image_size_px: PictureSize) -> None:
+        """Build the world. Raises ConfigError for an unknown task, WorldError where robosuite is missing."""
+        self.env, self._images = RobosuiteEnv(task, image_size_px=image_size_px), images
+        self.horizon_steps, self.num_arms = self.env.task.horizon_steps, self.env.task.num_robots
+
+    def begin(self, seed: int) -> tuple[str, Scene]:
+        """As `Studio.begin`."""
+        self.env.reset(seed)
+        model_xml = self.env.model_xml()
+        self.env.reset_to(model_xml, self.env.state())
+        return model_xml, Scene.of_robosuite(self.env)
+
+    def step(self, action: NDArray[np.float64]) -> bool:
+        """As `Studio.step`."""
+        self.env.step(action)
+        return self.env.is_success()
+
+    def state(self) -> NDArray[np.float64]:
+        """As `Studio.state`."""
+        return self.env.state()
+
+    def observations(self, states: NDArray[np.float64]) -> Rows:
+        """As `Studio.observations`."""
+        rows = []
+        for state in states:
+            self.env.set_state(state)
+            rows.append(self.env.observe(images=self._images))
+        return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+
+    def close(self) -> None:
+        """Free everything."""
+        self.env.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class BatchedStudio:
+    """A batched world by itself; robosuite only starts the episode, for the model that is saved with it."""
+
+    def __init__(self, task: str, *, images: bool, image_size_px: PictureSize) -> None:
+        """Build the world. Raises ConfigError for an unknown task, WorldError where something is missing."""
+        self._suite = RobosuiteEnv(task)
+        self.env = BatchedEnv(
+            task, 1, num_threads=1, autoreset_mode=AutoresetMode.DISABLED, shortcuts=False, arithmetic="exact"
+        )
+        cameras = self.env.task.robosuite.cameras
+        self._pictures = Pictures(task, cameras, image_size_px, 1) if images else None
+        self.horizon_steps, self.num_arms = self.env.horizon_steps, self.env.task.num_arms
+        self._solved = False
+
+    def begin(self, seed: int) -> tuple[str, Scene]:
+        """As `Studio.begin`."""
+        self._suite.reset(seed)
+        model_xml = self._suite.model_xml()  # of the model that was compiled last: before there is another
+        self.env.reset(seed=[seed])
+        start = self.env.task.draw(np.random.default_rng(seed))
+        self.env.set_states(self.env.states(), [start])
+        if self._pictures is not None:
+            self._pictures.dress(0, start, {})
+        self._solved = False
+        return model_xml, Scene(model=self.env.model, data=self.env.kernel.data[0], is_solved=lambda: self._solved)
+
+    def step(self, action: NDArray[np.float64]) -> bool:
+        """As `Studio.step`."""
+        self._solved = bool(self.env.step(action[None])[4]["success"][0])
+        return self._solved
+
+    def state(self) -> NDArray[np.float64]:
+        """As `Studio.state`."""
+        return np.asarray(self.env.states()[0])
+
+    def observations(self, states: NDArray[np.float64]) -> Rows:
+        """As `Studio.observations`."""
+        rows: list[Rows] = []
+        for state in states:
+            self.env.set_states(state[None])
+            taps = self.env.layout.observation_taps.split(self.env.kernel.observations.copy())
+            seen: Rows = dict(self.env.task.observe(taps))
+            if self._pictures is not None:
+                seen |= self._pictures.draw(np.ones(1, bool), [self.env.kernel.data[0].qpos])
+            rows.append(seen)
+        return {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
+
+    def close(self) -> None:
+        """Free everything."""
+        self.env.close()
+        self._suite.close()
+        if self._pictures is not None:
+            self._pictures.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+STUDIOS: dict[str, type[RobosuiteStudio] | type[BatchedStudio]] = {ROBOSUITE: RobosuiteStudio, BATCHED: BatchedStudio}
+
+
+def open_studio(where: str, task: str, *, images: bool, image_size_px: PictureSize) -> Studio:
+    """A world of `where`, one of `STUDIOS`. Raises ConfigError and WorldError as its constructor does."""
+    return STUDIOS[where](task, images=images, image_size_px=image_size_px)
