@@ -55,6 +55,7 @@ class ObservationSpec:
     fit: str = ""
 
     def __post_init__(self) -> None:
+        """Raise BundleError for a type, shape or camera that no policy could be given."""
         if self.dtype not in ("float32", "uint8"):
             raise BundleError(f"observation {self.key}: dtype must be float32 or uint8, got {self.dtype}")
         if (self.dtype == "uint8") != (self.camera is not None):
@@ -99,6 +100,7 @@ class ActionSpec:
     gripper_open_width_m: float = 0.08
 
     def __post_init__(self) -> None:
+        """Raise BundleError for an unknown representation, or numbers that do not belong to it."""
         if self.representation not in REPRESENTATIONS:
             known = " or ".join(REPRESENTATIONS)
             raise BundleError(f"action representation must be {known}, got {self.representation}")
@@ -157,6 +159,7 @@ class Manifest:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        """Raise BundleError when the parts contradict each other, or a number is out of range."""
         if not self.observations:
             raise BundleError("a manifest lists at least one observation")
         names = [spec.key for spec in self.observations]

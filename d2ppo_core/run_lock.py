@@ -43,11 +43,13 @@ class RunLock:
         self._file.close()
 
     def __enter__(self) -> Self:
+        """Return the lock, which is held already."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Let the folder go."""
         self.close()
 
 

@@ -27,6 +27,7 @@ class TakesTheLaunchDown:
     """
 
     def __init__(self, label: str) -> None:
+        """Take the name of the node that is required."""
         self._label = label
 
     def __call__(self, event: ProcessExited, context: LaunchContext) -> list[EmitEvent]:

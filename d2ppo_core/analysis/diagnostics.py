@@ -48,6 +48,7 @@ class Settings:
     """Component of the chunk's first action that colours the pictures; 2 is the vertical motion."""
 
     def __post_init__(self) -> None:
+        """Raise ValueError for too few windows or draws, or a share of closest pairs beyond (0, 1]."""
         if min(self.windows, self.pictured_windows) < 8 or self.draws < 1 or not 0 < self.closest <= 1:
             raise ValueError(f"wanted at least 8 windows, one draw and 0 < closest <= 1, got {self}")
 

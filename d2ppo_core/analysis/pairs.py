@@ -77,6 +77,13 @@ class Resampling:
     """Ratios of mean distances, and what they would be with other episodes."""
 
     def __init__(self, episode: Int, pairs: ClosePairs, *, seed: int) -> None:
+        """Draw the resampled sets of episodes.
+
+        Args:
+            episode: (N,) number of the episode that each window is from.
+            pairs: of these N windows, the close ones and the others.
+            seed: of the draw; the same seed resamples the same episodes.
+        """
         self.pairs = pairs
         self._numbers, index = np.unique(episode, return_inverse=True)
         count = len(self._numbers)

@@ -35,6 +35,7 @@ class EnvConfig:
     """Of the worlds to train in; evaluations stay in robosuite's own, so that their figures compare."""
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for a number below 1 or workers that the collector or the worlds do not allow."""
         for name in ("num_envs", "chunks_per_iteration", "horizon_steps", "threads", "workers"):
             require(getattr(self, name) >= 1, f"env.{name}: wanted >= 1, got {getattr(self, name)}")
         one_of("env.collector", self.collector, COLLECTORS)
@@ -66,6 +67,7 @@ class ChainConfig:
     """Standard normal draws are limited to this magnitude."""
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for steps, eta or spreads out of range."""
         require(
             1 <= self.finetuned_steps <= self.num_denoising_steps,
             f"chain: wanted 1 <= finetuned_steps <= num_denoising_steps, got {self.finetuned_steps} and "
@@ -125,6 +127,7 @@ class PpoConfig:
     computed; actions are drawn from the pictures as they are. 4 in the image configurations, as published."""
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for a value out of range, or micro-batches without grouping by observations."""
         one_of("ppo.grouping", self.grouping, GROUPINGS)
         one_of("ppo.critic_batches", self.critic_batches, CRITIC_BATCHES)
         for name in ("epochs", "minibatch_pairs"):
@@ -165,6 +168,7 @@ class WeightedConfig:
     """Optimiser steps of the critic per iteration (`dawr`)."""
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for a weight <= 0 or a count < 1."""
         for name in ("beta", "max_weight"):
             require(getattr(self, name) > 0, f"weighted.{name}: wanted > 0, got {getattr(self, name)}")
         for name in ("replay_iterations", "batch_size", "updates", "critic_updates"):
@@ -179,6 +183,7 @@ class CriticConfig:
     layers: int = 3
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for a size < 1."""
         for name in ("hidden_dim", "layers"):
             require(getattr(self, name) >= 1, f"critic.{name}: wanted >= 1, got {getattr(self, name)}")
 
@@ -194,6 +199,7 @@ class SuccessConfig:
     """End the run when the averaged policy solves this share of the episodes twice in a row; 0 = never."""
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for a count < 1, a negative seed or a share beyond [0, 1]."""
         for name in ("every_iterations", "episodes"):
             require(getattr(self, name) >= 1, f"success.{name}: wanted >= 1, got {getattr(self, name)}")
         require(self.first_seed >= 0, f"success.first_seed: wanted >= 0, got {self.first_seed}")
@@ -231,6 +237,7 @@ class FinetuneConfig:
         return replace(self, chain=replace(self.chain, sampler_times=times))
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for an unknown name, a value out of range, or parts that contradict each other."""
         one_of("algorithm", self.algorithm, ALGORITHMS)
         require(self.seed >= 0, f"seed: wanted >= 0, got {self.seed}")
         one_of("device", self.device, DEVICES)

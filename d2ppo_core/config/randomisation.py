@@ -36,6 +36,7 @@ class RandomisationConfig:
     """Factor on each colour channel of every geom and material."""
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for an amount that is negative or too large to be meant."""
         for field in fields(self):
             value = getattr(self, field.name)
             limit = MAX_LATENCY_S if field.name.endswith("latency_s") else 0.9

@@ -64,6 +64,7 @@ class DataConfig:
     """Chunks that reach over the end of their episode: `hold` fills them by standing still, `drop` leaves them out."""
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for an unknown name, a value out of range, or two ways at once to choose what validates."""
         one_of("data.action_target", self.action_target, ACTION_TARGETS)
         one_of("data.action_representation", self.action_representation, REPRESENTATIONS)
         one_of("data.tails", self.tails, TAILS)
@@ -105,6 +106,7 @@ class GaussianConfig:
     """Bounds of a learned one."""
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for a spread <= 0, or one outside the bounds that it is learnt within."""
         require(self.std > 0, f"model.gaussian.std: wanted > 0, got {self.std}")
         require(
             not self.learn_std or 0 < self.std_min < self.std < self.std_max,
@@ -136,6 +138,7 @@ class ModelConfig:
     gaussian: GaussianConfig = field(default_factory=GaussianConfig)
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for an unknown name, a size out of range, or steps that do not divide the diffusion."""
         one_of("model.kind", self.kind, POLICIES)
         one_of("model.stem", self.stem, STEMS)
         one_of("model.sampler_times", self.sampler_times, SAMPLER_TIMES)
@@ -188,6 +191,7 @@ class LossConfig:
         return self.dispersive != "none" and (self.dispersive_weight > 0 or self.weight_mode == "balanced")
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for an unknown variant, a value out of range, or what the published loss does not have."""
         one_of("loss.dispersive", self.dispersive, DISPERSIVE_VARIANTS)
         one_of("loss.dispersive_tap", self.dispersive_tap, TAP_CHOICES)
         one_of("loss.weight_mode", self.weight_mode, WEIGHT_MODES)
@@ -243,6 +247,7 @@ class OptimConfig:
     checkpoint_every_s: float = 180.0
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for a rate, count or name out of range."""
         for name in ("steps", "batch_size", "ema_every", "threads", "log_every", "validate_every"):
             require(getattr(self, name) >= 1, f"optim.{name}: wanted >= 1, got {getattr(self, name)}")
         require(self.lr > 0, f"optim.lr: wanted > 0, got {self.lr}")
@@ -281,6 +286,7 @@ class DeployConfig:
     """(6, 6) row-major: how robosuite's controller moves the hand when it turns it, and the other way round."""
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for a wrong count of numbers, or a rate <= 0."""
         require(len(self.osc_coupling) == 36, f"deploy.osc_coupling: wanted 36 numbers, got {len(self.osc_coupling)}")
         for name in ("base_position_m", "ee_site_offset_m"):
             got = len(getattr(self, name))
@@ -302,6 +308,7 @@ class PretrainConfig:
     deploy: DeployConfig = field(default_factory=DeployConfig)
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for a negative seed, or a loss that neither the model nor the observations can serve."""
         require(self.seed >= 0, f"seed: wanted >= 0, got {self.seed}")
         require(
             bool(self.data.image_keys) or self.loss.dispersive_tap != "encoder" or not self.loss.active,

@@ -18,7 +18,9 @@ _SIZES = {"eef_pos": 3, "eef_quat": 4, "quat": 4}
 """Numbers that observations have whose names end so."""
 
 
-def check_episodes(reader: EpisodeReader, names: Sequence[str], episodes: Sequence[Episode], config: DataConfig) -> None:
+def check_episodes(
+    reader: EpisodeReader, names: Sequence[str], episodes: Sequence[Episode], config: DataConfig
+) -> None:
     """Raise DataError where a configuration cannot train on these demonstrations of a file.
 
     Sizes of pictures are not looked at here.

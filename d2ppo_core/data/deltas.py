@@ -32,7 +32,7 @@ def check_deltas(reader: EpisodeReader, name: str, width: int) -> None:
 
 
 def _is_absolute(settings: dict[str, Any]) -> bool:
-    """robosuite 1.4 says so by `control_delta`, 1.5 by `input_type`, both per controller of a pose."""
+    """Version 1.4 of robosuite says so by `control_delta`, 1.5 by `input_type`, both per controller of a pose."""
     if not str(settings.get("type", "")).startswith("OSC_"):
         return False
     return settings.get("control_delta") is False or settings.get("input_type") == "absolute"

@@ -43,6 +43,7 @@ class Episode:
     """Provenance, e.g. the seed."""
 
     def __post_init__(self) -> None:
+        """Raise DataError when an array has not one row per action."""
         arrays: dict[str, NDArray[Any]] = {
             "rewards": self.rewards,
             "dones": self.dones,

@@ -107,8 +107,8 @@ def fit_of(config: DataConfig, camera_hw: tuple[int, int]) -> ImageFit:
     cuts, adds = any(new < old for new, old in pairs), any(new > old for new, old in pairs)
     if (fit.how == "pad" and cuts) or (fit.how == "crop" and adds):
         raise DataError(
-            f"pictures of {camera_hw[0]}x{camera_hw[1]} px (height x width) cannot be fitted to {wanted[0]}x{wanted[1]} "
-            f"by data.image_fit={fit.how}; set data.image_fit=resize, or data.image_size_px"
+            f"pictures of {camera_hw[0]}x{camera_hw[1]} px (height x width) cannot be fitted to "
+            f"{wanted[0]}x{wanted[1]} by data.image_fit={fit.how}; set data.image_fit=resize, or data.image_size_px"
         )
     return fit
 

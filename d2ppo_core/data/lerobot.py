@@ -9,7 +9,6 @@ Episodes lie back to back in few large files; a new file begins when one has rea
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,7 +201,9 @@ class _Export:
         stats = {key: joined_stats(parts) for key, parts in self._stats.items()}
         plain = {key: {name: value.tolist() for name, value in parts.items()} for key, parts in stats.items()}
         (self._root / "meta/stats.json").write_text(json.dumps(plain, indent=4, allow_nan=False), encoding="utf-8")
-        (self._root / "meta/info.json").write_text(json.dumps(self._info(), indent=4, allow_nan=False), encoding="utf-8")
+        (self._root / "meta/info.json").write_text(
+            json.dumps(self._info(), indent=4, allow_nan=False), encoding="utf-8"
+        )
 
     def _write_table(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, int]:
         """Append an episode's rows as one row group; returns where it lies."""

@@ -73,7 +73,8 @@ class Layout:
         if episode.actions.shape[1] != len(self.action_names):
             wanted = len(self.action_names)
             raise DataError(
-                f"{place}: wanted actions of {wanted} numbers as in the first demonstration, got {episode.actions.shape[1]}"
+                f"{place}: wanted actions of {wanted} numbers as in the first demonstration, "
+                f"got {episode.actions.shape[1]}"
             )
 
     def columns(self, episode: Episode, actions: NDArray[np.float64]) -> dict[str, NDArray[Any]]:

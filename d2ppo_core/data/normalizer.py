@@ -19,6 +19,7 @@ class Range:
     half: Float32
 
     def __post_init__(self) -> None:
+        """Raise DataError for shapes that differ, numbers that are not finite or halves <= 0."""
         if self.center.ndim != 1 or self.center.shape != self.half.shape:
             raise DataError(f"wanted center and half (D,), got {self.center.shape} and {self.half.shape}")
         if not (np.isfinite(self.center).all() and np.isfinite(self.half).all() and (self.half > 0).all()):

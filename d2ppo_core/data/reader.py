@@ -70,7 +70,7 @@ class EpisodeReader:
 
     @property
     def env_name(self) -> str:
-        """robosuite's name of the task."""
+        """Name of the task in robosuite."""
         return str(self.env_args.get("env_name"))
 
     @property
@@ -118,7 +118,8 @@ class EpisodeReader:
         )
         if finite and (found := not_finite(episode)):
             raise DataError(
-                f"{self.path}: {name}/{found}; mend it, delete {name}, or train on a subset without it (data.filter_key)"
+                f"{self.path}: {name}/{found}; mend it, delete {name}, or train on a subset without it "
+                "(data.filter_key)"
             )
         return episode
 
@@ -153,11 +154,13 @@ class EpisodeReader:
         self._file.close()
 
     def __enter__(self) -> Self:
+        """Return the reader, which is open already."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close the file."""
         self.close()
 
     def _read_env_args(self, env_name: str | None) -> Mapping[str, Any]:
@@ -234,9 +237,7 @@ class EpisodeReader:
             raise DataError(f"{self.path}: {demo.name}/{key} must be (T,), got {values.shape}")
         return values.reshape(steps)
 
-    def _observations(
-        self, demo: Any, folder: str, keys: Sequence[str] | None, steps: int
-    ) -> dict[str, NDArray[Any]]:
+    def _observations(self, demo: Any, folder: str, keys: Sequence[str] | None, steps: int) -> dict[str, NDArray[Any]]:
         if not keys and keys is not None:
             return {}
         group = hdf5.subgroup(self.path, demo, folder, _NO_OBSERVATIONS if folder == "obs" else "")

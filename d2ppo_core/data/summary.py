@@ -79,7 +79,7 @@ def _range(values: NDArray[Any]) -> str:
 
 
 def _next_picture_lines(episode: Episode, next_keys: Sequence[str]) -> list[str]:
-    """robomimic's own image training asks for pictures after each step, unless told not to."""
+    """The image training of robomimic asks for pictures after each step, unless told not to."""
     pictures = [key for key, values in episode.observations.items() if is_picture(values)]
     if not pictures or set(pictures) <= set(next_keys):
         return []

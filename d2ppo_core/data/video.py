@@ -72,15 +72,17 @@ class VideoWriter:
             pix_fmt_out=PIXEL_FORMAT,
             macro_block_size=2,
             ffmpeg_log_level="error",
-            output_params=["-crf", str(QUALITY_CRF), "-g", str(self._keyframe_every), "-bf", "0", "-preset", "veryfast"],
+            output_params=f"-crf {QUALITY_CRF} -g {self._keyframe_every} -bf 0 -preset veryfast".split(),
         )
         process.send(None)
         return process
 
     def __enter__(self) -> Self:
+        """Return the writer, which writes already."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Finish the film."""
         self.close()

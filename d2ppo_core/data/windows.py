@@ -41,6 +41,7 @@ class Windows:
     """Height and width of the file's pictures."""
 
     def __post_init__(self) -> None:
+        """Raise DataError when the arrays differ in length."""
         lengths = {len(self.state), len(self.chunks)} | ({len(self.images)} if self.images is not None else set())
         if len(lengths) != 1:
             raise DataError(f"wanted arrays of equal length, got {sorted(lengths)}")
@@ -171,8 +172,8 @@ def load_windows(
         names = reader.names[: config.max_episodes or None]
         if len(names) <= config.validation_episodes:
             raise DataError(
-                f"{path}: wanted more than {config.validation_episodes} episodes, got {len(names)}: so many are held out "
-                f"for validation; record more, or hold fewer out: --set data.validation_episodes={len(names) // 5}"
+                f"{path}: wanted more than {config.validation_episodes} episodes, got {len(names)}: so many are held "
+                f"out for validation; record more, or hold fewer out: --set data.validation_episodes={len(names) // 5}"
             )
         keys = keys_of(config)
         episodes = [reader.read(name, keys=keys) for name in names]

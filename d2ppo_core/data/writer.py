@@ -122,11 +122,13 @@ class EpisodeWriter:
         self._file.close()
 
     def __enter__(self) -> Self:
+        """Return the writer, which is open already."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close the file; the episodes written so far stay, also after an error."""
         self.close()
 
     def _agree(self, name: str, wanted: dict[str, Any]) -> None:
@@ -166,8 +168,8 @@ def _check_ours(path: Path) -> None:
     with hdf5.open_file(path, "r") as file:
         if not hdf5.is_ours(path, file):
             raise DataError(
-                f"{path} was not recorded by this program (its group 'data' has no attribute {hdf5.RECORDING!r}) and is "
-                "never written to; choose another file"
+                f"{path} was not recorded by this program (its group 'data' has no attribute {hdf5.RECORDING!r}) and "
+                "is never written to; choose another file"
             )
 
 

@@ -60,6 +60,7 @@ class FrankaConfig:
     guard_s: float = 0.1
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for an unknown name, or a value beyond what the robot takes."""
         robot_named(self.robot)
         if self.client not in CLIENTS:
             raise ConfigError(f"client must be one of {', '.join(CLIENTS)}, got {self.client!r}")

@@ -39,6 +39,7 @@ class GripperConfig:
     grasp_above_m: float = 0.002
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for a speed, force or width that the hand does not have."""
         bounds = {"speed_m_s": 0.1, "force_n": 70.0, "close_below_m": 0.04, "grasp_above_m": 0.04}
         for name, high in bounds.items():
             value = getattr(self, name)

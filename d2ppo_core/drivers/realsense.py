@@ -37,6 +37,7 @@ class RealSenseConfig:
     stream_hz: int = 30
 
     def __post_init__(self) -> None:
+        """Raise ConfigError when the image does not fit into the stream."""
         if not (0 < self.width <= self.stream_width and 0 < self.height <= self.stream_height):
             raise ConfigError(
                 f"camera {self.name}: image {self.width}x{self.height} must fit into the stream "

@@ -138,11 +138,13 @@ class BatchEnv(ABC):
         """Free everything; a second call does nothing."""
 
     def __enter__(self) -> Self:
+        """Return the worlds themselves."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close the worlds."""
         self.close()
 
     @abstractmethod

@@ -19,6 +19,7 @@ class Box:
     dtype: np.dtype[Any]
 
     def __post_init__(self) -> None:
+        """Raise ValueError when the bounds are the wrong way round, or not numbers."""
         if not self.low <= self.high:
             raise ValueError(f"low must not exceed high, got {self.low} and {self.high}")
 

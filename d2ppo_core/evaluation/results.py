@@ -86,6 +86,7 @@ class Comparison:
     second: Result
 
     def __post_init__(self) -> None:
+        """Raise ValueError when the two were not measured on the same seeds."""
         if self.first.episodes.seeds != self.second.episodes.seeds:
             raise ValueError("wanted results of the same seeds")
 

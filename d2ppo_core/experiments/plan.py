@@ -45,6 +45,7 @@ class Plan:
     """Whether the cells are fine-tuned; else the pre-trained policies are measured."""
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for two cells of one name, or a reference or clone that is no cell."""
         names = [cell.name for cell in self.cells]
         if len(set(names)) < len(names):
             raise ConfigError(f"{self.name}: wanted cells of different names, got {', '.join(names)}")

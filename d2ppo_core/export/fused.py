@@ -52,6 +52,7 @@ class FusedStem(_Folded):
     second_bias: Tensor
 
     def __init__(self, vit: Vit) -> None:
+        """Fold the pixels' scaling and the learned positions into a stem's weights."""
         super().__init__()
         position = _wide(vit.position)
         self.plain = isinstance(vit.stem, PlainStem)
@@ -81,6 +82,7 @@ class FusedBlock(_Folded):
     qkv_bias: Tensor
 
     def __init__(self, block: Block) -> None:
+        """Fold the attention's 1/sqrt(width of a head) into the weights of q."""
         super().__init__()
         self.block = block
         width = block.merge.in_features
@@ -109,6 +111,7 @@ class FusedEmbedding(_Folded):
     bias: Tensor
 
     def __init__(self, embedding: SpatialEmbedding) -> None:
+        """Cut the mixing matrix into its part for the N places and that for the state."""
         super().__init__()
         self.norm, self.weight = embedding.norm, embedding.weight
         mix = _wide(embedding.mix.weight)
@@ -126,6 +129,7 @@ class FusedImageEncoder(nn.Module):
     """Image encoder for one observation."""
 
     def __init__(self, encoder: ImageEncoder) -> None:
+        """Fuse the parts of an encoder; its norm is shared, the weights are not copied."""
         super().__init__()
         self.stem = FusedStem(encoder.vit)
         self.blocks = nn.Sequential(*[FusedBlock(cast(Block, block)) for block in encoder.vit.blocks])
@@ -154,6 +158,7 @@ class FusedSampler(_Folded):
     tail: Tensor
 
     def __init__(self, net: Denoiser, steps: tuple[DdimStep, ...]) -> None:
+        """Multiply out in float64 what is linear in a row, once for all of `steps`."""
         super().__init__()
         self.steps, self.hidden_dim = steps, net.hidden_dim
         weight, out = _wide(net.input.weight), _wide(net.output.weight)
@@ -201,6 +206,7 @@ class FusedMean(_Folded):
     tail: Tensor
 
     def __init__(self, net: MeanNetwork) -> None:
+        """Multiply out in float64 what is linear in a row."""
         super().__init__()
         self.hidden_dim = net.hidden_dim
         weight, bias, out = _wide(net.input.weight), _wide(net.input.bias), _wide(net.output.weight)
@@ -226,6 +232,7 @@ class FusedFit(nn.Module):
     columns: Tensor
 
     def __init__(self, fit: ImageFit) -> None:
+        """Keep the matrices of the fit, (H', H) and (W', W), as constants of the graph."""
         super().__init__()
         rows, columns = fit.weights
         self.register_buffer("rows", torch.from_numpy(rows))
@@ -252,6 +259,13 @@ class FusedPolicy(_Folded):
     action_half: Tensor
 
     def __init__(self, policy: ChunkPolicy, normalizer: Normalizer, fit: ImageFit | None = None) -> None:
+        """Fuse a policy and put the ranges of its data around it.
+
+        Args:
+            policy: on the CPU; it is read, not changed.
+            normalizer: ranges of states and actions that it was trained with.
+            fit: how the cameras' pictures come to the size of the network; None: they have it.
+        """
         super().__init__()
         self.fit = FusedFit(fit) if fit is not None and fit.changes else nn.Identity()
         self.stages = nn.ModuleList(nn.ModuleList(stage) for stage in _fused_stages(policy))

@@ -50,9 +50,11 @@ class IterationBar:
         )
 
     def __enter__(self) -> "IterationBar":
+        """Return the bar, which stands already."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Leave the bar where it stands."""
         self._bar.close()

@@ -168,6 +168,7 @@ class Actor:
     def __init__(
         self, policy: ChunkPolicy, observer: Observer, *, seed: int, device: torch.device | str = "cpu"
     ) -> None:
+        """Move the policy to the device; its noise is drawn on the CPU from `seed`."""
         self.policy, self.observer, self.device = policy.to(device), observer, device
         self._generator = torch.Generator().manual_seed(seed)  # of the CPU: the same noise on every device
 

@@ -26,6 +26,7 @@ class Shapes:
     """Height and width of the cameras' pictures, which are fitted to `image_hw`; not given: the same."""
 
     def __post_init__(self) -> None:
+        """Take the size of the images for that of the cameras when it was left open."""
         if self.camera_hw == (0, 0):
             object.__setattr__(self, "camera_hw", self.image_hw)
 

@@ -13,6 +13,7 @@ class Critic(nn.Module):
     """Encode observations in bfloat16."""
 
     def __init__(self, encoder: ImageEncoder | StateEncoder, *, hidden_dim: int = 256, layers: int = 3) -> None:
+        """Put `layers` hidden layers of `hidden_dim` and one output on an encoder of (B, out_dim)."""
         super().__init__()
         self.encoder = encoder
         sizes = [encoder.out_dim, *[hidden_dim] * layers]

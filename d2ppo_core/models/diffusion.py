@@ -52,6 +52,16 @@ class DiffusionPolicy(ChunkPolicy):
         num_denoising_steps: int,
         sampler_times: str,
     ) -> None:
+        """Combine encoder and denoiser.
+
+        Args:
+            encoder: observation to the denoiser's condition, (B, condition_dim).
+            denoiser: predicts the noise of chunks, (B, pred_horizon * action_dim).
+            pred_horizon: actions in a chunk.
+            action_dim: numbers in an action.
+            num_train_steps: length T of the diffusion that it is trained on.
+            num_denoising_steps: steps K of the sampler; divides T.
+        """
         super().__init__(encoder=encoder, pred_horizon=pred_horizon, action_dim=action_dim)
         self.denoiser = denoiser
         self.num_train_steps, self.sampler_times = num_train_steps, sampler_times

@@ -24,6 +24,7 @@ class MeanNetwork(nn.Module):
     """condition -> Linear -> one pre-activation residual block -> Linear -> tanh; names as in `Denoiser`."""
 
     def __init__(self, *, chunk_dim: int, condition_dim: int, hidden_dim: int) -> None:
+        """Initialise the layers: (B, condition_dim) in, (B, chunk_dim) out."""
         super().__init__()
         self.chunk_dim, self.condition_dim, self.hidden_dim = chunk_dim, condition_dim, hidden_dim
         self.input = nn.Linear(condition_dim, hidden_dim)
@@ -53,6 +54,7 @@ class GaussianPolicy(ChunkPolicy):
         action_dim: int,
         config: GaussianConfig,
     ) -> None:
+        """Combine encoder and mean; the standard deviation begins at `config.std`, learnt in its bounds or fixed."""
         super().__init__(encoder=encoder, pred_horizon=pred_horizon, action_dim=action_dim)
         self.mean, self.config = mean, config
         if config.learn_std:

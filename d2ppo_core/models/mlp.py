@@ -17,6 +17,7 @@ class TimeEmbedding(nn.Module):
     frequencies: Tensor
 
     def __init__(self, dim: int) -> None:
+        """Fix `dim` / 2 frequencies from 1 to 1/10 000; `dim` is even and at least 4."""
         super().__init__()
         half = dim // 2
         exponents = torch.arange(half, dtype=torch.float64) * (-math.log(10_000) / (half - 1))
@@ -43,6 +44,7 @@ class Denoiser(nn.Module):
     """Compute the products of the residual block in bfloat16; weights, sums and everything else stay in float32."""
 
     def __init__(self, *, chunk_dim: int, condition_dim: int, hidden_dim: int, time_dim: int) -> None:
+        """Initialise the layers: chunk (B, chunk_dim), time (B,) and condition (B, condition_dim) in, noise out."""
         super().__init__()
         self.chunk_dim, self.condition_dim, self.hidden_dim = chunk_dim, condition_dim, hidden_dim
         self.half_products = False
@@ -88,6 +90,7 @@ class CollapsedDenoiser:
     """
 
     def __init__(self, denoiser: Denoiser, num_train_steps: int = 0) -> None:
+        """Multiply the matrices, and embed the times of `num_train_steps` steps; 0: each when it is asked for."""
         out, branch = denoiser.output, denoiser.residual_out
         self._denoiser = denoiser
         self._branch = out.weight @ branch.weight

@@ -12,6 +12,7 @@ class ChunkPolicy(nn.Module, ABC):
     """A policy over action chunks; works on normalised states and actions."""
 
     def __init__(self, *, encoder: ImageEncoder | StateEncoder, pred_horizon: int, action_dim: int) -> None:
+        """Take the encoder, and chunks of (pred_horizon, action_dim)."""
         super().__init__()
         self.encoder = encoder
         self.pred_horizon, self.action_dim = pred_horizon, action_dim

@@ -15,6 +15,7 @@ class PlainStem(nn.Module):
     """8x8 convolution with stride 8, done as one matrix product on the patches."""
 
     def __init__(self, width: int) -> None:
+        """Initialise the matrix from the pixels of a patch to `width` channels."""
         super().__init__()
         self.patch = nn.Linear(PATCH_PX * PATCH_PX * 3, width)
 
@@ -41,6 +42,7 @@ class OverlapStem(nn.Module):
     """The published stem: 8x8/4 convolution, ReLU, 3x3/2 convolution."""
 
     def __init__(self, width: int) -> None:
+        """Initialise both convolutions, to `width` channels each."""
         super().__init__()
         self.first = nn.Conv2d(3, width, PATCH_PX, _OVERLAP_STRIDE_PX)
         self.second = nn.Conv2d(width, width, 3, 2)
@@ -65,6 +67,7 @@ class Block(nn.Module):
     """Pre-norm transformer block: self-attention, then a GELU MLP four times as wide."""
 
     def __init__(self, width: int, heads: int) -> None:
+        """Initialise attention and MLP for tokens of `width`; `heads` divides it."""
         super().__init__()
         self.heads = heads
         self.norm_attention = nn.LayerNorm(width)
@@ -91,6 +94,18 @@ class Vit(nn.Module):
     """Stem, learned positions, transformer blocks and a final LayerNorm."""
 
     def __init__(self, *, image_hw: tuple[int, int], stem: str, width: int, heads: int, depth: int) -> None:
+        """Initialise the network.
+
+        Args:
+            image_hw: height and width of the images in pixels.
+            stem: ``plain``, or the published one.
+            width: channels of a token.
+            heads: of the attention; divides the width.
+            depth: number of blocks.
+
+        Raises:
+            ValueError: a side of the images is no multiple of a patch.
+        """
         super().__init__()
         height_px, width_px = image_hw
         if height_px % PATCH_PX or width_px % PATCH_PX:
@@ -118,6 +133,7 @@ class SpatialEmbedding(nn.Module):
     """
 
     def __init__(self, *, num_tokens: int, width: int, state_dim: int, features: int) -> None:
+        """Initialise for `num_tokens` places of `width` channels and `state_dim` numbers of proprioception."""
         super().__init__()
         self.num_tokens = num_tokens
         self.mix = nn.Linear(num_tokens + state_dim, features)
@@ -146,6 +162,18 @@ class ImageEncoder(nn.Module):
         depth: int,
         features: int,
     ) -> None:
+        """Initialise one network for all cameras, and one embedding for each.
+
+        Args:
+            image_hw: height and width of the images in pixels.
+            num_cameras: how many there are, in the order of the images.
+            state_dim: numbers of the state, appended to the features.
+            stem: of the `Vit`.
+            width: of the `Vit`.
+            heads: of the `Vit`.
+            depth: of the `Vit`.
+            features: numbers that stand for one camera.
+        """
         super().__init__()
         self.vit = Vit(image_hw=image_hw, stem=stem, width=width, heads=heads, depth=depth)
         self.embeddings = nn.ModuleList(
@@ -167,6 +195,7 @@ class StateEncoder(nn.Module):
     """The state itself is the observation."""
 
     def __init__(self, state_dim: int) -> None:
+        """Take states of `state_dim` numbers; there is nothing to learn."""
         super().__init__()
         self.out_dim = state_dim
 

@@ -19,6 +19,7 @@ class Dispersal:
     """What the choice was made by."""
 
     def __init__(self, loss: LossConfig) -> None:
+        """Begin with the configured tap; with ``auto``, or without the term, none is tapped until `choose`."""
         self._loss = loss
         self.tap = loss.dispersive_tap if loss.active and loss.dispersive_tap != "auto" else OFF
         self.ranks = {}

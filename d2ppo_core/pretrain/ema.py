@@ -14,6 +14,7 @@ class Ema:
     """
 
     def __init__(self, module: nn.Module, *, decay: float, every: int, start_step: int, warmup: bool = False) -> None:
+        """Copy the weights of `module`; `update` is to be called after each step, and acts on every `every`th."""
         self.decay, self.every, self.start_step, self.warmup = decay, every, start_step, warmup
         self.shadow = {name: p.detach().clone() for name, p in module.named_parameters()}
         self._averages = list(self.shadow.values())

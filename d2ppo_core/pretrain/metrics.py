@@ -62,10 +62,12 @@ class MetricsWriter:
             self._board.add_scalar(name, value, step)
 
     def __enter__(self) -> "MetricsWriter":
+        """Return the writer, which is open already."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close both files; what was written stays, also after an error."""
         self._file.close()
         self._board.close()

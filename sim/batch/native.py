@@ -146,6 +146,7 @@ class NativeKernel:
             self._handle = None
 
     def __del__(self) -> None:
+        """Free the worlds when nobody closed them."""
         if getattr(self, "_handle", None) is not None:
             self.close()
 

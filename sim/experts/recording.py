@@ -46,6 +46,7 @@ class Recording:
     """Where the expert acts: `robosuite` or `batched`."""
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for a task without an expert, a skill beyond [0, 1] or pictures that are too small."""
         expert_for(self.task)
         if self.worlds not in STUDIOS:
             raise ConfigError(f"wanted worlds called {' or '.join(STUDIOS)}, got {self.worlds!r}")

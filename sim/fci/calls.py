@@ -14,6 +14,7 @@ class CallQueue:
     """Anybody may `call`; the world's thread does it when it comes to `run`."""
 
     def __init__(self) -> None:
+        """Begin with nothing to do."""
         self._calls: SimpleQueue[tuple[Callable[[], object], Future[Any]]] = SimpleQueue()
 
     def call(self, function: Callable[[], _Result], timeout_s: float) -> _Result:

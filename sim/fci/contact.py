@@ -42,6 +42,7 @@ class ContactMonitor:
     """Fills in the contact part of the robot state."""
 
     def __init__(self, kinematics: ArmKinematics, state: StateBuffer) -> None:
+        """Begin with the robot's own thresholds; `state` is what is filled in."""
         self.accelerating, self.nominal = default_thresholds(), default_thresholds()
         self.ee_T_k = np.eye(4)
         """(4, 4) the frame in which the wrench is reported."""

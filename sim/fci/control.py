@@ -50,6 +50,7 @@ class JointImpedance:
     controller = Controller.JOINT_IMPEDANCE
 
     def __init__(self, world: World | WorldArm, limits: Limits) -> None:
+        """Begin with the robot's own stiffness; torques stay within `limits`."""
         self._world = world
         self._forward, self._wanted = np.zeros(world.model.nv), np.zeros(world.model.nv)
         self._most, self._least = limits.tau_nm, -limits.tau_nm
@@ -81,6 +82,7 @@ class Ideal:
     """The controller of an arm without physics: it is where the set-point is, however stiff."""
 
     def __init__(self, arm: KinematicArm, controller: Controller) -> None:
+        """Stand in for `controller`, which is what the client asked for; the stiffness is kept and does nothing."""
         self._arm, self.controller = arm, controller
         self.ee_T_k = np.eye(4)
         self.stiffness = CARTESIAN_STIFFNESS.copy()
@@ -104,6 +106,7 @@ class CartesianImpedance:
     def __init__(
         self, world: World | WorldArm, limits: Limits, kinematics: ArmKinematics, joints: JointImpedance
     ) -> None:
+        """Begin with the robot's own stiffness, at the end effector; `joints` holds the elbow."""
         self._world, self._limits, self._kinematics, self._joints = world, limits, kinematics, joints
         self._springs = TaskSprings(world)
         self.ee_T_k = np.eye(4)
@@ -136,6 +139,7 @@ class TaskSprings:
     """Springs and critical dampers between two frames."""
 
     def __init__(self, world: World | WorldArm) -> None:
+        """Make room for the world's inertia matrix."""
         self._world = world
         self._mass = np.zeros((world.model.nv, world.model.nv))
         self._damping = np.zeros(6)
@@ -195,6 +199,7 @@ class ExternalTorque:
     controller = Controller.EXTERNAL
 
     def __init__(self, world: World | WorldArm | KinematicArm, limits: Limits, filters: Filters) -> None:
+        """Begin without torque; `filters` are those of the client's motion."""
         self._world, self._filters = world, filters
         self.tau_nm = np.zeros(7)
         """(7,) commanded last."""

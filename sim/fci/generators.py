@@ -106,6 +106,14 @@ class AsyncJointGenerator:
     mode = Generator.JOINT_POSITION
 
     def __init__(self, kinematics: ArmKinematics, reference: Reference, limits: Limits, velocity_rad_s: Vector) -> None:
+        """Begin at rest at the set-point.
+
+        Args:
+            kinematics: of the arm.
+            reference: the set-point, which is moved.
+            limits: of the robot.
+            velocity_rad_s: (7,) greatest velocities on the way; never more than the robot's.
+        """
         self._kinematics, self._reference, self._limits = kinematics, reference, limits
         self._velocity = np.minimum(velocity_rad_s, limits.dq_rad_s)
         self._acceleration = ASYNC_SHARE * limits.ddq_rad_s2

@@ -90,6 +90,7 @@ class IdealFingers:
     """Fingers that travel at the commanded speed and close on nothing; the interface of sim.world.fingers.Fingers."""
 
     def __init__(self, width_m: float) -> None:
+        """Stand still, `width_m` apart."""
         self.blocked, self.speed_share = False, 1.0
         self.place(width_m)
 

@@ -63,6 +63,17 @@ class Motion:
         filters: Filters,
         laws: Laws,
     ) -> None:
+        """Choose what generates the motion and what controls it, as the client asked.
+
+        Args:
+            request: the client's `Move`.
+            arm: as it stands.
+            kinematics: of the arm.
+            reference: the set-point, which the motion moves from where it is.
+            limits: of the robot.
+            filters: the client's, for this motion.
+            laws: the controllers to choose from.
+        """
         self.controller, self.generator_mode = request.controller, request.generator
         self.asynchronous = request.async_velocity_rad_s is not None
         self.law: ControlLaw

@@ -21,6 +21,7 @@ class ReflexError(Exception):
     """A command or the state broke a rule; the robot stops itself and reports the error."""
 
     def __init__(self, error: Error) -> None:
+        """Take the robot's own name of the error."""
         super().__init__(error.name.lower())
         self.error = error
 
@@ -58,6 +59,7 @@ class Brake:
     """Takes a moving set-point to rest as fast as the joints may decelerate."""
 
     def __init__(self, kinematics: ArmKinematics, reference: Reference, limits: Limits) -> None:
+        """Take the set-point that is to come to rest."""
         self._kinematics, self._reference, self._limits = kinematics, reference, limits
         self._step = limits.ddq_rad_s2 * DT_S
 

@@ -22,6 +22,7 @@ class WorldLoop(ABC):
     """What every server of a world does around its cycles; `on_step` gets the world after each: advanced, unsettled."""
 
     def __init__(self, world: Any, on_step: tuple[Callable[[Any], None], ...]) -> None:
+        """Begin with the world running, at a pace of one cycle per cycle's time."""
         self.world, self._on_step = world, on_step
         self._paused_steps: int | None = None
         self._calls, self._pacer = CallQueue(), Pacer(CYCLE_S)

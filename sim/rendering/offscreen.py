@@ -108,11 +108,13 @@ class OffscreenRenderer:
             egl_ext.eglReleaseThread()
 
     def __enter__(self) -> Self:
+        """Return the renderer, which is ready already."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Free the context."""
         self.close()
 
 

@@ -184,11 +184,13 @@ class RobosuiteEnv:
         self.raw.close()
 
     def __enter__(self) -> Self:
+        """Return the world itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close the world."""
         self.close()
 
     def _current_renderer(self) -> OffscreenRenderer:

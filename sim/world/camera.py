@@ -95,10 +95,12 @@ class SimCamera:
         self._channel = self._renderer = None
 
     def __enter__(self) -> Self:
+        """Connect, and return the camera."""
         self.connect()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close the camera."""
         self.close()

@@ -9,6 +9,7 @@ class Pacer:
     """Absolute deadlines, one per cycle; a long stall is forgiven except for a few milliseconds."""
 
     def __init__(self, period_s: float, slack_s: float = 5e-3) -> None:
+        """Begin the first cycle now; a stall beyond `slack_s` is not caught up."""
         self._period_s, self._slack_s = period_s, slack_s
         self._deadline_s = time.perf_counter()
 

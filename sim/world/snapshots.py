@@ -38,6 +38,7 @@ class SnapshotPublisher:
     """The world's end."""
 
     def __init__(self, robot_address: str) -> None:
+        """Open the channel of the robot at an address; renderers come and go."""
         self._folder = channel_folder(robot_address)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -63,6 +64,7 @@ class SnapshotSubscriber:
     """A renderer's end."""
 
     def __init__(self, robot_address: str) -> None:
+        """Join the channel of the robot at an address; the world need not run yet."""
         folder = channel_folder(robot_address)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = folder / f"{os.getpid()}-{uuid4().hex[:8]}.sock"

@@ -21,8 +21,10 @@ from d2ppo_nodes.qos import NEWEST  # noqa: E402
 class FaultyNode(StackNode):
     """Whatever it is asked fails, in a way that nobody planned."""
 
+    called = "faulty"
+
     def __init__(self) -> None:
-        super().__init__("faulty")
+        super().__init__()
         self.heard = self.ticks = 0
         self.tick_fails = False
         self.add_on_set_parameters_callback(self._judge)

@@ -65,6 +65,7 @@ class ArmConfig:
     poses: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for a home that the arm does not have, or a value out of range."""
         if len(self.home_q_rad) != 7:
             raise ConfigError(f"home_q_rad needs 7 joints, got {len(self.home_q_rad)}")
         if not 0.0 <= self.home_gripper_width_m <= 0.08:

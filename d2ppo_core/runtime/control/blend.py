@@ -42,6 +42,7 @@ class BlendLimits:
     jerk_rad_s3: float = 600.0
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for bounds that are not positive, or the wrong way round."""
         for name, least, most in (("", self.shortest_s, self.longest_s), ("stop", self.stop_s, self.longest_stop_s)):
             if not 0.0 < least <= most:
                 words = (f"{name}_s", f"longest_{name}_s") if name else ("shortest_s", "longest_s")

@@ -33,6 +33,7 @@ class PlannerConfig:
     noise_seed: int = 0
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for ticks below the least that makes sense."""
         if self.replan_ticks < 0 or self.settle_ticks < 1:
             raise ConfigError(
                 f"replan_ticks must be >= 0 and settle_ticks >= 1, got {self.replan_ticks} and {self.settle_ticks}"

@@ -22,6 +22,7 @@ class Ball:
     radius_m: float = 0.0
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for anything but three numbers and a radius within [0, 0.5] m."""
         require_numbers("balls.position_m", self.position_m, 3)
         require_between("balls.radius_m", self.radius_m, 0.0, 0.5)
 
@@ -33,6 +34,7 @@ class LinkBall(Ball):
     link: int
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for what is wrong with the ball, or a link that the arm does not have."""
         super().__post_init__()
         if not 1 <= self.link <= 7:
             raise ConfigError(f"arm_balls.link: wanted 1 to 7, got {self.link}")
@@ -56,6 +58,7 @@ class Tool:
     balls: tuple[Ball, ...]
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for a quaternion that is no rotation, or a tool without a ball."""
         require_numbers("tool.position_m", self.position_m, 3)
         require_numbers("tool.quat_xyzw", self.quat_xyzw, 4)
         norm = float(np.linalg.norm(self.quat_xyzw))
@@ -122,6 +125,7 @@ class Cell:
     joint_speed_share: float = 0.8
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for an unknown robot or client, an empty workspace, or more than the robot can do."""
         robot = robot_named(self.robot)
         if self.client not in CLIENTS:
             raise ConfigError(f"client: wanted one of {', '.join(CLIENTS)}, got {self.client!r}")

@@ -32,6 +32,7 @@ class BoxShape:
     yaw_rad: float = 0.0
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for anything but numbers, or an edge <= 0."""
         require_numbers("keep_out.boxes.centre_m", self.centre_m, 3)
         require_numbers("keep_out.boxes.size_m", self.size_m, 3)
         require_numbers("keep_out.boxes.yaw_rad", (self.yaw_rad,), 1)
@@ -47,6 +48,7 @@ class SphereShape:
     radius_m: float
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for anything but numbers, or a radius beyond [1 mm, 10 m]."""
         require_numbers("keep_out.spheres.centre_m", self.centre_m, 3)
         require_between("keep_out.spheres.radius_m", self.radius_m, 0.001, 10.0)
 
@@ -60,6 +62,7 @@ class CapsuleShape:
     radius_m: float
 
     def __post_init__(self) -> None:
+        """Raise ConfigError for anything but numbers, or a radius beyond [1 mm, 10 m]."""
         require_numbers("keep_out.capsules.start_m", self.start_m, 3)
         require_numbers("keep_out.capsules.end_m", self.end_m, 3)
         require_between("keep_out.capsules.radius_m", self.radius_m, 0.001, 10.0)

@@ -94,7 +94,8 @@ ABSOLUTE_15 = {
         (put("data/demo_1/actions", np.zeros((5, 7))), "demo_1/actions must have 6 steps, got 5"),
         (put("data/demo_1/actions", np.zeros(6)), r"demo_1/actions must be \(T, D\), got \(6,\)"),
         (put("data/demo_1/actions", np.zeros((6, 4))), "demo_1: actions of 4 numbers; wanted 7 per arm"),
-        (put("data/demo_1/actions", np.zeros((6, 14))), "demo_1/actions has 14 numbers per step, but demo_0/actions has 7"),
+        (put("data/demo_1/actions", np.zeros((6, 14))),
+         "demo_1/actions has 14 numbers per step, but demo_0/actions has 7"),
         (put("data/demo_1/actions", spoilt(6, 7, (3, 2), np.nan)), r"demo_1/actions is nan at step 3 \(component 2\);"),
         (put("data/demo_1/actions", spoilt(6, 7, (5, 0), 1e300)), r"demo_1/actions is 1e\+300 at step 5"),
         (put("data/demo_2/obs/object", spoilt(6, 10, (1, 9), -np.inf)), r"demo_2/obs/object is -inf at step 1"),
@@ -104,7 +105,8 @@ ABSOLUTE_15 = {
         (put("data/demo_2/obs/object", h5py.Empty("f8")), "demo_2/obs/object holds nothing; wanted an array"),
         (put("data/demo_2/obs/object", 3.5), "demo_2/obs/object holds one value; wanted an array"),
         (put("data/demo_2/obs/object", h5py.SoftLink("/data/demo_2/obs")), "object is a group; wanted an array"),
-        (put("data/demo_2/obs/robot0_eef_quat", np.zeros((6, 4))), "demo_2/obs/robot0_eef_quat is no rotation at step 0"),
+        (put("data/demo_2/obs/robot0_eef_quat", np.zeros((6, 4))),
+         "demo_2/obs/robot0_eef_quat is no rotation at step 0"),
         (put("data/demo_2/rewards", np.zeros((6, 2))), r"demo_2/rewards must be \(T,\), got \(6, 2\)"),
         (say("data/demo_0", "num_samples", "many"), "attribute num_samples of /data/demo_0, the file is damaged"),
         (say("data/demo_0", "num_samples", 7), "demo_0/actions must have 7 steps, got 6"),
@@ -122,7 +124,9 @@ def test_what_training_cannot_take_is_refused_with_file_demonstration_and_reason
 
 def test_absolute_actions_are_named_as_such_where_goals_are_wanted_too(foreign: Path) -> None:
     changed(foreign, put("data/demo_0/actions", np.zeros((6, 10))))
-    with pytest.raises(DataError, match="actions of 10 numbers; wanted 7 per arm .* take the file with deltas") as error:
+    with pytest.raises(
+        DataError, match="actions of 10 numbers; wanted 7 per arm .* take the file with deltas"
+    ) as error:
         load_windows(foreign, GOALS)
     assert "base_yaw_rad" not in str(error.value)
 
@@ -177,14 +181,18 @@ def test_a_raw_recording_of_robosuite_is_told_how_to_become_one_of_robomimic(for
         del file["data"].attrs["env_args"]
         file["data"].attrs.update(env="Lift", env_info="{}", repository_version="1.4.1")
 
-    with pytest.raises(DataError, match=r"raw recording of robosuite.* of a copy by python -m robomimic\S*convert_robosuite"):
+    with pytest.raises(
+        DataError, match=r"raw recording of robosuite.* of a copy by python -m robomimic\S*convert_robosuite"
+    ):
         EpisodeReader(changed(foreign, strip))
 
 
 @pytest.mark.parametrize("kind", ["foreign", "raw", "act", "text"])
 def test_a_file_of_somebodys_is_never_written_to(foreign: Path, kind: str) -> None:
     if kind == "raw":
-        changed(foreign, lambda file: [file["data"].attrs.pop("env_args"), file["data/demo_0"].attrs.pop("num_samples")])
+        changed(
+            foreign, lambda file: [file["data"].attrs.pop("env_args"), file["data/demo_0"].attrs.pop("num_samples")]
+        )
     elif kind == "act":
         changed(foreign, lambda file: [file.__delitem__("data"), put("action", np.zeros((10, 14)))(file)])
     elif kind == "text":

@@ -43,15 +43,17 @@ _ALARMING = (ArmMode.REFLEX, ArmMode.USER_STOPPED, ArmMode.ESTOPPED, ArmMode.DIS
 class ArmNode(StackNode):
     """Messages to the arm's state machine and back, at the rate of the references."""
 
+    called = "arm"
     claims = ("arm/state",)
+    _controller: ArmController
+    """From ``configure`` on."""
 
     def __init__(self) -> None:
         """Create the node unconfigured."""
-        super().__init__("arm")
+        super().__init__()
         self._active = False
         self._ticked_s, self._ticked_ms = 0.0, 0
         self._logged: tuple[ArmMode, str] | None = None
-        self._controller: ArmController | None = None
         self.add_on_set_parameters_callback(self._on_parameters)
 
     def configure(self) -> None:
@@ -97,23 +99,22 @@ class ArmNode(StackNode):
         self.create_subscription(Bool, "deadman", self._on_deadman, SENSOR)
         self.create_subscription(PolicyStatus, "policy/status", self._on_policy, LATCHED)
         controller = self._controller
-        calls = {
-            "home": controller.home,
-            "start": controller.start,
-            "stop": controller.stop,
-            "clear_estop": controller.clear_estop,
-            "recover": controller.recover,
+        calls: dict[str, Callable[[Any], None]] = {
+            "home": lambda _: controller.home(),
+            "start": lambda _: controller.start(),
+            "stop": lambda _: controller.stop(),
+            "clear_estop": lambda _: controller.clear_estop(),
+            "recover": lambda _: controller.recover(),
         }
         for name, call in calls.items():
-            serve = self._serve(lambda _, call=call: call(), moves=name in ("home", "start"))
-            self.create_service(Trigger, f"arm/{name}", serve)
+            self.create_service(Trigger, f"arm/{name}", self._serve(call, moves=name in ("home", "start")))
         go_to = self._serve(lambda request: controller.go_to(request.name), moves=True)
         self.create_service(GoTo, "arm/go_to", go_to)
         self._hand = HandActions(self, self._gripper, self._order_hand)
         self._recovery = ActionServer(self, ErrorRecovery, "action_server/error_recovery", self._on_recovery)
 
     def _serve(self, call: Callable[[Any], None], *, moves: bool = False) -> Callable[[Any, Any], Any]:
-        def serve(request: Any, response: Any) -> Any:  # noqa: ANN401
+        def serve(request: Any, response: Any) -> Any:
             began_s = time.monotonic()
             try:
                 self._refuse_if_inactive()
@@ -225,7 +226,7 @@ class ArmNode(StackNode):
 
     def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         for parameter in parameters:
-            if parameter.name == SPEED_SCALE and self._controller is not None:
+            if parameter.name == SPEED_SCALE and self.is_configured:
                 self._controller.set_speed(parameter.value, self.now_ns())
         return SetParametersResult(successful=True)
 

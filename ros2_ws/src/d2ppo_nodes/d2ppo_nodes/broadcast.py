@@ -4,6 +4,7 @@ import array
 
 from geometry_msgs.msg import PoseStamped, WrenchStamped
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from sensor_msgs.msg import JointState
 
 from d2ppo_interfaces.msg import ArmState
@@ -49,8 +50,12 @@ class Broadcast:
         joints.velocity = array.array("d", [*state.dq_rad_s, *still])
         joints.effort = array.array("d", [*state.tau_nm, *still])
         fingers = JointState(name=self._fingers, position=finger_m, velocity=still, effort=still)
-        pose, wrench = PoseStamped(pose=state.pose), WrenchStamped(wrench=state.external_wrench)
-        publishers = (self._joints_pub, self._fingers_pub, self._pose_pub, self._wrench_pub)
-        for publisher, message in zip(publishers, (joints, fingers, pose, wrench), strict=True):
+        messages: dict[Publisher, JointState | PoseStamped | WrenchStamped] = {
+            self._joints_pub: joints,
+            self._fingers_pub: fingers,
+            self._pose_pub: PoseStamped(pose=state.pose),
+            self._wrench_pub: WrenchStamped(wrench=state.external_wrench),
+        }
+        for publisher, message in messages.items():
             message.header.stamp, message.header.frame_id = time_msg(now_ns), self._frame
             publisher.publish(message)

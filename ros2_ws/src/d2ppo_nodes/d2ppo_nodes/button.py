@@ -42,7 +42,8 @@ class Button:
 
     def _subscribe(self, profile: QoSProfile) -> Subscription:
         silent = SubscriptionEventCallbacks(use_default_callbacks=False)
-        return self._node.create_subscription(Bool, self._topic, self._hear, profile, event_callbacks=silent)
+        hear: Callable[..., None] = self._hear  # rclpy sees that it takes a message's stamps as well
+        return self._node.create_subscription(Bool, self._topic, hear, profile, event_callbacks=silent)
 
     def _hear(self, message: Bool, info: dict[str, Any]) -> None:
         stamp = info["source_timestamp"]

@@ -19,12 +19,15 @@ _READ_TIMEOUT_S = 1.0
 class CameraNode(StackNode):
     """Frames are read and published in a thread of their own; the executor has nothing to do with them."""
 
+    called = "camera"
+    _driver: CameraDriver
+    """From ``configure`` to ``cleanup``."""
+
     def __init__(self) -> None:
         """Create the node unconfigured."""
-        super().__init__("camera")
+        super().__init__()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._driver: CameraDriver | None = None
 
     def configure(self) -> None:
         """Open the camera and create the publishers."""
@@ -50,10 +53,8 @@ class CameraNode(StackNode):
 
     def cleanup(self) -> None:
         """Release the camera."""
-        if self._driver is None:
-            return
         self._driver.close()
-        self._driver = None
+        del self._driver
 
     def _make_driver(self) -> CameraDriver:
         driver = self.text("driver")

@@ -50,7 +50,7 @@ class StackClient:
         self._estop = node.create_publisher(Bool, "estop", LATCHED)
         node.create_subscription(ArmState, "arm/state", self._arm_arrived, SENSOR)
         node.create_subscription(PolicyStatus, "policy/status", self._policy_arrived, LATCHED)
-        node.create_subscription(ActionChunk, "policy/chunk", lambda m: self.on_chunk(m), NEWEST)
+        node.create_subscription(ActionChunk, "policy/chunk", self._chunk_arrived, NEWEST)
         node.create_subscription(WorldState, "sim/state", self._world_arrived, NEWEST)
 
     def now_ns(self) -> int:
@@ -111,6 +111,9 @@ class StackClient:
     def _arm_arrived(self, message: ArmState) -> None:
         self.arm = message
         self.on_arm(message)
+
+    def _chunk_arrived(self, message: ActionChunk) -> None:
+        self.on_chunk(message)
 
     def _policy_arrived(self, message: PolicyStatus) -> None:
         self.policy = message

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable
 from dataclasses import dataclass
 
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -47,9 +47,11 @@ class _Call:
 class CoordinatorNode(StackNode):
     """The operator's services for all arms at once, and a watch over what the arms say of themselves."""
 
+    called = "coordinator"
+
     def __init__(self) -> None:
         """Create the node unconfigured."""
-        super().__init__("coordinator")
+        super().__init__()
         self._active = False
         self._said = ""
         self._calls: list[_Call] = []
@@ -159,7 +161,7 @@ class CoordinatorNode(StackNode):
             raise
         return "emergency stop cleared for all arms; call home"
 
-    def _those_in(self, modes: Iterable[ArmMode]) -> list[str]:
+    def _those_in(self, modes: Container[ArmMode | None]) -> list[str]:
         return [name for name in self._arms if self._watch.mode_of(name) in modes]
 
     async def _ask(self, call: str, names: Iterable[str], answer_s: float = 0.0) -> None:

@@ -27,7 +27,7 @@ def declare(node: LifecycleNode, table: Mapping[str, Parameter], is_configured: 
     Raises:
         ConfigError: the node was started with a parameter that it does not have, or a value that is not allowed.
     """
-    given = {name: value.value for name, value in node.get_parameters_by_prefix("").items()}
+    given = {name: node.get_parameter(name).value for name in node.get_parameters_by_prefix("")}
     for name in given:
         if not name.startswith("qos_overrides."):
             parameter_named(name, {**ROS_PARAMETERS, **table})

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from d2ppo_core.analysis.evaluation import ChunkTiming, Episode, Sample
 from d2ppo_core.errors import StackError
@@ -58,13 +59,13 @@ class EpisodeRunner:
             lambda: client.world and client.world.episode == number, _ANSWER_WALL_S, "the new episode", self._check
         )
         self._chunks, self._first_command, self._samples = {}, {}, []
-        before = client.arm
+        before = self._arm
         start_ns = client.now_ns()
         client.trigger("arm/start")
         outcome, factors = self._watch(start_ns)
         duration_s = (client.now_ns() - start_ns) * 1e-9
-        after = client.arm
-        if after is not None and after.state in (ArmState.RUNNING, ArmState.HOLDING):
+        after = self._arm
+        if after.state in (ArmState.RUNNING, ArmState.HOLDING):
             client.trigger("arm/stop")
         return Episode(
             index=index,
@@ -86,13 +87,13 @@ class EpisodeRunner:
         """Go home; a robot that stopped itself is recovered first, a few times at most."""
         client = self._client
         for attempt in range(_HOMING_ATTEMPTS):
-            if client.arm is not None and client.arm.state in (ArmState.REFLEX, ArmState.DISCONNECTED):
+            if self._arm.state in (ArmState.REFLEX, ArmState.DISCONNECTED):
                 client.trigger("arm/recover")
-            epoch = client.arm.epoch if client.arm else 0
+            epoch = self._arm.epoch
             try:
                 client.trigger("arm/home")
                 client.spin_until(
-                    lambda epoch=epoch: self._is_home(epoch) or self._has_fault(epoch),
+                    partial(self._is_decided, epoch),
                     _HOMING_WALL_S,
                     "the arm to reach home",
                     self._check,
@@ -102,16 +103,31 @@ class EpisodeRunner:
                     raise
             if self._is_home(epoch):
                 return
-        raise StackError(f"the arm does not reach home: {client.arm.reason}")
+        raise StackError(f"the arm does not reach home: {self._arm.reason}")
+
+    @property
+    def _arm(self) -> ArmState:
+        if self._client.arm is None:
+            raise StackError("the arm has said nothing yet (arm/state)")
+        return self._client.arm
+
+    @property
+    def _world(self) -> WorldState:
+        if self._client.world is None:
+            raise StackError("the simulated world has said nothing yet (sim/state)")
+        return self._client.world
+
+    def _is_decided(self, epoch_before: int) -> bool:
+        return self._is_home(epoch_before) or self._has_fault(epoch_before)
 
     def _has_fault(self, epoch_before: int) -> bool:
-        arm = self._client.arm
+        arm = self._arm
         return arm.epoch != epoch_before and arm.state in (ArmState.REFLEX, ArmState.USER_STOPPED, ArmState.ESTOPPED)
 
     def _is_home(self, epoch_before: int) -> bool:
         """Tell a new READY from one that was on its way here when homing began."""
-        arm = self._client.arm
-        return arm is not None and arm.state == ArmState.READY and arm.reason == AT_HOME and arm.epoch != epoch_before
+        arm = self._arm
+        return bool(arm.state == ArmState.READY and arm.reason == AT_HOME and arm.epoch != epoch_before)
 
     def _watch(self, start_ns: int) -> tuple[str, list[float]]:
         """Wait for the end of the episode; a world that stands still for half a minute is a hang."""
@@ -123,11 +139,12 @@ class EpisodeRunner:
             except StackError as error:
                 self._check()
                 return f"hang: {error}", factors
-            if client.world.success:
+            arm, world = self._arm, self._world
+            if world.success:
                 return "success", factors
-            factors.append(client.world.real_time_factor)
-            if client.arm.state in _FAULTS:
-                return f"{_FAULTS[client.arm.state]}: {client.arm.reason}", factors
+            factors.append(world.real_time_factor)
+            if arm.state in _FAULTS:
+                return f"{_FAULTS[arm.state]}: {arm.reason}", factors
             if (client.now_ns() - start_ns) * 1e-9 > self._horizon_s:
                 return "time out", factors
 

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 from traceback import extract_tb
-from typing import Any
+from typing import Any, TypeVar
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.client import Client
@@ -18,6 +18,8 @@ from rclpy.time_source import TimeSource
 from rclpy.timer import Timer
 
 from d2ppo_core.errors import D2ppoError
+
+_Entity = TypeVar("_Entity", Publisher, Client, Subscription, Service, Timer)
 
 TIMER_FAILURES = 5
 """A timer that fails so many times in a row does not do the node's work: the node ends, safely."""
@@ -77,7 +79,7 @@ class GuardedNode(LifecycleNode):
         guarded = self._guarded(callback, f"service {srv_name} failed", refuse)
         return self._remember(super().create_service(srv_type, srv_name, guarded, *args, **options))
 
-    def create_timer(self, period_s: float, callback: Callable[[], Any], *args: Any, **options: Any) -> Timer:
+    def create_timer(self, timer_period_sec: float, callback: Callable[[], Any], *args: Any, **options: Any) -> Timer:
         """Make and remember a timer."""
         failures = 0
 
@@ -88,14 +90,14 @@ class GuardedNode(LifecycleNode):
                 failures = 0
             except Exception as error:
                 failures += 1
-                text = f"the timer of {period_s:g} s failed: {describe(error)}"
+                text = f"the timer of {timer_period_sec:g} s failed: {describe(error)}"
                 if failures < TIMER_FAILURES:
                     self.get_logger().error(text)
                 elif not self.failure:
                     self.failure = f"{text}, {failures} times in a row"
                     self.get_logger().fatal(self.failure)
 
-        return self._remember(super().create_timer(period_s, tick, *args, **options))
+        return self._remember(super().create_timer(timer_period_sec, tick, *args, **options))
 
     def add_on_set_parameters_callback(self, callback: Callable[[list[Parameter]], SetParametersResult]) -> None:
         """Take a callback that judges parameters; one that fails refuses them."""
@@ -127,7 +129,12 @@ class GuardedNode(LifecycleNode):
         """Forget what was made so far: rclpy's constructor makes what the node must keep."""
         self._own = []
 
-    def _remember(self, entity: Any) -> Any:
+    @property
+    def is_configured(self) -> bool:
+        """Whether ``configure`` has begun, and nothing was cleaned up since."""
+        return self._own is not None
+
+    def _remember(self, entity: _Entity) -> _Entity:
         if self._own is not None:
             self._own.append(entity)
         return entity

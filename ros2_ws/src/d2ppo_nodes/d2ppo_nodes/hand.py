@@ -99,14 +99,14 @@ class HandActions:
             self._finish(_FAILURES[GripperOutcome.NONE])
             self._number, self._wanted = number, _DONE.get(order.act, GripperOutcome.REACHED)
             self._kind, self._goal, self._end = kind, goal, Future()
-            error = await self._end
+            failure = await self._end
             if goal.is_cancel_requested:
                 goal.canceled()
-            elif error:
+            elif failure:
                 goal.abort()
             else:
                 goal.succeed()
-            return kind.Result(success=not error, error=error)
+            return kind.Result(success=not failure, error=failure)
 
         return execute
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any, ClassVar
 
 from lifecycle_msgs.srv import ChangeState
 from rclpy.impl.implementation_singleton import rclpy_implementation
@@ -23,20 +24,22 @@ class StackNode(GuardedNode):
     They raise ``D2ppoError`` when something is wrong; the node then logs one line and the transition fails.
     """
 
-    claims: tuple[str, ...] = ()
+    called: ClassVar[str]
+    """Name of the node, unless it is remapped, and of its table of parameters."""
+    claims: ClassVar[tuple[str, ...]] = ()
     """Topics on which no other living node may publish."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self) -> None:
         """Create the node unconfigured; it acts on nothing yet."""
         self._born_s = time.monotonic()
-        super().__init__(name, automatically_declare_parameters_from_overrides=True)
+        super().__init__(self.called, automatically_declare_parameters_from_overrides=True)
         if self.get_parameter("use_sim_time").type_ != Parameter.Type.BOOL:  # rclpy would take the machine's clock
             raise ConfigError(f"use_sim_time must be true or false, got {self.get_parameter('use_sim_time').value!r}")
         self.stopping: list[int] = []
         """Signals that asked the process to end; whoever waits looks here."""
         self._service_change_state.callback = self._refusing(self._service_change_state.callback)
-        table = parameter_table("d2ppo_nodes", f"{name}_node") or parameter_table("d2ppo_nodes", COMMON)
-        declare(self, table or {}, lambda: self._own is not None)
+        table = parameter_table("d2ppo_nodes", f"{self.called}_node") or parameter_table("d2ppo_nodes", COMMON)
+        declare(self, table or {}, lambda: self.is_configured)
 
     def flag(self, name: str) -> bool:
         """Return the value of a yes-or-no parameter."""
@@ -115,7 +118,7 @@ class StackNode(GuardedNode):
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Become unconfigured after a deactivation or cleanup that failed: a half released node is worse."""
-        if self._own is not None:
+        if self.is_configured:
             self._transition(self.cleanup)
             self.destroy_own()
         return TransitionCallbackReturn.SUCCESS
@@ -140,7 +143,7 @@ class StackNode(GuardedNode):
             return failed
         return TransitionCallbackReturn.SUCCESS
 
-    def _refusing(self, change_state):  # noqa: ANN001, ANN202
+    def _refusing(self, change_state: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap rclpy's service: it raises, and ends the node, when a transition does not start at the present state."""
 
         def serve(request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:

@@ -28,11 +28,12 @@ _STATUS_PERIOD_S = 0.5
 class PolicyNode(StackNode):
     """Messages to the planner and back; one inference per chunk, in the callback of the image that makes it due."""
 
+    called = "policy"
     claims = ("policy/status",)
 
     def __init__(self) -> None:
         """Create the node unconfigured."""
-        super().__init__("policy")
+        super().__init__()
         self._active = False
         self._sequence = 0
         self._arm_frame = ""

@@ -39,7 +39,7 @@ def run(node_class: type[StackNode]) -> int:
         _hear_signals(node)
         watch = StarterWatch(lambda pid: _leave_orphaned(node, pid))
     except Exception as error:  # e.g. a parameter of a wrong type, an unknown ROS argument
-        rclpy.logging.get_logger(node_class.__name__).fatal(describe(error))
+        rclpy.logging.get_logger(node_class.called).fatal(describe(error))
         return 1
     try:
         code = _run(node)
@@ -136,7 +136,5 @@ def _renice(node: StackNode) -> None:
 
 
 def _start(node: StackNode) -> bool:
-    for step in (node.trigger_configure, node.trigger_activate):
-        if step() != TransitionCallbackReturn.SUCCESS:
-            return False
-    return True
+    done = TransitionCallbackReturn.SUCCESS
+    return bool(node.trigger_configure() == done and node.trigger_activate() == done)

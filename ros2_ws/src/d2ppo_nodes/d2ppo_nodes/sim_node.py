@@ -29,14 +29,16 @@ _SWITCH_INTERVAL_S = 1e-4
 class SimNode(StackNode):
     """The world runs in a thread of its own; services reach it between two milliseconds."""
 
+    called = "sim"
     claims = ("/clock",)
+    _cell: RobotCell
+    """From ``configure`` to ``cleanup``."""
 
     def __init__(self) -> None:
         """Create the node unconfigured."""
-        super().__init__("sim")
+        super().__init__()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._cell: RobotCell | None = None
 
     def configure(self) -> None:
         """Load the world, open the robots' ports and create the interfaces."""
@@ -89,10 +91,8 @@ class SimNode(StackNode):
 
     def cleanup(self) -> None:
         """Close the ports and the channel to the renderers."""
-        if self._cell is None:
-            return
         self._cell.close()
-        self._cell = None
+        del self._cell
         self._snapshots.close()
 
     def _run(self) -> None:
