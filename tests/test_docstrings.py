@@ -1,4 +1,4 @@
-"""How much of what is public says what it is: ruff asks for each one, this counts, also those that it is told to skip."""
+"""How much of what is public says what it is: ruff asks for each one, this counts those that it is told to skip too."""
 
 import ast
 from collections.abc import Iterator
