@@ -34,7 +34,7 @@ and undo a client: [which client drives which robot](../lab/robot_client.md). Th
 """
 CLIENTS = """
 `system`: the oldest that speaks the version; Desk shows it under Settings → System. `franky`: PyPI's wheel, installed
-by the set-up, or the command that gets another one. `simulated`: a robot server of this version is part of the simulator.
+by the set-up, or the command that gets another one. `simulated`: the simulator has a robot server of this version.
 
 ## Clients
 
