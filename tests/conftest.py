@@ -151,54 +151,72 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         model: dict[str, Any] | None = None,
         env: dict[str, Any] | None = None,
     ) -> Path:
-        import torch
-
-        from d2ppo_core.config import FinetuneConfig, PretrainConfig, from_mapping
-        from d2ppo_core.data.normalizer import Normalizer
         from d2ppo_core.finetune import checkpoint as finetuned
-        from d2ppo_core.models.build import Shapes, build_policy
         from d2ppo_core.pretrain import checkpoint as pretrained
 
-        folder, shapes = tmp_path / name, Shapes(state_dim=19, action_dim=7)
-        first = {
-            "model": {"hidden_dim": 16, "time_dim": 8} | (model or {}),
-            "loss": {"dispersive_tap": "early"},
-            "data": data or {},
-        }
-        second = {"chain": {"num_denoising_steps": 10, "finetuned_steps": 5}, "env": env or {}}
-        config = from_mapping(PretrainConfig, {"name": name, "task": task, **first})
-        torch.manual_seed(0)
-        weights = [build_policy(config, shapes).state_dict() for _ in range(5)]
-        ranges = {"state_center": [0.0] * 19, "state_half": [1.0] * 19, "action_center": [0.0] * 7}
-        origin = pretrained.Checkpoint(
-            config=config,
-            normalizer=Normalizer.from_mapping({**ranges, "action_half": [1.0] * 7}),
-            shapes=shapes,
-            low_dim_sizes=(3, 4, 2, 10),
-            dataset={"file": "lift.hdf5", "sha256": "0" * 64, "num_windows": 1, "num_episodes": 1},
-            code={"commit": "c0ffee"},
-            step=30,
-            elapsed_s=1.0,
-            model=weights[0],
-            ema=weights[1],
-            optimizer={},
-            rng_state=torch.get_rng_state(),
-        )
+        folder = tmp_path / name
         folder.mkdir()
-        if not tuned:
+        weights, origin = pretrained_checkpoint(name, task, data or {}, model or {})
+        if tuned:
+            after = finetuned_checkpoint(name, task, env or {}, origin, weights, evaluated=evaluated)
+            finetuned.save_checkpoint(after, folder)
+        else:
             pretrained.save_checkpoint(origin, folder)
-            return folder
-        after = finetuned.FinetuneCheckpoint(
-            config=from_mapping(FinetuneConfig, {"name": name, "task": task, **second}),
-            origin=origin,
-            code={"commit": "decaf"},
-            iteration=4,
-            env_steps=1000,
-            elapsed_s=2.0,
-            learner={"actor": weights[2], "ema": weights[3]},
-            best={"success": 0.9, "iteration": 3, "weights": weights[4]} if evaluated else {},
-        )
-        finetuned.save_checkpoint(after, folder)
         return folder
 
     return make
+
+
+def pretrained_checkpoint(name: str, task: str, data: dict[str, Any], model: dict[str, Any]) -> tuple[list[Any], Any]:
+    """Return five sets of weights, and a checkpoint of a clone that has the first two."""
+    import torch
+
+    from d2ppo_core.config import PretrainConfig, from_mapping
+    from d2ppo_core.data.normalizer import Normalizer
+    from d2ppo_core.models.build import Shapes, build_policy
+    from d2ppo_core.pretrain.checkpoint import Checkpoint
+
+    shapes = Shapes(state_dim=19, action_dim=7)
+    given = {
+        "model": {"hidden_dim": 16, "time_dim": 8} | model,
+        "loss": {"dispersive_tap": "early"},
+        "data": data,
+    }
+    config = from_mapping(PretrainConfig, {"name": name, "task": task, **given})
+    torch.manual_seed(0)
+    weights = [build_policy(config, shapes).state_dict() for _ in range(5)]
+    ranges = {"state_center": [0.0] * 19, "state_half": [1.0] * 19, "action_center": [0.0] * 7}
+    return weights, Checkpoint(
+        config=config,
+        normalizer=Normalizer.from_mapping({**ranges, "action_half": [1.0] * 7}),
+        shapes=shapes,
+        low_dim_sizes=(3, 4, 2, 10),
+        dataset={"file": "lift.hdf5", "sha256": "0" * 64, "num_windows": 1, "num_episodes": 1},
+        code={"commit": "c0ffee"},
+        step=30,
+        elapsed_s=1.0,
+        model=weights[0],
+        ema=weights[1],
+        optimizer={},
+        rng_state=torch.get_rng_state(),
+    )
+
+
+def finetuned_checkpoint(
+    name: str, task: str, env: dict[str, Any], origin: Any, weights: list[Any], *, evaluated: bool
+) -> Any:
+    """Return a checkpoint of a fine-tuning that has the other three."""
+    from d2ppo_core.config import FinetuneConfig, from_mapping
+    from d2ppo_core.finetune.checkpoint import FinetuneCheckpoint
+
+    given = {"chain": {"num_denoising_steps": 10, "finetuned_steps": 5}, "env": env}
+    return FinetuneCheckpoint(
+        config=from_mapping(FinetuneConfig, {"name": name, "task": task, **given}),
+        origin=origin,
+        code={"commit": "decaf"},
+        iteration=4,
+        env_steps=1000,
+        elapsed_s=2.0,
+        learner={"actor": weights[2], "ema": weights[3]},
+        best={"success": 0.9, "iteration": 3, "weights": weights[4]} if evaluated else {},
+    )

@@ -86,30 +86,14 @@ class BatchedEnv(BatchEnv):
             terminate_on_success=terminate_on_success,
         )
         self.randomisation = randomisation or RandomisationConfig()
-        self.model = load_physics_model(task, parked=self.task.parked if shortcuts else (), skip_apart=shortcuts)
-        self.layout = self._make_layout()
-        self._hand_bodies = [self.model.body(f"robot{arm}_right_hand").id for arm in range(self.task.num_arms)]
+        self._load(task, shortcuts=shortcuts)
         threads = min(num_envs, num_threads or len(os.sched_getaffinity(0)))
         self.kernel = make_kernel(
             kernel, self.model, self.layout, num_envs, num_threads=threads, pin=pin, arithmetic=arithmetic
         )
         cameras = self.task.robosuite.cameras
         self._pictures = Pictures(task, cameras, image_size_px, num_envs) if images else None
-        self._home = np.empty((num_envs, self.task.num_arms, 7))
-        self._qpos = np.tile(self._resting_qpos(), (num_envs, 1))
-        self._qvel = np.zeros((num_envs, self.model.nv))
-        self.single_observation_space = self._observation_space()
-        self.action_representation = action_representation
-        size, bound = self.task.num_arms * SIZES[action_representation], np.inf if self._takes_goals else 1.0
-        self.single_action_space = Box(low=-bound, high=bound, shape=(size,), dtype=np.dtype(np.float32))
-        self.metadata: Mapping[str, Any] = {
-            "task": task,
-            "control_hz": CONTROL_HZ,
-            "action_representation": action_representation,
-            "autoreset_mode": autoreset_mode,
-            "horizon_steps": self.horizon_steps,
-            "randomisation": self.randomisation.as_record(),
-        }
+        self._describe(task, action_representation)
 
     def set_states(self, states: NDArray[np.float64], starts: Sequence[Start] | None = None) -> Observation:
         """Put all worlds into given states, as robomimic's `reset_to` does before it replays a demonstration.
@@ -140,6 +124,30 @@ class BatchedEnv(BatchEnv):
         self.kernel.close()
         if self._pictures is not None:
             self._pictures.close()
+
+    def _load(self, task: str, *, shortcuts: bool) -> None:
+        """Load the model, find what is read and written in it, and make room for what each world starts from."""
+        self.model = load_physics_model(task, parked=self.task.parked if shortcuts else (), skip_apart=shortcuts)
+        self.layout = self._make_layout()
+        self._hand_bodies = [self.model.body(f"robot{arm}_right_hand").id for arm in range(self.task.num_arms)]
+        self._home = np.empty((self.num_envs, self.task.num_arms, 7))
+        self._qpos = np.tile(self._resting_qpos(), (self.num_envs, 1))
+        self._qvel = np.zeros((self.num_envs, self.model.nv))
+
+    def _describe(self, task: str, action_representation: str) -> None:
+        """Say what is observed, which actions are taken, and how the worlds were made."""
+        self.single_observation_space = self._observation_space()
+        self.action_representation = action_representation
+        size, bound = self.task.num_arms * SIZES[action_representation], np.inf if self._takes_goals else 1.0
+        self.single_action_space = Box(low=-bound, high=bound, shape=(size,), dtype=np.dtype(np.float32))
+        self.metadata: Mapping[str, Any] = {
+            "task": task,
+            "control_hz": CONTROL_HZ,
+            "action_representation": action_representation,
+            "autoreset_mode": self.autoreset_mode,
+            "horizon_steps": self.horizon_steps,
+            "randomisation": self.randomisation.as_record(),
+        }
 
     def _start(self, mask: Mask, rngs: Sequence[np.random.Generator]) -> None:
         for env in np.flatnonzero(mask).tolist():

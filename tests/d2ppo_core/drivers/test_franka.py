@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from d2ppo_core.runtime.safety.cell import load_cell
 pytestmark = pytest.mark.timeout(180)
 HOME = (0.0, 0.19635, 0.0, -2.61799, 0.0, 2.94159, 0.785398)
 PERIOD_S = 0.008
+HERE = Path(__file__).parent
 CONFIG = ArmConfig(
     reference_hz=1 / PERIOD_S,
     chunk_timeout_s=0.6,
@@ -31,48 +33,6 @@ CONFIG = ArmConfig(
     home_gripper_width_m=0.05,
     cell=load_cell("sim_lift"),
 )
-ROBOT_WITH_A_USER_STOP = """
-import signal, sys, threading
-from sim.fci.gripper_server import GripperServer
-from sim.fci.robot_server import RobotServer
-from sim.tasks import task_named
-from sim.world.world import World
-
-world = World(task_named("lift"))
-hand = GripperServer(world, sys.argv[1])
-server = RobotServer(world, sys.argv[1], version=int(sys.argv[2]), gripper=hand)
-signal.signal(signal.SIGUSR1, lambda *_: server.press_user_stop(True))
-signal.signal(signal.SIGUSR2, lambda *_: server.press_user_stop(False))
-server.serve(threading.Event())
-"""
-
-
-MOVES_ON = """
-import sys, time
-import numpy as np
-from d2ppo_core.drivers.clients import franka_drivers
-from d2ppo_core.drivers.franka import FrankaConfig, GripperConfig
-from d2ppo_core.errors import RobotUnreachableError
-from d2ppo_core.geometry import RigidState
-
-arm, _ = franka_drivers(FrankaConfig(address=sys.argv[1], client=sys.argv[2]), GripperConfig(address=sys.argv[1]))
-while True:
-    try:
-        arm.connect()
-        break
-    except RobotUnreachableError:
-        time.sleep(0.3)
-arm.start_tracking()
-pose, begun = arm.read().measured.pose.copy(), time.monotonic()
-start_m = pose[1, 3]
-while True:
-    passed_s = time.monotonic() - begun
-    pose[1, 3] = start_m + 0.1 * passed_s
-    arm.track(RigidState(pose, np.array([0.0, 0.1, 0.0, 0.0, 0.0, 0.0])))
-    if passed_s > 0.5:
-        print("moving", flush=True)
-    time.sleep(0.008)
-"""
 
 
 class NoGripper:
@@ -306,7 +266,7 @@ def test_halted_it_stands_until_home_and_an_interrupted_way_home_is_forgotten(ar
 
 
 def test_after_a_user_stop_the_first_call_of_home_works(robot, robot_address):
-    command = [sys.executable, "-c", ROBOT_WITH_A_USER_STOP, robot_address, str(robot.version)]
+    command = [sys.executable, str(HERE / "stoppable_robot.py"), robot_address, str(robot.version)]
     arm = robot.controller(robot_address)
     with subprocess.Popen(command) as process:
         try:
@@ -344,7 +304,7 @@ def test_when_the_caller_hangs_the_driver_brings_the_arm_to_rest(arm: ArmControl
 
 
 def test_a_process_that_is_stopped_leaves_the_robot_at_rest(server, robot, robot_address):
-    command = [sys.executable, "-c", MOVES_ON, robot_address, robot.client]
+    command = [sys.executable, str(HERE / "moving_client.py"), robot_address, robot.client]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as mover:
         try:
             assert mover.stdout.readline() == "moving\n"
