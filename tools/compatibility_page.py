@@ -14,7 +14,7 @@ NAMES = {"panda": "Panda (FER)", "fr3": "FR3"}
 SOFTWARE = {
     "numpy": "arrays",
     "onnxruntime": "runs bundles on the robot's computer",
-    "ros-rclpy": "ROS 2 Jazzy, as wheels; or `ros-jazzy-ros-base` from apt",
+    "rclpy": "ROS 2 Jazzy, as wheels; or `ros-jazzy-ros-base` from apt",
     "mujoco": "the simulated world",
     "torch": "training",
     "ray": "worlds on many machines",
@@ -82,7 +82,7 @@ def software_rows(project: dict[str, Any]) -> list[str]:
     pins: dict[str, tuple[str, str]] = {}
     for extra, requirements in extras.items():
         for requirement in requirements:
-            name, version = re.match(r"([\w.-]+)(?:\[\w+\])?==(\S+)", requirement).groups()
+            name, version = re.match(r"(?:ros-(?:jazzy-)?)?([\w.-]+)(?:\[\w+\])?==(\S+)", requirement).groups()
             pins.setdefault(name, (version, extra))
     return [f"| {name} | {pins[name][0]} | {pins[name][1]} | {what} |" for name, what in SOFTWARE.items()]
 

@@ -197,7 +197,7 @@ def page(tables: Mapping[str, Found]) -> str:
     parts.append("## Types\n\nThose of this project, as they are defined; lengths in m, times on the stack's clock.\n")
     for file in sorted(path for folder in ("msg", "srv", "action") for path in (INTERFACES / folder).iterdir()):
         kind = f"{INTERFACES.name}/{file.parent.name}/{file.stem}"
-        parts.append(f"### {kind}\n\n```text\n{interface(kind)}\n```\n")
+        parts.append(f"### {file.stem}\n\n`{kind}`\n\n```text\n{interface(kind)}\n```\n")
     return "\n".join(parts)
 
 
@@ -207,8 +207,8 @@ def table(title: str, rows: set[Row], what: Callable[[Row], str]) -> str:
     heads = ["name", "type", "quality of service", "what"] if with_quality else ["name", "type", "what"]
     lines = [f"**{title}**\n", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in sorted(rows):
-        anchor = row[1].replace("/", "").lower()
-        kind = f"[{row[1]}](#{anchor})" if interface(row[1]) else row[1]
+        word = row[1].rpartition("/")[2]
+        kind = f"[{word}](#{word.lower()})" if interface(row[1]) else row[1]
         cells = [f"`{row[0]}`", kind, *([row[2]] if with_quality else []), what(row)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

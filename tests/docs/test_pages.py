@@ -85,6 +85,21 @@ def test_a_command_that_the_program_would_not_take_is_found(line: str, refusal: 
     assert refusal in refusal_of(shlex.split(line))
 
 
+def ends_a_list_early(text: str) -> list[str]:
+    """Return lines that belong to a list's item for GitHub, but not for the site, which wants four spaces for it."""
+    return re.findall(r"\n\n( {1,3}\S.*)", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "docs" in page.parts], ids=lambda page: page.stem)
+def test_what_belongs_to_a_list_stays_in_it_on_the_site(page: Path):
+    assert ends_a_list_early(page.read_text(encoding="utf-8")) == []
+
+
+def test_a_block_that_would_end_a_list_early_is_found():
+    assert ends_a_list_early("1. Do\n\n   ```bash\n   d2ppo up sim\n   ```\n2. See\n") == ["   ```bash"]
+    assert ends_a_list_early("1. Do\n   more\n\n```text\na\n\n b\n```\n\n    four\n") == []
+
+
 def test_the_pages_build_without_a_warning(tmp_path: Path):
     pytest.importorskip("mkdocs", reason="needs the extra docs: pip install -e '.[docs]'")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
