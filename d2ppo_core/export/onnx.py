@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
@@ -18,9 +19,17 @@ from d2ppo_core.data.tasks import env_name_of
 from d2ppo_core.data.windows import load_windows
 from d2ppo_core.errors import ConfigError, DataError, ExportError
 from d2ppo_core.export.fused import FusedPolicy
-from d2ppo_core.export.parity import ParityReport, check_parity, dataset_inputs, open_session, random_inputs
+from d2ppo_core.export.parity import (
+    Inputs,
+    ParityReport,
+    check_parity,
+    dataset_inputs,
+    open_session,
+    random_inputs,
+)
 from d2ppo_core.finetune.runs import Run, load_run
 from d2ppo_core.models import diffusion, gaussian
+from d2ppo_core.models.policy import ChunkPolicy
 from d2ppo_core.pretrain.checkpoint import Checkpoint
 from d2ppo_core.pretrain.provenance import git_commit
 from d2ppo_core.representations import FRAMES
@@ -209,25 +218,33 @@ def export_run(
     weights = weights or run.preferred_weights
     policy = run.policy(weights)
     torch.set_num_threads(1)
-    image_shape = (shapes.num_cameras, *shapes.camera_hw, 3) if shapes.num_cameras else None
     fit = fit_of(saved.config.data, shapes.camera_hw) if shapes.num_cameras else None
     fused = FusedPolicy(policy, saved.normalizer, fit)
     onnx = to_onnx(fused, saved)
     session = open_session(onnx)
-    drawn = random_inputs(policy, saved.normalizer, image_shape, samples, _PARITY_SEED)
-    example = next(random_inputs(policy, saved.normalizer, image_shape, 1, _GOLDEN_SEED))
-    if data is not None:
-        windows, _ = load_windows(data, saved.config.data, env_name=env_name_of(saved.config.task), fit=False)
-        if windows.camera_hw != shapes.camera_hw:
-            raise DataError(f"{data}: wanted pictures of {shapes.camera_hw} px, got {windows.camera_hw}")
-        half = samples // 2
-        drawn = chain(
-            random_inputs(policy, saved.normalizer, image_shape, samples - half, _PARITY_SEED),
-            dataset_inputs(policy, windows, half, _PARITY_SEED),
-        )
-        example = next(dataset_inputs(policy, windows, 1, _GOLDEN_SEED))
+    drawn, example = _draw_inputs(policy, saved, samples, data)
     parity = check_parity(session, policy, saved.normalizer, drawn, fit)
     actions = session.run(["actions"], example)[0]
     manifest = make_manifest(run, weights, parity, fused.denoising_times, extra or {})
     bundle_hash = write_bundle(out, onnx=onnx, manifest=manifest, golden=Golden(inputs=example, actions=actions))
     return Exported(folder=out, bundle_hash=bundle_hash, weights=weights, parity=parity, size_bytes=len(onnx))
+
+
+def _draw_inputs(
+    policy: ChunkPolicy, saved: Checkpoint, samples: int, data: Path | None
+) -> tuple[Iterator[Inputs], Inputs]:
+    """Draw the parity samples and the golden example: random ones, or half of the samples and the example from data."""
+    shapes, normalizer = saved.shapes, saved.normalizer
+    image_shape = (shapes.num_cameras, *shapes.camera_hw, 3) if shapes.num_cameras else None
+    if data is None:
+        drawn = random_inputs(policy, normalizer, image_shape, samples, _PARITY_SEED)
+        return drawn, next(random_inputs(policy, normalizer, image_shape, 1, _GOLDEN_SEED))
+    windows, _ = load_windows(data, saved.config.data, env_name=env_name_of(saved.config.task), fit=False)
+    if windows.camera_hw != shapes.camera_hw:
+        raise DataError(f"{data}: wanted pictures of {shapes.camera_hw} px, got {windows.camera_hw}")
+    half = samples // 2
+    both = chain(
+        random_inputs(policy, normalizer, image_shape, samples - half, _PARITY_SEED),
+        dataset_inputs(policy, windows, half, _PARITY_SEED),
+    )
+    return both, next(dataset_inputs(policy, windows, 1, _GOLDEN_SEED))

@@ -61,6 +61,7 @@ class DiffusionPolicy(ChunkPolicy):
             action_dim: numbers in an action.
             num_train_steps: length T of the diffusion that it is trained on.
             num_denoising_steps: steps K of the sampler; divides T.
+            sampler_times: ``trailing`` or ``leading``: which K of the T times the sampler visits.
         """
         super().__init__(encoder=encoder, pred_horizon=pred_horizon, action_dim=action_dim)
         self.denoiser = denoiser
