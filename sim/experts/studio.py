@@ -98,11 +98,13 @@ class RobosuiteStudio:
         self.env.close()
 
     def __enter__(self) -> Self:
+        """Return itself, which is ready already."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Let the worlds go."""
         self.close()
 
 
@@ -161,11 +163,13 @@ class BatchedStudio:
             self._pictures.close()
 
     def __enter__(self) -> Self:
+        """Return itself, which is ready already."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Let the worlds go."""
         self.close()
 
 
