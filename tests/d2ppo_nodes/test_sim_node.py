@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (extra ros)")
@@ -81,18 +82,22 @@ def node(robot_address: str, observer: Observer) -> Iterator[subprocess.Popen[st
     observer.spin(lambda: observer.worlds)
     yield process
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=10.0) == 0
+    assert process.wait(timeout=60.0) == 0
 
 
 def test_clock_ticks_every_four_milliseconds_and_frames_come_at_20_hz(node, observer):
-    observer.spin(lambda: len(observer.worlds) >= 40)
+    begun_ns, begun_cpu_s = observer.clock_ns[-1], sum(psutil.Process(node.pid).cpu_times()[:2])
+    observer.spin(lambda: len(observer.worlds) >= 40, timeout_s=60.0)
+    simulated_s = (observer.clock_ns[-1] - begun_ns) * 1e-9
+    cpu_s = sum(psutil.Process(node.pid).cpu_times()[:2]) - begun_cpu_s
     steps = {b - a for a, b in zip(observer.clock_ns, observer.clock_ns[1:], strict=False)}
     assert min(steps) == 4_000_000
     stamps = [w.header.stamp.sec * 10**9 + w.header.stamp.nanosec for w in observer.worlds]
     assert all(stamp % 50_000_000 == 0 for stamp in stamps)
     world = observer.worlds[-1]
     assert (world.task, world.success, world.episode, len(world.qpos)) == ("lift", False, 1, 16)
-    assert 0.5 < world.real_time_factor <= 1.02
+    assert 0.0 < world.real_time_factor <= 1.02
+    assert cpu_s < 2.0 * simulated_s, "with a core of its own it would not even keep half of real time"
 
 
 def test_reset_puts_the_cube_where_the_seed_says_and_time_goes_on(node, observer):
@@ -163,7 +168,7 @@ def test_faults_are_injected_by_service_and_unknown_ones_are_refused(node, obser
 
 def test_occupied_port_ends_the_node_with_one_clear_line(node, robot_address, ros_domain_id):
     second = start_node(robot_address, domain_id=ros_domain_id - 1)  # in the same one it is refused for its /clock
-    output, _ = second.communicate(timeout=30.0)
+    output, _ = second.communicate(timeout=60.0)
     assert second.returncode == 1
     lines = [line for line in output.splitlines() if "FATAL" in line]
     assert len(lines) == 1
@@ -172,7 +177,7 @@ def test_occupied_port_ends_the_node_with_one_clear_line(node, robot_address, ro
 
 
 def test_unknown_task_ends_the_node_with_the_known_ones(robot_address, ros_domain_id):
-    output, _ = (process := start_node(robot_address, "task:=fold")).communicate(timeout=30.0)
+    output, _ = (process := start_node(robot_address, "task:=fold")).communicate(timeout=60.0)
     assert process.returncode == 1
     assert "no task 'fold'; known: can, lift, square, transport" in output and "Traceback" not in output
 
@@ -184,7 +189,7 @@ def test_each_robot_is_served_in_the_version_that_it_speaks(robot_address, obser
         assert any(f"world 'lift' serves a {robot}, version {version}, on {robot_address}" in line for line in lines)
         node.send_signal(signal.SIGINT)
         node.stdout.read()
-        assert node.wait(timeout=10.0) == 0
+        assert node.wait(timeout=60.0) == 0
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_a_signal_stops_all_nodes_and_ends_with_exit_code_0(run_up, number: sign
     runner = run_up(one=STEADY, two=STEADY)
     pids = runner.wait_for_nodes(2)
     runner.process.send_signal(number)
-    _, errors = runner.process.communicate(timeout=20)
+    _, errors = runner.process.communicate(timeout=60.0)
     assert runner.process.returncode == 0, errors
     assert errors.splitlines()[-1] == "d2ppo: stack probe stopped"
     assert gone(pids, 0.0)
@@ -104,7 +104,7 @@ def test_a_signal_stops_all_nodes_and_ends_with_exit_code_0(run_up, number: sign
 def test_a_required_node_that_dies_ends_the_stack_with_exit_code_1_and_one_line(run_up) -> None:
     runner = run_up(one=STEADY, two=MORTAL)
     pids = runner.wait_for_nodes(1)
-    _, errors = runner.process.communicate(timeout=20)
+    _, errors = runner.process.communicate(timeout=60.0)
     assert runner.process.returncode == 1
     assert errors.splitlines()[-1] == "d2ppo: stack probe stopped: two ended with exit code 1: camera lost"
     assert gone(pids, 0.0)
@@ -115,7 +115,7 @@ def test_a_node_that_breaks_while_it_is_stopped_gives_exit_code_1_and_is_named(r
     runner = run_up(one=STEADY, two=breaking)
     runner.wait_for_nodes(2)
     runner.process.send_signal(signal.SIGINT)
-    _, errors = runner.process.communicate(timeout=20)
+    _, errors = runner.process.communicate(timeout=60.0)
     assert runner.process.returncode == 1
     last = "d2ppo: stack probe stopped: two ended with exit code 1: the robot kept moving (while it was stopped)"
     assert errors.splitlines()[-1] == last
@@ -134,7 +134,7 @@ def test_a_terminal_that_closes_stops_the_stack_unless_nohup_asked_otherwise(run
         time.sleep(1.0)
         assert runner.process.poll() is None
         runner.process.send_signal(signal.SIGTERM)
-    _, errors = runner.process.communicate(timeout=20)
+    _, errors = runner.process.communicate(timeout=60.0)
     assert runner.process.returncode == 0, errors
 
 
@@ -142,7 +142,7 @@ def test_no_node_outlives_a_runner_that_is_killed_not_even_a_deaf_one(run_up) ->
     runner = run_up(one=STEADY, two=DEAF)
     pids = runner.wait_for_nodes(2)
     runner.process.kill()
-    runner.process.wait(timeout=10)
+    runner.process.wait(timeout=60.0)
     assert gone(pids, 10.0)
 
 

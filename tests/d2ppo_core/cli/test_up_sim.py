@@ -44,7 +44,7 @@ class LiveStack:
 
     def end(self) -> tuple[int, str]:
         """Return exit code and last line."""
-        _, errors = self.process.communicate(timeout=45)
+        _, errors = self.process.communicate(timeout=60.0)
         return self.process.returncode, errors.splitlines()[-1]
 
     def anything_left(self) -> bool:
@@ -63,7 +63,7 @@ def start(tmp_path: Path, robot_address: str, ros_domain_id: int) -> Iterator[Ca
     for stack in stacks:
         if stack.process.poll() is None:
             stack.process.send_signal(signal.SIGTERM)
-            stack.process.communicate(timeout=45)
+            stack.process.communicate(timeout=60.0)
 
 
 def test_the_arm_connects_to_the_world_and_ctrl_c_leaves_nothing_running(start: Callable[[], LiveStack]) -> None:

@@ -90,7 +90,7 @@ class ClientBench:
 
     def close(self) -> None:
         self._server.terminate()
-        assert self._server.wait(timeout=10.0) == 0
+        assert self._server.wait(timeout=60.0) == 0
 
 
 @pytest.fixture(scope="session")
@@ -124,5 +124,5 @@ def robot(robot_address: str) -> Iterator[ServedRobot]:
     process = start_robot(robot_address, "--faults")
     yield ServedRobot(robot_address, process, channel)
     process.terminate()
-    assert process.wait(timeout=5.0) == 0
+    assert process.wait(timeout=60.0) == 0
     channel.close()

@@ -59,7 +59,7 @@ def addresses(module_addresses: tuple[str, str]) -> Iterator[tuple[str, str]]:
     assert server.stdout.readline() == "ready\n"
     yield module_addresses
     server.stdin.close()
-    assert server.wait(timeout=20.0) == 0
+    assert server.wait(timeout=60.0) == 0
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ def test_each_of_the_41_errors_is_read_by_its_own_name(client):
             assert bare(told["mode"]) == "Reflex"
         process.stdin.close()
         process.stdin = None
-        process.wait(timeout=10.0)
+        process.wait(timeout=60.0)
 
 
 def test_a_stop_preempts_a_motion(client):
@@ -134,7 +134,10 @@ def test_setters_show_in_the_state_and_nonsense_is_refused(client):
         ("user_stop 0.3", "Move command aborted: User Stop pressed!"),
         ("guiding 0.3", "Move command aborted"),
         ("lost_commands 0.3", "communication_constraints_violation"),
-        ("lost_states 0.3", "communication_constraints_violation"),
+        (
+            "lost_states 0.05",
+            "communication_constraints_violation",
+        ),  # libfranka waits a second of the wall clock for a state
         ("joint_reflex", '["joint_reflex"]'),
         ("network_cut 1.5", ""),
     ],
@@ -145,7 +148,7 @@ def test_a_fault_ends_a_motion_as_the_client_expects(client, fault, message):
     if fault.startswith("network_cut"):
         assert "imeout" in told or "communication_constraints_violation" in told
     with client.start("errors") as process:  # recovers the robot for the next test
-        process.communicate("\n", timeout=20.0)
+        process.communicate("\n", timeout=60.0)
 
 
 def test_the_hand_homes_moves_grasps_and_says_when_it_missed(client):

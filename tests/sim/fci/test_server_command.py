@@ -27,8 +27,8 @@ def test_robots_come_up_on_successive_addresses_and_end_together(robot_address):
         assert all(any(f"on {address}:1337" in line for line in lines) for address in addresses)
         assert all(served(address) for address in addresses)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10.0) == 0
-    deadline = time.monotonic() + 5.0
+        assert process.wait(timeout=60.0) == 0
+    deadline = time.monotonic() + 30.0
     while any(served(address) for address in addresses):
         assert time.monotonic() < deadline
 
@@ -41,7 +41,7 @@ def test_every_arm_of_a_world_is_a_robot_on_an_address_of_its_own(robot_address)
             assert f"on {address}:1337, gripper on {address}:1338" in process.stdout.readline()
         assert all(served(address) for address in addresses)
         process.terminate()
-        assert process.wait(timeout=10.0) == 0
+        assert process.wait(timeout=60.0) == 0
 
 
 @pytest.mark.parametrize(
@@ -79,4 +79,4 @@ def test_faults_are_read_from_standard_input(robot_address):
         assert "no fault 'rain'" in answer("rain", process.stderr)
         assert "could not convert" in answer("user_stop soon", process.stderr)
         process.terminate()
-        assert process.wait(timeout=5.0) == 0
+        assert process.wait(timeout=60.0) == 0
