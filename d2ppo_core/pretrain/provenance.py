@@ -23,7 +23,8 @@ def git_commit(parts: Sequence[str] = _DECISIVE) -> str:
     here = Path(__file__).parent.parent
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        command = ["git", "--no-optional-locks", *arguments]  # a run that is killed leaves no lock in the user's clone
+        return subprocess.run(command, cwd=here, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         if not git("ls-files", "."):  # a wheel, installed somewhere inside another repository

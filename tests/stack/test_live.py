@@ -63,11 +63,14 @@ def test_the_shipped_policy_lifts_the_cube_and_everything_is_measured(runner: Ep
     assert runner._client.arm.header.frame_id == "fr3_link0"
     episodes = [runner.run(i, seed) for i, seed in enumerate((1, 2, 3))]
     assert any(episode.success for episode in episodes), [episode.outcome for episode in episodes]
+    arm = runner._client.arm
+    refused = dict(zip(arm.refusal_reasons, arm.refusal_counts, strict=True))
+    assert set(refused) <= {"blind", "expired"}, refused  # what comes too late on a machine that cannot keep up
     for episode in episodes:
         assert episode.outcome in ("success", "time out")
         assert len(episode.timings) >= 5 and len(episode.samples) >= 20
         assert episode.ticks >= 100 * episode.duration_s * 0.9
-        assert episode.chunks_refused == 0
+        assert episode.chunks_refused == 0 or episode.real_time_factor < 0.5, refused
         for timing in episode.timings:
             assert 0 <= timing.received_ms <= timing.published_ms < 500
     moved = [t for t in episodes[0].timings if t.first_command_ms is not None]

@@ -11,7 +11,7 @@ from d2ppo_core.config import PretrainConfig
 from d2ppo_core.errors import ConfigError, ExportError, TrainingError
 from d2ppo_core.export import parity
 from d2ppo_core.export.fused import FusedPolicy, mish
-from d2ppo_core.export.onnx import export_run, to_onnx
+from d2ppo_core.export.onnx import Exported, export_run, to_onnx
 from d2ppo_core.export.parity import TOLERANCE, check_parity, open_session, random_inputs, reference_actions
 from d2ppo_core.finetune.runs import load_run
 from d2ppo_core.models.policy import ChunkPolicy
@@ -49,10 +49,33 @@ def run(
     return runs[name]
 
 
-@pytest.fixture
-def state_run(dataset: Path, tiny_config: Callable[..., PretrainConfig], tmp_path: Path) -> Path:
-    pretrain(tiny_config(optim={"steps": 3}), dataset, tmp_path / "run", progress=False)
-    return tmp_path / "run"
+@pytest.fixture(scope="module")
+def bundles() -> dict[Path, Exported]:
+    return {}
+
+
+def exported(run: Path, dataset: Path, bundles: dict[Path, Exported]) -> Exported:
+    """The bundle of a run, made once."""
+    if run not in bundles:
+        extra = {"success": {"episodes": 3}}
+        bundles[run] = export_run(run, run / "bundle", data=dataset, samples=8, extra=extra)
+    return bundles[run]
+
+
+@pytest.fixture(scope="module")
+def state_run(
+    dataset: Path, tiny_config: Callable[..., PretrainConfig], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    run = tmp_path_factory.mktemp("state") / "run"
+    pretrain(tiny_config(optim={"steps": 3}), dataset, run, progress=False)
+    return run
+
+
+@pytest.fixture(scope="module")
+def state_graph(state_run: Path) -> bytes:
+    """Its graph, made once."""
+    saved = load_checkpoint(state_run)
+    return to_onnx(FusedPolicy(averaged(state_run), saved.normalizer), saved)
 
 
 def averaged(folder: Path) -> ChunkPolicy:
@@ -69,10 +92,10 @@ def test_mish_by_one_exponential_is_mish_and_survives_overflow() -> None:
     torch.testing.assert_close(mish(x), torch.nn.functional.mish(x), atol=2e-6, rtol=1e-5)
 
 
-def test_the_exported_graph_equals_the_torch_sampler(run: Path) -> None:
+def test_the_exported_graph_equals_the_torch_sampler(run: Path, dataset: Path, bundles: dict[Path, Exported]) -> None:
     saved = load_checkpoint(run)
     policy = averaged(run)
-    session = open_session(to_onnx(FusedPolicy(policy, saved.normalizer), saved))
+    session = open_session((exported(run, dataset, bundles).folder / "policy.onnx").read_bytes())
     for inputs in random_inputs(policy, saved.normalizer, image_shape(saved), 20, seed=0):
         raw = session.run(["actions"], inputs)[0]
         wanted = saved.normalizer.action.denormalize(reference_actions(policy, saved.normalizer, inputs))
@@ -80,9 +103,11 @@ def test_the_exported_graph_equals_the_torch_sampler(run: Path) -> None:
         np.testing.assert_array_equal(raw, session.run(["actions"], inputs)[0])
 
 
-def test_a_bundle_loads_in_the_runtime_and_describes_itself(run: Path, dataset: Path, tmp_path: Path) -> None:
-    done = export_run(run, tmp_path / "bundle", data=dataset, samples=8, extra={"success": {"episodes": 3}})
-    bundle = load_bundle(tmp_path / "bundle")
+def test_a_bundle_loads_in_the_runtime_and_describes_itself(
+    run: Path, dataset: Path, bundles: dict[Path, Exported]
+) -> None:
+    done = exported(run, dataset, bundles)
+    bundle = load_bundle(done.folder)
     policy = Policy(bundle)
     golden = bundle.golden
     np.testing.assert_array_equal(policy.infer(golden.inputs), golden.actions[0])
@@ -100,22 +125,20 @@ def test_a_bundle_loads_in_the_runtime_and_describes_itself(run: Path, dataset: 
 
 def test_averaged_weights_are_the_ones_exported(run: Path) -> None:
     saved = load_checkpoint(run)
-    exported = dict(averaged(run).named_parameters())
-    assert all(torch.equal(exported[name], value) for name, value in saved.ema.items())
-    assert any(not torch.equal(exported[name], saved.model[name]) for name in exported)
+    found = dict(averaged(run).named_parameters())
+    assert all(torch.equal(found[name], value) for name, value in saved.ema.items())
+    assert any(not torch.equal(found[name], saved.model[name]) for name in found)
 
 
-def test_the_graph_names_no_place_of_this_machine(state_run: Path) -> None:
-    saved = load_checkpoint(state_run)
-    raw = to_onnx(FusedPolicy(averaged(state_run), saved.normalizer), saved)
-    assert str(Path.cwd()).encode() not in raw
-    onnx.checker.check_model(onnx.load_from_string(raw))
+def test_the_graph_names_no_place_of_this_machine(state_graph: bytes) -> None:
+    assert str(Path.cwd()).encode() not in state_graph
+    onnx.checker.check_model(onnx.load_from_string(state_graph))
 
 
-def test_a_graph_that_deviates_is_refused(state_run: Path) -> None:
+def test_a_graph_that_deviates_is_refused(state_run: Path, state_graph: bytes) -> None:
     saved = load_checkpoint(state_run)
     policy = averaged(state_run)
-    session = open_session(to_onnx(FusedPolicy(policy, saved.normalizer), saved))
+    session = open_session(state_graph)
     with torch.no_grad():
         policy.denoiser.output.bias.add_(1e-3)
     samples = random_inputs(policy, saved.normalizer, None, 5, seed=0)
@@ -124,12 +147,12 @@ def test_a_graph_that_deviates_is_refused(state_run: Path) -> None:
 
 
 def test_the_gate_forgives_what_float32_costs_the_policy_and_no_more(
-    state_run: Path, monkeypatch: pytest.MonkeyPatch
+    state_run: Path, state_graph: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parity, "TOLERANCE", 1e-9)
     saved = load_checkpoint(state_run)
     policy = averaged(state_run)
-    session = open_session(to_onnx(FusedPolicy(policy, saved.normalizer), saved))
+    session = open_session(state_graph)
     report = check_parity(session, policy, saved.normalizer, random_inputs(policy, saved.normalizer, None, 5, seed=0))
     assert 1e-9 < report.max_deviation <= 4 * report.max_rounding < 1e-5
     with torch.no_grad():
@@ -138,10 +161,10 @@ def test_the_gate_forgives_what_float32_costs_the_policy_and_no_more(
         check_parity(session, policy, saved.normalizer, random_inputs(policy, saved.normalizer, None, 5, seed=0))
 
 
-def test_a_gate_without_samples_is_no_gate(state_run: Path) -> None:
+def test_a_gate_without_samples_is_no_gate(state_run: Path, state_graph: bytes) -> None:
     saved = load_checkpoint(state_run)
     policy = averaged(state_run)
-    session = open_session(to_onnx(FusedPolicy(policy, saved.normalizer), saved))
+    session = open_session(state_graph)
     with pytest.raises(ExportError, match="at least one sample"):
         check_parity(session, policy, saved.normalizer, iter(()))
 

@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -27,6 +28,15 @@ def test_the_commit_is_marked_when_decisive_code_differs(tmp_path: Path, monkeyp
     assert git_commit() == clean
     (tmp_path / "pretrain" / "code.py").write_text("a = 2\n")
     assert git_commit() == clean + "+changes"
+
+
+def test_asking_writes_nothing_into_the_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a run that is killed meanwhile leaves `index.lock`, and the user's next commit fails."""
+    monkeypatch.setattr(provenance, "__file__", str(fake_package(tmp_path)))
+    index = tmp_path / ".git" / "index"
+    before = index.read_bytes()
+    os.utime(tmp_path / "pretrain" / "code.py", (1, 1))  # git looks into the file, and would keep what it saw
+    assert not git_commit().endswith("+changes") and index.read_bytes() == before
 
 
 def test_without_git_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

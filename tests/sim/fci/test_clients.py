@@ -137,7 +137,7 @@ def test_setters_show_in_the_state_and_nonsense_is_refused(client):
         (
             "lost_states 0.05",
             "communication_constraints_violation",
-        ),  # libfranka waits a second of the wall clock for a state
+        ),  # robot time; libfranka waits 1 s of ours
         ("joint_reflex", '["joint_reflex"]'),
         ("network_cut 1.5", ""),
     ],
