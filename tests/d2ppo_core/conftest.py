@@ -63,7 +63,7 @@ def make_dataset(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_config() -> Callable[..., PretrainConfig]:
     """Build a configuration small enough for tests; keyword arguments replace entries of its sections."""
 

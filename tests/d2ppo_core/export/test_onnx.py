@@ -142,7 +142,7 @@ def test_a_graph_that_deviates_is_refused(state_run: Path, state_graph: bytes) -
     with torch.no_grad():
         policy.denoiser.output.bias.add_(1e-3)
     samples = random_inputs(policy, saved.normalizer, None, 5, seed=0)
-    with pytest.raises(ExportError, match="deviates by .* in sample 1, wanted at most 5e-06"):
+    with pytest.raises(ExportError, match="deviates by .* in sample [1-5], wanted at most 5e-06"):
         check_parity(session, policy, saved.normalizer, samples)
 
 
