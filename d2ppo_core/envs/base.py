@@ -133,6 +133,10 @@ class BatchEnv(ABC):
             info=info,
         )
 
+    def stages(self, obs: Observation) -> dict[str, Mask]:
+        """See `VecEnv.stages`; a task without any, unless a subclass knows better."""
+        return {}
+
     @abstractmethod
     def close(self) -> None:
         """Free everything; a second call does nothing."""

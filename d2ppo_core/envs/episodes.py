@@ -1,7 +1,7 @@
 """Whole episodes with fixed seeds: the way a policy's success is measured."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ class Episodes:
     """(E,) solved at any step."""
     steps: NDArray[np.int32]
     """(E,) control steps executed."""
+    stages: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """Name -> (E,) seen at least once, at the beginning or after a chunk; in the order in which they should happen."""
 
     @property
     def success_rate(self) -> float:
@@ -58,6 +60,14 @@ def run_episodes(
         raise ConfigError(f"wanted autoreset DISABLED, got {env.metadata['autoreset_mode'].name}")
     success = np.zeros(len(seeds), bool)
     steps = np.zeros(len(seeds), np.int32)
+    reached: dict[str, NDArray[np.bool_]] = {}
+
+    def look(obs: Observation) -> None:
+        """Take note of the stages that hold in the worlds that run an episode."""
+        running = episode >= 0
+        for name, holds in env.stages(obs).items():
+            reached.setdefault(name, np.zeros(len(seeds), bool))[episode[running]] |= holds[running]
+
     episode = np.full(env.num_envs, -1)  # which one each world runs; -1: none
     started = ended = 0
     obs: Observation = {}
@@ -67,10 +77,12 @@ def run_episodes(
             episode[free] = np.arange(started, started + len(free))
             started += len(free)
             obs = _reset(env, free, [seeds[i] for i in episode[free]])
+            look(obs)
             begin(free.tolist(), [seeds[i] for i in episode[free]])
         chunks = act(obs)[:, :action_horizon]
         outcome = env.step_chunk(np.where((episode >= 0)[:, None, None], chunks, 0.0))
         obs = outcome.obs
+        look(obs)
         over = (episode >= 0) & (outcome.terminated | outcome.truncated)
         if over.any():
             success[episode[over]] = outcome.info["episode"]["success"][over]
@@ -78,7 +90,7 @@ def run_episodes(
             episode[over] = -1
             ended += int(over.sum())
             progress(ended)
-    return Episodes(seeds=tuple(seeds), success=success, steps=steps)
+    return Episodes(seeds=tuple(seeds), success=success, steps=steps, stages=reached)
 
 
 def _reset(env: VecEnv, worlds: NDArray[np.intp], seeds: Sequence[int]) -> Observation:

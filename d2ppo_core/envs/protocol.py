@@ -100,6 +100,10 @@ class VecEnv(Protocol):
         """Up to T control steps with (N, T, Da), observed once at the end."""
         ...
 
+    def stages(self, obs: Observation) -> dict[str, NDArray[np.bool_]]:
+        """What is to happen on the way to success, in order, and whether it holds in each world (N,): by name."""
+        ...
+
     def close(self) -> None:
         """Free everything; a second call does nothing."""
         ...

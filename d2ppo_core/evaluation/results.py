@@ -59,6 +59,10 @@ class Result:
             f"  {self.wall_s:>8.1f}"
         )
 
+    def stages_line(self) -> str:
+        """How many episodes got how far, in words; empty for a task without stages."""
+        return ", ".join(f"{name.replace('_', ' ')} {seen.sum()}" for name, seen in self.episodes.stages.items())
+
     def to_json(self) -> dict[str, Any]:
         """The row and every episode of it."""
         return {
@@ -75,6 +79,7 @@ class Result:
             "seeds": list(self.episodes.seeds),
             "success": self.episodes.success.tolist(),
             "steps": self.episodes.steps.tolist(),
+            "stages": {name: seen.tolist() for name, seen in self.episodes.stages.items()},
         }
 
 

@@ -119,6 +119,10 @@ class BatchedEnv(BatchEnv):
         """(N, 1 + nq + nv) robomimic's flattened states."""
         return np.stack([np.concatenate([[d.time], d.qpos, d.qvel]) for d in self.kernel.data])
 
+    def stages(self, obs: Observation) -> dict[str, Mask]:
+        """The task's; see `VecEnv.stages`."""
+        return self.task.stages(obs)
+
     def close(self) -> None:
         """Stop the threads and free the renderer."""
         self.kernel.close()

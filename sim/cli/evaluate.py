@@ -195,6 +195,8 @@ def _measure(
                 wall_s = time.monotonic() - began_s
                 rows.append(Result(task=task, where=evaluator.where, variant=variant, episodes=episodes, wall_s=wall_s))
                 bar.write(rows[-1].line())
+                if stages := rows[-1].stages_line():
+                    bar.write(f"          seen of {len(seeds)}: {stages}")
                 save()
             if len(evaluators) == 2:
                 pairs.append(Comparison(first=rows[-2], second=rows[-1]))

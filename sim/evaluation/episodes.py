@@ -5,7 +5,7 @@ What a policy loses between here and the live stack is the price of the deployme
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,8 @@ class EpisodeResult:
     """The task was solved after at least one control step."""
     steps: int
     """Control steps until it was solved, or until the time was over."""
+    stages: Mapping[str, bool]
+    """What was seen on the way, at the beginning or after a chunk."""
 
 
 def run_episode(
@@ -60,23 +62,28 @@ def run_episode(
         ConfigError: The policy answers a chunk shorter than `action_horizon`.
     """
     env.reset(seed)
-    for step, action in enumerate(_actions(env, policy, action_horizon, images=images), start=1):
-        env.step(env.deltas(action, representation))
-        if env.is_success() or step >= max_steps:
-            return EpisodeResult(seed=seed, success=env.is_success(), steps=step)
-    raise ConfigError("the policy stopped acting")
+    reached: dict[str, bool] = {}
 
+    def look(observation: Observation) -> Observation:
+        for name, holds in env.stages(observation).items():
+            reached[name] = reached.get(name, False) or holds
+        return observation
 
-def _actions(
-    env: RobosuiteEnv, policy: ChunkPolicy, action_horizon: int, *, images: bool
-) -> Iterator[NDArray[np.floating[Any]]]:
-    """Chunk after chunk; each is computed from the fresh observation when the one before is used up."""
-    while True:
+    step, over = 0, False
+    while not over:
         env.refresh()  # after a step, what follows from positions is a substep old
-        chunk = np.asarray(policy(env.observe(images=images)))
+        chunk = np.asarray(policy(look(env.observe(images=images))))
         if chunk.ndim != 2 or len(chunk) < action_horizon:
             raise ConfigError(f"a chunk must hold at least {action_horizon} actions, got shape {chunk.shape}")
-        yield from chunk[:action_horizon]
+        for action in chunk[:action_horizon]:
+            env.step(env.deltas(action, representation))
+            step += 1
+            if over := env.is_success() or step >= max_steps:
+                break
+    success = env.is_success()
+    env.refresh()
+    look(env.observe(images=False))
+    return EpisodeResult(seed=seed, success=success, steps=step, stages=reached)
 
 
 def seeded_policy(sampler: Sampler, seed: int) -> ChunkPolicy:

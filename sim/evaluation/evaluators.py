@@ -158,6 +158,10 @@ class RobosuiteEvaluator:
                     future.cancel()
         return Episodes(
             seeds=tuple(seeds),
+            stages={
+                name: np.array([results[seed].stages[name] for seed in seeds], bool)
+                for name in results[seeds[0]].stages
+            },
             success=np.array([results[seed].success for seed in seeds], bool),
             steps=np.array([results[seed].steps for seed in seeds], np.int32),
         )

@@ -168,6 +168,11 @@ class RobosuiteEnv:
         """Whether robosuite's own predicate holds now."""
         return bool(self.raw._check_success())
 
+    def stages(self, observation: Mapping[str, NDArray[Any]]) -> dict[str, bool]:
+        """What is to happen on the way to success, and whether it holds in an observation; none for foreign tasks."""
+        known = next((task for task in TRAINING_TASKS.values() if task.robosuite == self.task), None)
+        return {} if known is None else {name: bool(holds) for name, holds in known.stages(observation).items()}
+
     def env_args(self) -> dict[str, Any]:
         """What robomimic stores to build the same environment again (JSON-serialisable)."""
         return {

@@ -38,6 +38,11 @@ class CanTraining(OneObjectTask):
         """Whether the can lies in its quarter of the goal bin and the hand let go."""
         return in_goal(taps["object_pos"]) & self.released(taps)
 
+    def over_place(self, position_m: Array) -> NDArray[np.bool_]:
+        """Whether positions (..., 3) are above the can's quarter of the goal bin."""
+        beyond = position_m[..., :2] - GOAL_BIN_M[:2]
+        return np.asarray(((beyond > 0) & (beyond < np.array(BIN_SIZE_M) / 2)).all(axis=-1))
+
     def draw(self, rng: np.random.Generator) -> Start:
         """A can anywhere in the start bin."""
         arms = draw_arms(rng, 1)
@@ -61,6 +66,7 @@ CAN = CanTraining(
     name="can",
     robosuite=RobosuiteTask(env_name=ENV_NAMES["can"]),
     body="Can_main",
+    raised_m=0.93,
     parked=("Milk_main", "Bread_main", "Cereal_main"),
 )
 CAN_TASK = deployed(CAN)

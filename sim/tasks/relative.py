@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,12 @@ class OneObjectTask(TrainingTask):
     """A task about one body."""
 
     body: str
+    raised_m: float
+    """The object does not rest so high anywhere on its way."""
+
+    @abstractmethod
+    def over_place(self, position_m: Array) -> NDArray[np.bool_]:
+        """Whether objects at these positions (..., 3) are above where they belong."""
 
     @property
     def object_size(self) -> int:
@@ -49,10 +57,22 @@ class OneObjectTask(TrainingTask):
         quat = upper_half(multiply(conjugate(hand), taps["object_quat"]))
         return np.concatenate([position, xyzw(quat), taps["object_pos"], xyzw(taps["object_quat"])], axis=-1)
 
+    def stages(self, observation: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
+        """The object is up in the hand, then it is over its place."""
+        object_state = observation["object"]
+        near = np.linalg.norm(object_state[..., :3], axis=-1) < IN_HAND_M
+        position = object_state[..., 7:10]
+        held = np.asarray(near & (position[..., 2] > self.raised_m))
+        return {"held": held, "over_its_place": held & self.over_place(position)}
+
     def released(self, taps: Rows) -> NDArray[np.bool_]:
         """Whether the hand is away from the object."""
         distance = np.linalg.norm(taps["robot0_eef_pos"] - taps["object_pos"], axis=-1)
         return np.asarray(1.0 - np.tanh(NEAR_GAIN * distance) < NEAR_LIMIT)
+
+
+IN_HAND_M = 0.1
+"""A held object's origin is so near to the point between the fingertips."""
 
 
 def conjugate(quat_wxyz: Array) -> Array:

@@ -34,6 +34,10 @@ class SquareTraining(OneObjectTask):
         """Whether the nut is down on the peg and the hand let go."""
         return on_peg(taps["object_pos"]) & self.released(taps)
 
+    def over_place(self, position_m: Array) -> NDArray[np.bool_]:
+        """Whether positions (..., 3) are above the peg."""
+        return beside_peg(position_m)
+
     def draw(self, rng: np.random.Generator) -> Start:
         """A nut on the left of the table, at any yaw."""
         arms = draw_arms(rng, 1)
@@ -46,14 +50,19 @@ class SquareTraining(OneObjectTask):
 
 def on_peg(position_m: Array) -> NDArray[np.bool_]:
     """Whether nuts at these positions (..., 3) surround the peg."""
-    beside = np.abs(position_m[..., :2] - np.array(PEG_M)) < REACH_M
-    return np.asarray(beside.all(axis=-1) & (position_m[..., 2] < TABLE_HEIGHT_M + ON_PEG_HEIGHT_M))
+    return np.asarray(beside_peg(position_m) & (position_m[..., 2] < TABLE_HEIGHT_M + ON_PEG_HEIGHT_M))
+
+
+def beside_peg(position_m: Array) -> NDArray[np.bool_]:
+    """Whether positions (..., 3) are so near to the peg's axis that a nut there surrounds it."""
+    return np.asarray((np.abs(position_m[..., :2] - np.array(PEG_M)) < REACH_M).all(axis=-1))
 
 
 SQUARE = SquareTraining(
     name="square",
     robosuite=RobosuiteTask(env_name=ENV_NAMES["square"], cameras=("agentview",), horizon_steps=400),
     body="SquareNut_main",
+    raised_m=0.9,
     parked=("RoundNut_main",),
 )
 SQUARE_TASK = deployed(SQUARE)

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +84,13 @@ class TrainingTask(ABC):
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> Start:
         """Draw a start; uses the generator in robosuite's order, so that equal seeds give equal starts."""
+
+    def stages(self, observation: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
+        """What is to happen on the way to success, in order, and whether it holds in observations (..., n): by name.
+
+        A task without stages to tell apart has none. All are read from the state, also where a policy sees pictures.
+        """
+        return {}
 
     @property
     def observation_taps(self) -> Mapping[str, Tap]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,10 @@ BIN_HEIGHT_M = 0.15
 WALL_M = 0.01
 LID_HALF_M = 0.02
 TRASH_HALF_M = 0.02
+LID_OFF_M = 0.15
+"""The lid's handle is so far beside the middle of its bin."""
+RAISED_M, IN_HAND_M, APART_M = 0.9, 0.12, 0.15
+"""A hammer that is higher than its bin, so near to a hand, and so far from the other."""
 TRASH_YAW_RAD = 0.3 * math.pi
 PAYLOAD_PITCH_RAD = (math.pi / 2 - math.pi / 6, math.pi / 2 + math.pi / 6)
 HANDLE_RADIUS_M, HANDLE_LENGTH_M = 0.015, 0.2
@@ -77,6 +82,21 @@ class TransportTraining(TrainingTask):
         seen = ((0, "payload_pos"), (0, "lid_handle_pos"), (1, "payload_pos"), (1, "trash_pos"))
         parts += [taps[thing] - taps[f"robot{arm}_eef_pos"] for arm, thing in seen]
         return np.concatenate(parts, axis=-1)
+
+    def stages(self, observation: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
+        """The lid lies beside, the hammer is up in one hand, then in the other; both things are in their bins."""
+        object_state = observation["object"]
+        hammer, lid, touching = object_state[..., :3], object_state[..., 14:17], object_state[..., 27:29] > 0
+        to_giver, to_taker = (np.linalg.norm(object_state[..., at : at + 3], axis=-1) for at in (29, 35))
+        raised = hammer[..., 2] > RAISED_M
+        beside_m = np.linalg.norm(lid[..., :2] - (BIN_X_M, TABLES_Y_M[0]), axis=-1)
+        return {
+            "lid_off": np.asarray(beside_m > LID_OFF_M),
+            "hammer_held": np.asarray(raised & (to_giver < IN_HAND_M)),
+            "handed_over": np.asarray(raised & (to_taker < IN_HAND_M) & (to_giver > APART_M)),
+            "trash_in_bin": np.asarray(touching[..., 1]),
+            "hammer_in_bin": np.asarray(touching[..., 0]),
+        }
 
     def draw(self, rng: np.random.Generator) -> Start:
         """Bins nearly at fixed places; a hammer of random head, tilt and side; trash at a random yaw."""

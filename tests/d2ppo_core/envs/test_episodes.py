@@ -103,3 +103,25 @@ def test_no_seeds_and_worlds_that_restart_by_themselves_are_refused() -> None:
         run_episodes(worlds(2), towards_the_goal, action_horizon=4, seeds=[])
     with pytest.raises(ConfigError, match="wanted autoreset DISABLED, got SAME_STEP"):
         run_episodes(PointEnv(2), towards_the_goal, action_horizon=4, seeds=[0])
+
+
+class Milestones(PointEnv):
+    """Tells where the goals lie, and which points have come near."""
+
+    def stages(self, obs: Observation) -> dict[str, NDArray[np.bool_]]:
+        left_m = np.linalg.norm(obs["goal"] - obs["position"], axis=1)
+        return {"to_the_right": obs["goal"][:, 0] > 0, "near": left_m < 0.1}
+
+
+def test_what_was_seen_on_the_way_is_told_per_episode_whatever_the_number_of_worlds() -> None:
+    def found(num_envs: int) -> Episodes:
+        env = Milestones(num_envs, autoreset_mode=AutoresetMode.DISABLED, terminate_on_success=True)
+        return run_episodes(env, towards_the_goal, action_horizon=4, seeds=range(100, 140))
+
+    episodes = found(40)
+    assert list(episodes.stages) == ["to_the_right", "near"]
+    np.testing.assert_array_equal(episodes.stages["to_the_right"], episodes.success)
+    assert episodes.stages["near"][episodes.success].all() and not episodes.stages["near"].all()
+    for name, seen in found(7).stages.items():
+        np.testing.assert_array_equal(seen, episodes.stages[name])
+    assert run(5, 5).stages == {}

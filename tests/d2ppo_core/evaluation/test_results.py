@@ -1,6 +1,7 @@
 """Rows and comparisons of results."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,14 @@ def test_steps_count_where_the_task_was_solved() -> None:
     never = result("batched", [0, 0], [300, 300])
     assert np.isnan(never.median_steps) and " – " in never.line()
     assert never.to_json()["median_steps_to_success"] is None
+
+
+def test_stages_are_counted_in_words_and_listed_in_the_record() -> None:
+    seen = {"lid_off": np.array([True, True]), "hammer_held": np.array([False, True])}
+    episodes = Episodes(seeds=(0, 1), success=np.zeros(2, bool), steps=np.full(2, 800, np.int32), stages=seen)
+    row = replace(FIRST, episodes=episodes)
+    assert row.stages_line() == "lid off 2, hammer held 1" and FIRST.stages_line() == ""
+    assert row.to_json()["stages"] == {"lid_off": [True, True], "hammer_held": [False, True]}
 
 
 def test_the_same_episodes_are_compared_one_by_one() -> None:
