@@ -28,11 +28,16 @@ def install_line(extra: str) -> str:
     return f"pip install 'd2ppo-panda[{extra}]'"
 
 
+def robosuite_line() -> str:
+    """Return the command that installs robosuite and what goes with it; its metadata asks for versions of long ago."""
+    return f"pip install --no-deps -r {shipped('tools/requirements-no-deps.txt')}"
+
+
 def how_to_get(module: str) -> str:
     """Return one line that says what is missing and how to get it; empty for a module that no extra brings."""
     top = module.partition(".")[0]
     if top in WITHOUT_DEPENDENCIES:
-        return f"{top} is not installed here; run: pip install --no-deps -r {shipped('tools/requirements-no-deps.txt')}"
+        return f"{top} is not installed here; run: {robosuite_line()}"
     for extra, modules in EXTRAS.items():
         if top in modules:
             return f"{top} is not installed here; run: {install_line(extra)}"

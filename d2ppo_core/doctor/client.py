@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -60,6 +61,8 @@ def server_row(robot: str, server: int | None) -> int:
 
 
 def _install(source: str, robot: str, server: int) -> None:
+    if importlib.util.find_spec("pip") is None:
+        raise ConfigError("this environment has no pip to install with; run: uv pip install pip")
     franky = client_named(FRANKY)
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--no-deps"]
     command += ["--force-reinstall", "--only-binary", ":all:", "--retries", "1", "--timeout", "15"]

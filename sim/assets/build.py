@@ -17,6 +17,7 @@ from pathlib import Path
 import mujoco
 
 from d2ppo_core.errors import WorldError
+from d2ppo_core.extras import robosuite_line
 from sim.assets.franka import Inertial, panda_inertials
 from sim.assets.meshes import TriangleMesh, clustered, convex_hull, merged, mesh_of_geom, write_msh
 
@@ -76,9 +77,7 @@ def _robosuite_lift_xml() -> str:
     try:
         import robosuite
     except ImportError as error:
-        raise WorldError(
-            "building a world needs robosuite; install it with: pip install --no-deps robosuite==1.5.2"
-        ) from error
+        raise WorldError(f"building a world needs robosuite; install it with: {robosuite_line()}") from error
     logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
     env = robosuite.make("Lift", robots="Panda", has_offscreen_renderer=False, use_camera_obs=False, seed=0)
     env.reset()

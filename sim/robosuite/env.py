@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from d2ppo_core.actions import deltas_from_goals
 from d2ppo_core.errors import ConfigError, WorldError
+from d2ppo_core.extras import robosuite_line
 from d2ppo_core.representations import EE_ABSOLUTE, OSC_DELTA
 from sim.rendering.offscreen import OffscreenRenderer, PictureSize, height_and_width
 from sim.tasks import TRAINING_TASKS
@@ -24,12 +25,6 @@ from sim.tasks.robosuite_task import RobosuiteTask
 CONTROL_HZ = 20
 ROBOMIMIC_ROBOSUITE_TYPE = 1
 """robomimic's EnvType for robosuite, part of a dataset's `env_args`."""
-
-_INSTALL = (
-    "pip install 'mujoco==3.3.7' 'numpy==2.4.6' && pip install --no-deps 'robosuite==1.5.2' "
-    "(robosuite needs mujoco < 3.10; `make venv` installs the pins)"
-)
-
 
 TASKS: Mapping[str, RobosuiteTask] = {name: task.robosuite for name, task in TRAINING_TASKS.items()}
 
@@ -239,7 +234,7 @@ def _import_robosuite() -> ModuleType:
         with _quiet():
             robosuite = importlib.import_module("robosuite")
     except Exception as error:  # a wrong mujoco or numpy surfaces as AttributeError or RuntimeError too
-        raise WorldError(f"robosuite cannot be imported ({error}); install it with: {_INSTALL}") from error
+        raise WorldError(f"robosuite cannot be imported ({error}); install it with: {robosuite_line()}") from error
     logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
     return robosuite
 

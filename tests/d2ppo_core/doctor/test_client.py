@@ -107,3 +107,14 @@ def test_what_cannot_be_meant_is_refused(python: Path):
     assert_one_line(done, "--server-version: a panda speaks one of 4, 5, got 10")
     assert_one_line(fix(python, "panda", "--index", "nowhere"), "--index: wanted an address or a folder with wheels")
     assert_one_line(run(python, RUN, "doctor", "--index", "x"), "go with --fix-client panda or --fix-client fr3")
+
+
+def test_an_environment_without_pip_is_told_how_to_get_it(tmp_path: Path):
+    venv.create(tmp_path, symlinks=True)
+    site = next(tmp_path.glob("lib/python*/site-packages"))
+    folders = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "here.pth").write_text("\n".join([*folders, str(Path(__file__).parents[3])]) + "\n")
+    hide = "import importlib.util as u; real = u.find_spec; u.find_spec = lambda name: None if name == 'pip' else real(name)"
+    done = run(tmp_path / "bin" / "python", f"{hide}; {RUN}", "doctor", "--fix-client", "panda")
+    assert (done.returncode, done.stdout.count("\n")) == (2, 1)
+    assert done.stderr == "d2ppo: this environment has no pip to install with; run: uv pip install pip\n"
