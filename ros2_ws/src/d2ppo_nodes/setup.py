@@ -4,7 +4,7 @@ from setuptools import find_packages, setup
 
 setup(
     name="d2ppo_nodes",
-    version="0.1.0",
+    version="0.2.0",
     packages=find_packages(),
     package_data={"d2ppo_nodes": ["parameters/*.yaml"]},
     data_files=[

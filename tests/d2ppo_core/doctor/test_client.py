@@ -114,7 +114,7 @@ def test_an_environment_without_pip_is_told_how_to_get_it(tmp_path: Path):
     site = next(tmp_path.glob("lib/python*/site-packages"))
     folders = [path for path in sys.path if path.endswith("site-packages")]
     (site / "here.pth").write_text("\n".join([*folders, str(Path(__file__).parents[3])]) + "\n")
-    hide = "import importlib.util as u; real = u.find_spec; u.find_spec = lambda name: None if name == 'pip' else real(name)"
+    hide = "import importlib.util as u; real = u.find_spec; u.find_spec = lambda n: None if n == 'pip' else real(n)"
     done = run(tmp_path / "bin" / "python", f"{hide}; {RUN}", "doctor", "--fix-client", "panda")
     assert (done.returncode, done.stdout.count("\n")) == (2, 1)
     assert done.stderr == "d2ppo: this environment has no pip to install with; run: uv pip install pip\n"
