@@ -49,6 +49,8 @@ build() {
     --merge-install --install-base "$venv" --event-handlers console_direct- console_stderr- status- "$@" \
     --cmake-args -DPython3_EXECUTABLE="$venv/bin/python" -DPYTHON_EXECUTABLE="$venv/bin/python" -DBUILD_TESTING=OFF
 }
+# Of an older version, modules and metadata would stay beside the new ones.
+rm -rf "$venv/.d2ppo/colcon/d2ppo_nodes" "$venv"/lib/python3*/site-packages/d2ppo_{nodes,interfaces}{,-*.egg-info}
 log=$venv/.d2ppo/colcon.log
 if ! { build --packages-select d2ppo_interfaces && \
        build ${link[@]+"${link[@]}"} --packages-skip d2ppo_interfaces; } >"$log" 2>&1 </dev/null; then

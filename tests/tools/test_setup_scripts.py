@@ -163,6 +163,28 @@ def test_the_ros_wheels_are_repaired_once_and_only_where_they_name_the_build_mac
     assert (share / "other.cmake").read_text() == "/opt/python/cp311-cp311/bin\n"
 
 
+def test_nothing_of_an_older_version_is_there_when_the_ros_packages_are_built_and_nothing_is_built_twice(
+    tmp_path: Path,
+) -> None:
+    site = tmp_path / "venv/lib/python3.11/site-packages"
+    old = [
+        "d2ppo_nodes/removed.py",
+        "d2ppo_nodes-0.1.0-py3.11.egg-info/PKG-INFO",
+        "d2ppo_interfaces-0.1.0.egg-info/PKG-INFO",
+    ]
+    for name in [*old, "d2ppo_core/kept.py", "d2ppo_panda-0.1.0.dist-info/METADATA"]:
+        (site / name).parent.mkdir(parents=True)
+        (site / name).write_text("")
+    built = tmp_path / "venv/.d2ppo/colcon/d2ppo_nodes/build/lib/d2ppo_nodes"
+    built.mkdir(parents=True)
+    (tmp_path / "ros").mkdir()
+    folder_with(tmp_path / "venv/bin", colcon=f"ls {site} >>{tmp_path}/seen; test ! -e {built}")
+    for _ in range(2):
+        done = call("build-ros.sh", str(tmp_path / "venv"), str(tmp_path / "ros"))
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "seen").read_text().split() == 2 * ["d2ppo_core", "d2ppo_panda-0.1.0.dist-info"]
+
+
 def test_setup_refuses_an_unknown_source_of_ros_and_a_missing_one(tmp_path: Path) -> None:
     environment = {"VENV": str(tmp_path / "venv"), "ROS_ROOT": str(tmp_path), "AMENT_PREFIX_PATH": ""}
     wrong = call("setup.sh", D2PPO_ROS="snap", **environment)
