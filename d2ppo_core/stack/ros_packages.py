@@ -62,6 +62,8 @@ def build_ros_packages() -> Iterator[str]:
     absent = [name for name in _BUILDERS if shutil.which(name) is None]
     if absent:
         raise ConfigError(f"building ROS packages needs {' and '.join(absent)}; run: apt-get install cmake make g++")
+    if missing_ros():  # whatever a former build noted
+        Path(sys.prefix, ".d2ppo", "ros2_ws").unlink(missing_ok=True)
     home = ros_home(rclpy)
     yield f"building {shipped('ros2_ws/src')} against ROS 2 in {home or sys.prefix}"
     command = ["bash", str(shipped("tools/build-ros.sh")), sys.prefix, str(home or "")]

@@ -18,16 +18,14 @@ pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]  # one live stack, an
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("calibration", "d2ppo_core", "sim")
 SHARE = "d2ppo_core/share/"
-LEFT_OUT = (
-    "d2ppo_core/experiments/results/",  # written by `d2ppo experiment`, shown on pages
-    "docs/img/",
-    "tools/find-",  # of tools only what an installed wheel needs
-    "tools/freeze.sh",
-    "tools/parameters_page.py",
-    "tools/python-packages.txt",
-    "tools/run",
-    "tools/setup.sh",
-)
+LEFT_OUT = ("d2ppo_core/experiments/results/", "docs/img/")
+"""Written by `d2ppo experiment`; pictures of pages."""
+TOOLS = [
+    f"tools/{name}"
+    for name in ("build-ros.sh", "constraints.txt", "debian-packages.sh", "debian-packages.txt", "repair_ros_wheels.py",
+                 "requirements-no-deps.txt")
+]  # fmt: skip
+"""Of the tools only what an installed wheel needs."""
 MISSING = "the ROS package d2ppo_nodes must be built here; run: d2ppo doctor --fix-ros"
 
 
@@ -70,8 +68,8 @@ def metadata(wheel: Path):
 
 
 def test_the_wheel_holds_the_packages_and_what_lies_beside_them_and_nothing_else(wheel: Path) -> None:
-    beside = ("launch", "ros2_ws/src", "tools", "docs")
-    wanted = set(tracked(*PACKAGES)) | {SHARE + name for name in tracked(*beside)}
+    beside = [*tracked("launch", "ros2_ws/src", "docs"), *TOOLS]
+    wanted = set(tracked(*PACKAGES)) | {SHARE + name for name in beside}
     wanted = {name for name in wanted if not name.removeprefix(SHARE).startswith(LEFT_OUT)}
     with zipfile.ZipFile(wheel) as archive:
         found = {name for name in archive.namelist() if not name.endswith("/")}
@@ -145,6 +143,19 @@ def test_without_the_nodes_the_doctor_lists_them_and_help_still_names_every_verb
     listed = d2ppo(installed, "--help")
     assert "arm         Not built yet; run: d2ppo doctor --fix-ros." in listed.stdout and " up " in listed.stdout
     assert d2ppo(installed, "arm", "--help").returncode == 0
+
+
+def test_the_packages_are_built_again_while_they_are_not_there_whatever_was_built_before(installed: Path) -> None:
+    colcon, seen = installed / "bin/colcon", installed / "seen"
+    colcon.write_text(f"#!/bin/sh\necho $PWD >>{seen}\n")  # says that it built, and builds nothing
+    colcon.chmod(0o755)
+    for calls in (2, 4):
+        done = d2ppo(installed, "doctor", "--fix-ros")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert len(seen.read_text().splitlines()) == calls
+    site = next(installed.glob("lib/python*/site-packages"))
+    assert {Path(line) for line in seen.read_text().splitlines()} == {site / SHARE}
+    colcon.unlink()
 
 
 @pytest.mark.slow
