@@ -129,7 +129,7 @@ def quality(profile: QoSProfile) -> str:
 
 
 def split(found: Mapping[str, Found]) -> dict[str, Found]:
-    """Return what every node has, and for each node the rest, under the names of the page."""
+    """Return what each node has of its own, and what every one has, under the names of the page."""
 
     def own(node: str, row: Row) -> Row:
         return (row[0].replace(f"{SPACE}/{node}/", "~/"), *row[1:])
@@ -145,7 +145,7 @@ def split(found: Mapping[str, Found]) -> dict[str, Found]:
         }
         for node, rows in found.items()
     }
-    return {EVERY: every, **rest}
+    return {**rest, EVERY: every}
 
 
 def short(name: str) -> str:
