@@ -58,6 +58,15 @@ def refusal_of(words: list[str]) -> str:
     return ""
 
 
+def verbs_of(command: click.Command, name: str) -> list[str]:
+    """Return the full names of a command and of all below it."""
+    if not isinstance(command, click.Group):
+        return [name]
+    context = click.Context(command, info_name=name)
+    below = [(verb, command.get_command(context, verb)) for verb in command.list_commands(context)]
+    return [full for verb, inner in below if inner is not None for full in verbs_of(inner, f"{name} {verb}")]
+
+
 def test_there_are_commands_on_the_pages():
     assert len(COMMANDS) > 10
 
@@ -108,6 +117,9 @@ def test_the_pages_build_without_a_warning(tmp_path: Path):
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     page = (tmp_path / "reference" / "command_line.html").read_text(encoding="utf-8")
-    assert "d2ppo evaluate" in page and "--episodes" in page
+    assert "--episodes" in page
+    assert [verb for verb in verbs_of(cli, "d2ppo") if f"{verb} [OPTIONS]" not in page] == [], (
+        "verbs that the page lacks"
+    )
     outside = re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?://[^"]+)"', page)
     assert outside == [], "pages load something from elsewhere"
