@@ -14,6 +14,8 @@ _HINTS = {
     "training loss falls is over-fitting. In fine-tuning the value loss should fall; the policy loss stays about 0.",
     "validation": "The error of the denoised actions should fall with the loss. Sensitivity, how much a chunk changes "
     "with the observation, ranks clones better than a loss: of two runs on the same data the deafer one solves less.",
+    "first_layer": "Features that grow (rms) along the time step (time_share) leave the observation a smaller share: "
+    "what a dispersive term that is not scale-free does.",
     "dispersion": "Distance and rank of the features as they developed: a rank that falls to a few is collapse.",
     "optim": "Gradient norms should stay within one or two orders of magnitude; spikes point to a learning rate that "
     "is too high.",

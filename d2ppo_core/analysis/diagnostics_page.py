@@ -124,8 +124,11 @@ def _overview(run: LoggedRun, diagnoses: Sequence[Diagnosis]) -> tuple[str, ...]
         step = f"{run.curves.step_name} {run.curves.steps[-1]:g}" if run.curves and len(run.curves.steps) else "–"
         return (run.label, run.stage, "–", step, "–", *losses, "–", "–")
     config, term = found.checkpoint.config, found.term
-    chosen = " (chosen)" if config.loss.dispersive_tap == "auto" else ""
-    shown = f"{term.loss.dispersive} at {term.tap}{chosen}, λ {term.weight:.3g}" if term.trained else "none"
+    shown = (
+        f"{term.loss.dispersive_form} {term.loss.dispersive} at {term.tap}, λ {term.weight:.3g}"
+        if term.trained
+        else "none"
+    )
     rank = change = "–"
     if term.tap in TAPS:
         before, after = (found.dispersion[w]["observation"][term.tap].rank for w in ("initial", "averaged"))

@@ -11,7 +11,6 @@ from d2ppo_core.config import LossConfig, PretrainConfig
 from d2ppo_core.models.diffusion import DiffusionPolicy
 from d2ppo_core.pretrain.batches import Batch, Tensors, draw_batch
 from d2ppo_core.pretrain.checkpoint import Checkpoint
-from d2ppo_core.pretrain.dispersal import OFF, Dispersal
 from d2ppo_core.pretrain.objective import objective
 
 EVERY_LAYER = "all layers"
@@ -47,11 +46,8 @@ class DispersiveTerm:
 def dispersive_term_of(saved: Checkpoint) -> DispersiveTerm:
     """Which features the run pushed apart at the end, and how hard."""
     loss = saved.config.loss
-    dispersal = Dispersal(loss)
-    if saved.dispersal:
-        dispersal.load_state_dict(saved.dispersal)
-    if dispersal.tap != OFF:
-        return DispersiveTerm(loss=loss, tap=dispersal.tap, weight=dispersal.weight, trained=True)
+    if loss.active:
+        return DispersiveTerm(loss=loss, tap=loss.dispersive_tap, weight=loss.dispersive_weight, trained=True)
     default = LossConfig()
     return DispersiveTerm(loss=default, tap=default.dispersive_tap, weight=default.dispersive_weight, trained=False)
 

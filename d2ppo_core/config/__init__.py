@@ -1,7 +1,7 @@
 """Run configurations: frozen dataclasses, strict YAML and dotted overrides."""
 
 from d2ppo_core.config.finetune import FinetuneConfig
-from d2ppo_core.config.history import as_it_was
+from d2ppo_core.config.history import as_it_was, gone
 from d2ppo_core.config.load import (
     config_hash,
     differences,
@@ -38,6 +38,7 @@ __all__ = [
     "config_hash",
     "differences",
     "from_mapping",
+    "gone",
     "load_config",
     "load_finetune_config",
     "load_kept_config",

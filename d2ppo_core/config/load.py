@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import yaml
 
 from d2ppo_core.config.finetune import FinetuneConfig
-from d2ppo_core.config.history import as_it_was
+from d2ppo_core.config.history import as_it_was, gone
 from d2ppo_core.config.schema import PretrainConfig
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.yaml_file import read_yaml
@@ -143,8 +143,22 @@ def _named(name_or_path: str | Path, build: Callable[[], T]) -> T:
 
 
 def load_kept_config(path: Path, overrides: Sequence[str] = ()) -> PretrainConfig:
-    """Read the `config.yaml` that a pre-training of any version left in its folder; else as `load_config`."""
-    return _first_stage(path, as_it_was(PretrainConfig, _read(path)), overrides)
+    """Read the `config.yaml` that a pre-training of any version left in its folder; else as `load_config`.
+
+    Raises ConfigError, too, where it was trained in a way that is no more.
+    """
+    kept = _read(path)
+    if found := gone(kept):
+        raise ConfigError(f"{path}: {cannot_go_on(found)}")
+    return _first_stage(path, as_it_was(PretrainConfig, kept), overrides)
+
+
+def cannot_go_on(found: Sequence[str]) -> str:
+    """Why a run that was trained by settings which are gone, and `found` in it, is not resumed."""
+    return (
+        f"this run was trained with {', '.join(found)}, which is no more: it can be measured, exported and fine-tuned, "
+        "but not gone on with; train anew in another --out folder"
+    )
 
 
 def load_kept_finetune_config(path: Path, overrides: Sequence[str] = ()) -> FinetuneConfig:

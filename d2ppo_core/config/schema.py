@@ -11,9 +11,8 @@ STEMS = ("plain", "overlap")
 DISPERSIVE_VARIANTS = ("none", "infonce_l2", "infonce_cosine", "hinge", "covariance")
 TAPS = ("encoder", "early", "mid", "late")
 """Features of the network: the observation's embedding and the denoiser's hidden activations, in order of depth."""
-TAP_CHOICES = (*TAPS, "all", "auto")
-OFFICIAL_TAPS = ("early", "mid", "late", "all")
-WEIGHT_MODES = ("fixed", "balanced")
+SCALE_FREE, BATCH_MAX, RAW, PUBLISHED = "scale_free", "batch_max", "raw", "published"
+DISPERSIVE_FORMS = (SCALE_FREE, BATCH_MAX, RAW, PUBLISHED)
 ACTION_TARGETS = ("expert", "executed")
 TAILS = ("hold", "drop")
 PRECISIONS = ("float32", "bfloat16")
@@ -164,56 +163,65 @@ class LossConfig:
     """The noise-prediction loss plus the weighted dispersive term."""
 
     dispersive: str = "infonce_l2"
+    """`none` leaves the term out."""
+    dispersive_form: str = SCALE_FREE
+    """`scale_free`: features centred and divided by the batch's RMS, so that growing is no way apart; `batch_max`:
+    distances divided by their largest (MP1); `raw`: as they are, which makes features grow and policies deaf;
+    `published`: as the published code computes it, for the record (`pretrain/objective.py`)."""
     dispersive_tap: str = "early"
-    """Which features are pushed apart; `all`: mean of the term over all that learn; `auto`: measured, see below."""
+    """Which features are pushed apart."""
+    dispersive_equal_t: bool = False
+    """Only pairs of one time step, whose own share in the features is then free: blind to time."""
     dispersive_weight: float = 0.5
-    """λ; in mode `balanced` only that of the first step."""
-    weight_mode: str = "fixed"
-    """`balanced` adapts λ so that the term pulls at the tapped features `balance` times as hard as the noise loss."""
-    balance: float = 0.1
-    balance_decay: float = 0.99
-    """Per step, of the averages of both gradients' squared norms."""
-    weight_limit: float = 100.0
-    """Largest λ in mode `balanced`, for features that hardly move the term any more."""
-    auto_tap_steps: int = 500
-    """Tap `auto`: so many steps go without the term, then it takes the tap that fills the least of its width."""
+    """λ."""
     temperature: float = 0.5
     margin: float = 1.0
     """Distance wanted by the hinge variant."""
-    official: bool = False
-    """Compute the term as the published code does; `pretrain/objective.py` says what that means."""
     noise_samples_per_obs: int = 1
     """(t, noise) pairs drawn per encoded observation; more pay where the encoder is dear, with images."""
 
     @property
     def active(self) -> bool:
         """Whether the dispersive term takes part in training."""
-        return self.dispersive != "none" and (self.dispersive_weight > 0 or self.weight_mode == "balanced")
+        return self.dispersive != "none" and self.dispersive_weight > 0
+
+    @property
+    def published(self) -> bool:
+        """Whether the term is that of the published code."""
+        return self.dispersive_form == PUBLISHED
 
     def __post_init__(self) -> None:
         """Raise ConfigError for an unknown variant, a value out of range, or what the published loss does not have."""
         one_of("loss.dispersive", self.dispersive, DISPERSIVE_VARIANTS)
-        one_of("loss.dispersive_tap", self.dispersive_tap, TAP_CHOICES)
-        one_of("loss.weight_mode", self.weight_mode, WEIGHT_MODES)
+        one_of("loss.dispersive_form", self.dispersive_form, DISPERSIVE_FORMS)
+        one_of("loss.dispersive_tap", self.dispersive_tap, TAPS)
         require(self.dispersive_weight >= 0, f"loss.dispersive_weight: wanted >= 0, got {self.dispersive_weight}")
-        for name in ("balance", "weight_limit", "temperature", "margin"):
+        for name in ("temperature", "margin"):
             require(getattr(self, name) > 0, f"loss.{name}: wanted > 0, got {getattr(self, name)}")
-        require(0 <= self.balance_decay < 1, f"loss.balance_decay: wanted in [0, 1), got {self.balance_decay}")
-        for name in ("noise_samples_per_obs", "auto_tap_steps"):
-            require(getattr(self, name) >= 1, f"loss.{name}: wanted >= 1, got {getattr(self, name)}")
-        if self.official:
-            self._check_official()
-
-    def _check_official(self) -> None:
-        """The published code has these taps only, one λ and one noise per observation."""
         require(
-            self.dispersive_tap in OFFICIAL_TAPS,
-            f"loss.official: wanted loss.dispersive_tap among {', '.join(OFFICIAL_TAPS)}, got {self.dispersive_tap!r}",
+            self.noise_samples_per_obs >= 1,
+            f"loss.noise_samples_per_obs: wanted >= 1, got {self.noise_samples_per_obs}",
         )
-        require(self.weight_mode == "fixed", f"loss.official: wanted loss.weight_mode=fixed, got {self.weight_mode!r}")
+        require(
+            self.dispersive_form != BATCH_MAX or self.dispersive in ("none", "infonce_l2", "hinge"),
+            f"loss.dispersive_form: wanted infonce_l2 or hinge, which have distances, for {BATCH_MAX}, got "
+            f"{self.dispersive!r}",
+        )
+        require(
+            not self.dispersive_equal_t or self.dispersive_tap != "encoder" or not self.active,
+            "loss.dispersive_equal_t: wanted loss.dispersive_tap behind the encoder, which sees no time, got 'encoder'",
+        )
+        if self.published and self.active:
+            self._check_published()
+
+    def _check_published(self) -> None:
+        """The published code taps the denoiser only, over all pairs, and draws one noise per observation."""
+        wanted = f"loss.dispersive_form={PUBLISHED}: wanted"
+        require(self.dispersive_tap != "encoder", f"{wanted} loss.dispersive_tap among early, mid, late, got 'encoder'")
+        require(not self.dispersive_equal_t, f"{wanted} loss.dispersive_equal_t=false, got true")
         require(
             self.noise_samples_per_obs == 1,
-            f"loss.official: wanted loss.noise_samples_per_obs=1, got {self.noise_samples_per_obs}",
+            f"{wanted} loss.noise_samples_per_obs=1, got {self.noise_samples_per_obs}",
         )
 
 
@@ -312,14 +320,12 @@ class PretrainConfig:
         require(self.seed >= 0, f"seed: wanted >= 0, got {self.seed}")
         require(
             bool(self.data.image_keys) or self.loss.dispersive_tap != "encoder" or not self.loss.active,
-            "loss.dispersive_tap: wanted early, mid, late, all or auto for a policy without images, got 'encoder', "
-            "which is the raw state there and has nothing to learn",
+            "loss.dispersive_tap: wanted early, mid or late for a policy without images, got 'encoder', which is the "
+            "raw state there and has nothing to learn",
         )
-        require(
-            self.model.kind == "diffusion" or not self.loss.official,
-            "loss.official: wanted model.kind=diffusion, which is what was published, got 'gaussian'",
-        )
-        require(
-            not (self.optim.compile and self.loss.active and self.loss.weight_mode == "balanced"),
-            "optim.compile: wanted false with loss.weight_mode=balanced, which looks into the backward pass, got true",
-        )
+        diffuses, loss = self.model.kind == "diffusion", self.loss
+        for name, asked in (
+            (f"dispersive_form={PUBLISHED}", loss.published and loss.active),
+            ("dispersive_equal_t", loss.dispersive_equal_t),
+        ):
+            require(diffuses or not asked, f"loss.{name}: wanted model.kind=diffusion with it, got {self.model.kind!r}")

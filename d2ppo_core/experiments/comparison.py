@@ -28,6 +28,11 @@ class Row:
     records: Mapping[int, dict[str, Any]]
     """By seed, of the runs that were measured."""
 
+    def only(self, seeds: Sequence[int]) -> Row:
+        """The same for some of its seeds."""
+        chosen = tuple(seed for seed in self.seeds if seed in seeds)
+        return Row(self.task, self.cell, chosen, {seed: r for seed, r in self.records.items() if seed in chosen})
+
     @property
     def missing(self) -> tuple[int, ...]:
         """Seeds without a measured run."""
@@ -126,7 +131,7 @@ def difference(row: Row, reference: Row) -> Difference:
     rate, other = first / trials, second / others
     (low, high), (other_low, other_high) = wilson_interval(first, trials), wilson_interval(second, others)
     value = rate - other
-    seeds_low, seeds_high = _welch_interval(parts[0].rates, parts[1].rates)
+    seeds_low, seeds_high = welch_interval(parts[0].rates, parts[1].rates)
     return Difference(
         value=value,
         low=value - sqrt((rate - low) ** 2 + (other_high - other) ** 2),
@@ -137,7 +142,8 @@ def difference(row: Row, reference: Row) -> Difference:
     )
 
 
-def _welch_interval(rates: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
+def welch_interval(rates: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the difference of two means over seeds; NaN below two seeds or without any spread."""
     from scipy.stats import ttest_ind  # a second to import
 
     if min(len(rates), len(others)) < 2 or np.ptp(rates) + np.ptp(others) == 0:

@@ -26,6 +26,10 @@ class Cell:
     """Optimiser steps, warm-up and start of averaging of the first stage are multiplied by this."""
     clone_of: str = ""
     """Fine-tune the pre-training of this cell instead of one of its own."""
+    arm: str = ""
+    """Cells of one arm differ in their learning rate only, and the arm is shown at its best one."""
+    against: str = ""
+    """Arm that this one is compared to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,10 @@ class Plan:
     measures: str
     """What is measured, in a line."""
     seeds: tuple[int, ...] = (0, 1, 2)
+    inputs: str = "state"
+    """Which of a task's configurations: `state` or `image`."""
+    selection_seeds: tuple[int, ...] = ()
+    """Seeds of training by which each arm's rate is chosen, on their own; empty: by those that it is shown with."""
     tunes: bool = False
     """Whether the cells are fine-tuned; else the pre-trained policies are measured."""
 
@@ -103,6 +111,10 @@ class PlannedRun:
         return replace(self, cell=self._lender).folder(out) / "pretrain"
 
     @property
+    def _config(self) -> str:
+        return f"{self.task}_{self.plan.inputs}"
+
+    @property
     def _lender(self) -> Cell:
         return self.plan.cell(self.cell.clone_of) if self.cell.clone_of else self.cell
 
@@ -115,7 +127,7 @@ class PlannedRun:
         lender = self._lender
         general = _of_stage(overrides, second=False)
         _check_free(self.plan.name, general, [text for cell in self.plan.cells for text in cell.pretrain])
-        config = load_config(f"{self.task}_state", (*general, *lender.pretrain, f"seed={self.seed}"))
+        config = load_config(self._config, (*general, *lender.pretrain, f"seed={self.seed}"))
         factor, optim = lender.steps_factor, config.optim
         if factor == 1.0:
             return config
@@ -128,7 +140,7 @@ class PlannedRun:
         """Of the second stage; else as `pretrain_config`."""
         general = _of_stage(overrides, second=True)
         _check_free(self.plan.name, general, [text for cell in self.plan.cells for text in cell.finetune])
-        config = load_finetune_config(f"{self.task}_state", (*general, *self.cell.finetune, f"seed={self.seed}"))
+        config = load_finetune_config(self._config, (*general, *self.cell.finetune, f"seed={self.seed}"))
         if config.success.stop_at:
             raise ConfigError("finetune.success.stop_at: wanted 0, so that all cells are tuned equally long")
         return config.at_times_of(self.pretrain_config(overrides))

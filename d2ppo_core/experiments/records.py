@@ -17,6 +17,9 @@ _VALIDATION = {
     "noise_loss": "losses/validation",
     "action_error": "validation/action_error",
     "sensitivity": "validation/sensitivity",
+    "first_layer_rms": "first_layer/rms",
+    "time_share": "first_layer/time_share",
+    "observation_share": "first_layer/observation_share",
 }
 
 

@@ -7,15 +7,19 @@ import io
 from collections.abc import Sequence
 from math import isnan
 
+from d2ppo_core.experiments.arms import arms_markdown
 from d2ppo_core.experiments.comparison import Row, difference, reference_of
 from d2ppo_core.experiments.plan import Plan
 from d2ppo_core.experiments.settings import FIRST_SEED, Settings
 
-VALIDATION = ("noise_loss", "action_error", "sensitivity")
+VALIDATION = (
+    "noise_loss", "action_error", "sensitivity", "first_layer_rms", "time_share", "observation_share",
+)  # fmt: skip
 _MARKDOWN = (
     "task", "cell", "seeds", "solved", "success (95 % Wilson)", "mean ± sd of seeds (range)",
     "against {reference}: episodes", "Fisher p", "against {reference}: seeds",
-    "demonstrations", "held-out ε", "action error", "sensitivity", "steps", "training s", "env steps", "commit", "data",
+    "demonstrations", "held-out ε", "action error", "sensitivity",
+    "first layer RMS", "share of time", "of observation", "steps", "training s", "env steps", "commit", "data",
 )  # fmt: skip
 _CSV = (
     "task", "cell", "status", "seeds", "successes", "episodes", "success", "wilson_low", "wilson_high", "seed_mean",
@@ -38,17 +42,19 @@ def markdown(plan: Plan, settings: Settings, rows: Sequence[Row]) -> str:
     header = [name.format(reference=plan.reference) for name in _MARKDOWN]
     lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(_cells(row, plan, rows)) + " |" for row in rows]
-    lines += [""]
+    lines += ["", *arms_markdown(plan, rows)]
     lines += [
         "Solved episodes are pooled over seeds; their intervals (Wilson; Newcombe and Fisher for differences) are",
         "those of just these policies. Whether a cell is better when trained again is what the interval over seeds",
-        "tells (95 %, Welch, of the means). Held-out noise loss, action error and sensitivity are means over seeds of",
-        "the clone's last validation. Seconds are wall time on the machine that ran it, as loaded as it was.",
+        "tells (95 %, Welch, of the means). Held-out noise loss, action error, sensitivity and first layer are means",
+        "over seeds of the clone's last validation. Seconds are wall time on the machine that ran it, as loaded as it",
+        "was.",
     ]
     if tasks:
         training_s, measuring_s = (sum(times) for times in zip(*(row.total_s() for row in rows), strict=True))
         lines += [f"Everything together: {training_s:.0f} s of training, {measuring_s:.0f} s of measuring."]
-    if commands := missing_commands(settings, rows):
+    commands = missing_commands(settings, rows) if not plan.selection_seeds else selection_commands(plan, settings)
+    if commands and any(row.missing for row in rows):
         lines += ["", f"{NOT_RUN.capitalize()} yet, and the commands that do it:", ""]
         lines += [f"- {task}: `{text}`" for task, text in commands]
     return "\n".join(lines) + "\n"
@@ -103,6 +109,15 @@ def missing_commands(settings: Settings, rows: Sequence[Row]) -> list[tuple[str,
         if row.missing:
             groups.setdefault((row.task, row.missing), []).append(row.cell)
     return [(task, settings.command(tasks=[task], cells=cells, seeds=seeds)) for (task, seeds), cells in groups.items()]
+
+
+def selection_commands(plan: Plan, settings: Settings) -> list[tuple[str, str]]:
+    """(task, command) that choose the rates of the arms, then those that confirm what was chosen."""
+    return [
+        (task, settings.command(tasks=[task], seeds=seeds) + chosen)
+        for task in plan.tasks
+        for seeds, chosen in ((plan.selection_seeds, ""), (plan.seeds, " --best-rates"))
+    ]
 
 
 def table_csv(plan: Plan, settings: Settings, rows: Sequence[Row]) -> str:

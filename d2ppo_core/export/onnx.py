@@ -142,6 +142,7 @@ def make_manifest(
             "elapsed_s": round(saved.elapsed_s, 1),
             "threads": config.optim.threads,
             **saved.code,
+            **({"gone_settings": list(saved.gone)} if saved.gone else {}),
         },
         **run.provenance(),
         "export": {

@@ -12,6 +12,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from d2ppo_core.config.schema import BATCH_MAX, DISPERSIVE_FORMS, PUBLISHED, RAW, SCALE_FREE
+
+SMALLEST_RMS = 1e-5
+"""Of centred features: rounding of float32 is far below, what a network makes of look-alikes far above."""
+
 
 def _features(z: Tensor) -> Tensor:
     if z.ndim != 2 or z.shape[0] < 2:
@@ -50,32 +55,51 @@ def squared_distances(z: Tensor, *, per_dimension: bool = True) -> Tensor:
     return distances / z.shape[1] if per_dimension else distances
 
 
-def _log_mean_exp(logits: Tensor) -> Tensor:
-    return logits.flatten().logsumexp(0) - math.log(logits.numel())
+def scale_free(z: Tensor, groups: Tensor | None = None) -> Tensor:
+    """Features (B, D) centred over the batch and divided by the batch's one RMS: c = z - mean, c / RMS(c).
 
-
-def infonce_l2(z: Tensor, temperature: float = 0.5, *, per_dimension: bool = True) -> Tensor:
-    """Log mean_ij exp(-d_ij / temperature), d the squared distance per dimension; in [-log B, 0].
-
-    Without the division by D (`per_dimension=False`, as published) ordinary features sit at the floor -log B,
-    where the gradient is zero.
+    What is made of them can change neither with the scale of the features, which would be the cheapest way apart, nor
+    with a common offset; with `groups` (B,) the mean of each group is taken off, and its offset is free too. Features
+    that are all equal become zeros: below an RMS of `SMALLEST_RMS` differences are no longer enlarged.
     """
-    with torch.autocast(z.device.type, enabled=False):
-        return _log_mean_exp(-squared_distances(_features(z), per_dimension=per_dimension) / temperature)
+    centred = z - z.mean(0) if groups is None else z - _group_means(z, groups)
+    return centred / (centred.square().mean() + SMALLEST_RMS**2).sqrt()
 
 
-def infonce_cosine(z: Tensor, temperature: float = 0.5) -> Tensor:
+def _group_means(z: Tensor, groups: Tensor) -> Tensor:
+    """(B, D) for every feature the mean of those in its group."""
+    same = (groups[:, None] == groups).to(z.dtype)
+    return same @ z / same.sum(1, keepdim=True)
+
+
+def _log_mean_exp(logits: Tensor, pairs: Tensor | None) -> Tensor:
+    if pairs is None:
+        return logits.flatten().logsumexp(0) - math.log(logits.numel())
+    return logits.masked_fill(~pairs, -math.inf).flatten().logsumexp(0) - pairs.sum().to(logits.dtype).log()
+
+
+def _mean(values: Tensor, pairs: Tensor | None) -> Tensor:
+    return values.mean() if pairs is None else values.masked_fill(~pairs, 0).sum() / pairs.sum()
+
+
+def infonce(distances: Tensor, temperature: float = 0.5, pairs: Tensor | None = None) -> Tensor:
+    """Log mean_ij exp(-d_ij / temperature) over all pairs, or those of `pairs` (B, B); in [-log B, 0].
+
+    Distances that are not divided by D, as published, put ordinary features at the floor -log B, where the gradient is
+    zero.
+    """
+    return _log_mean_exp(-distances / temperature, pairs)
+
+
+def infonce_cosine(z: Tensor, temperature: float = 0.5, pairs: Tensor | None = None) -> Tensor:
     """Log mean_ij exp(cos(z_i, z_j) / temperature); at most 1 / temperature (all features parallel)."""
-    with torch.autocast(z.device.type, enabled=False):
-        unit = F.normalize(_features(z), dim=1)
-        return _log_mean_exp(unit @ unit.T / temperature)
+    unit = F.normalize(z, dim=1)
+    return _log_mean_exp(unit @ unit.T / temperature, pairs)
 
 
-def hinge(z: Tensor, margin: float = 1.0, *, per_dimension: bool = True) -> Tensor:
-    """mean_ij max(0, margin - d_ij)^2, d the squared distance per dimension; in [0, margin^2]."""
-    with torch.autocast(z.device.type, enabled=False):
-        distances = squared_distances(_features(z), per_dimension=per_dimension)
-        return (margin - distances).clamp_min(0).square().mean()
+def hinge(distances: Tensor, margin: float = 1.0, pairs: Tensor | None = None) -> Tensor:
+    """mean_ij max(0, margin - d_ij)^2; in [0, margin^2]."""
+    return _mean((margin - distances).clamp_min(0).square(), pairs)
 
 
 def covariance(z: Tensor, *, diagonal: bool = False) -> Tensor:
@@ -83,40 +107,63 @@ def covariance(z: Tensor, *, diagonal: bool = False) -> Tensor:
 
     The published code adds the squared variances (`diagonal=True`), which pulls the features together.
     """
-    with torch.autocast(z.device.type, enabled=False):
-        z = _features(z)
-        centred = z - z.mean(0)
-        cov = centred.T @ centred / (len(z) - 1)
-        total = cov.square().sum()
-        return total if diagonal else total - cov.diagonal().square().sum()
+    centred = z - z.mean(0)
+    cov = centred.T @ centred / (len(z) - 1)
+    total = cov.square().sum()
+    return total if diagonal else total - cov.diagonal().square().sum()
 
 
 def dispersive_loss(
-    z: Tensor, variant: str, *, temperature: float = 0.5, margin: float = 1.0, official: bool = False
+    z: Tensor,
+    variant: str,
+    *,
+    form: str = SCALE_FREE,
+    groups: Tensor | None = None,
+    temperature: float = 0.5,
+    margin: float = 1.0,
 ) -> Tensor:
     """Dispersive loss of features z (B, D) by name; a float32 scalar (float64 of float64 features).
 
     Args:
         z: Features, B >= 2.
         variant: `none` (a zero), `infonce_l2`, `infonce_cosine`, `hinge` or `covariance`.
+        form: What the variant is taken of. `scale_free`: features as that function makes them, distances per dimension;
+            `batch_max`: distances divided by their largest (MP1); `raw`: features as they are, distances per dimension;
+            `published`: as they are, not per dimension, covariances with their diagonal.
+        groups: (B,) only pairs of equal entries count; None: all pairs, each feature with itself among them.
         temperature: Of the InfoNCE variants.
         margin: Of the hinge.
-        official: As the published code computes it: distances not divided by D, covariances with their diagonal.
 
     Raises:
-        ValueError: unknown variant, or features of another shape.
+        ValueError: unknown variant or form, or features of another shape.
     """
+    if form not in DISPERSIVE_FORMS:
+        raise ValueError(f"unknown form {form!r} of a dispersive loss")
     if variant == "none":
         return torch.zeros((), dtype=torch.float32, device=z.device)
-    if variant == "infonce_l2":
-        return infonce_l2(z, temperature, per_dimension=not official)
-    if variant == "infonce_cosine":
-        return infonce_cosine(z, temperature)
-    if variant == "hinge":
-        return hinge(z, margin, per_dimension=not official)
-    if variant == "covariance":
-        return covariance(z, diagonal=official)
+    with torch.autocast(z.device.type, enabled=False):
+        z = _features(z)
+        pairs = None if groups is None else groups[:, None] == groups
+        if form == SCALE_FREE:
+            z = scale_free(z, groups)
+        if variant == "infonce_cosine":
+            return infonce_cosine(z, temperature, pairs)
+        if variant == "covariance":
+            return covariance(z, diagonal=form == PUBLISHED)
+        distances = squared_distances(z, per_dimension=form in (SCALE_FREE, RAW))
+        if form == BATCH_MAX:
+            distances = distances / _largest(distances, pairs)
+        if variant == "infonce_l2":
+            return infonce(distances, temperature, pairs)
+        if variant == "hinge":
+            return hinge(distances, margin, pairs)
     raise ValueError(f"unknown dispersive loss {variant!r}")
+
+
+def _largest(distances: Tensor, pairs: Tensor | None) -> Tensor:
+    """Of the pairs that count; its gradient takes part, as in MP1's training code, so that scale is no way apart."""
+    among = distances if pairs is None else distances.masked_fill(~pairs, 0)
+    return among.max() + torch.finfo(distances.dtype).tiny
 
 
 @torch.no_grad()

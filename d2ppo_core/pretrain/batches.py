@@ -122,7 +122,7 @@ def draw_batch(data: Tensors, config: PretrainConfig, step: int, processes: Proc
         cameras, limit_px = data.images.shape[1], config.data.random_shift_px
         shifts = draw_shifts(len(whole), cameras, limit_px, generator)
         images = shifted_images(data.images, indices, None if shifts is None else mine(shifts))
-        if loss.official and loss.active:
+        if loss.published and loss.active:
             shifts = draw_shifts(len(whole), cameras, limit_px, generator)
             images_again = shifted_images(data.images, indices, None if shifts is None else mine(shifts))
     chunks = data.chunks.index_select(0, indices)

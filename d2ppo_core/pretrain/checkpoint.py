@@ -2,13 +2,13 @@
 
 import pickle
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from d2ppo_core.config import PretrainConfig, as_it_was, from_mapping, to_mapping
+from d2ppo_core.config import PretrainConfig, as_it_was, from_mapping, gone, to_mapping
 from d2ppo_core.data.normalizer import Normalizer
 from d2ppo_core.errors import TrainingError
 from d2ppo_core.models.build import Shapes
@@ -37,8 +37,8 @@ class Checkpoint:
     optimizer: dict[str, Any]
     rng_state: torch.Tensor
     """torch's global generator; batches draw from generators seeded by (seed, step) instead."""
-    dispersal: dict[str, Any] = field(default_factory=dict)
-    """Chosen tap and averages behind an adapted λ; empty in checkpoints older than that."""
+    gone: tuple[str, ...] = ()
+    """Settings of an older version that trained it and are no more, as `key=value`."""
 
 
 def to_payload(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def to_payload(checkpoint: Checkpoint) -> dict[str, Any]:
         "ema": checkpoint.ema,
         "optimizer": checkpoint.optimizer,
         "rng_state": checkpoint.rng_state,
-        "dispersal": checkpoint.dispersal,
+        "gone": list(checkpoint.gone),
     }
 
 
@@ -111,5 +111,5 @@ def from_payload(payload: dict[str, Any]) -> Checkpoint:
         ema=payload["ema"],
         optimizer=payload["optimizer"],
         rng_state=payload["rng_state"],
-        dispersal=payload.get("dispersal", {}),
+        gone=tuple(payload.get("gone", ())) or gone(payload["config"]),
     )

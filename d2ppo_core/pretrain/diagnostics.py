@@ -6,18 +6,16 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from d2ppo_core.config import PretrainConfig
+from d2ppo_core.config import LossConfig, PretrainConfig
 from d2ppo_core.config.schema import TAPS
-from d2ppo_core.losses.dispersive import dispersion, effective_rank
-from d2ppo_core.models.diffusion import DiffusionPolicy
+from d2ppo_core.losses.dispersive import dispersion
 from d2ppo_core.models.policy import ChunkPolicy
-from d2ppo_core.pretrain.batches import Batch, Tensors
-from d2ppo_core.pretrain.objective import denoise, dispersive_term, encode, learning_taps
+from d2ppo_core.pretrain.batches import Batch
+from d2ppo_core.pretrain.objective import denoise, dispersive_term, encode
 
 QUANTITIES = ("loss", "gradient_encoder", "gradient_denoiser", "distance", "rank")
 COLUMNS = tuple(f"dispersion/{tap}_{quantity}" for tap in TAPS for quantity in QUANTITIES)
 _MAX_OBSERVATIONS, _MAX_ROWS = 128, 256
-_MAX_HELD_OUT = 512
 
 
 def _first_observations(batch: Batch, count: int) -> Batch:
@@ -44,6 +42,11 @@ def _gradient_norm(term: Tensor, parameters: Iterable[nn.Parameter]) -> float:
     return float(torch.stack(norms).norm()) if norms else 0.0
 
 
+def _without_time(loss: LossConfig) -> LossConfig:
+    """For the encoder, whose features have none."""
+    return replace(loss, dispersive_equal_t=False)
+
+
 def dispersion_scalars(policy: ChunkPolicy, batch: Batch, config: PretrainConfig) -> dict[str, float]:
     """Loss, gradient norms, mean pairwise distance and effective rank at all taps, by name of COLUMNS.
 
@@ -59,34 +62,8 @@ def dispersion_scalars(policy: ChunkPolicy, batch: Batch, config: PretrainConfig
         name = f"dispersion/{tap}"
         scalars[f"{name}_distance"], scalars[f"{name}_rank"] = dispersion(z.detach()[:_MAX_ROWS])
         if config.loss.dispersive != "none":
-            term = dispersive_term((z,), config.loss)
+            term = dispersive_term(z, few.t, _without_time(config.loss) if tap == "encoder" else config.loss)
             scalars[f"{name}_loss"] = float(term.detach())
             scalars[f"{name}_gradient_encoder"] = _gradient_norm(term, policy.encoder.parameters())
             scalars[f"{name}_gradient_denoiser"] = _gradient_norm(term, policy.trunk.parameters())
     return scalars
-
-
-@torch.no_grad()
-def relative_ranks(policy: ChunkPolicy, held_out: Tensors, config: PretrainConfig) -> dict[str, float]:
-    """Effective rank of each tap that learns, as a share of what its width and the sample allow; in (0, 1].
-
-    Evenly spaced observations all get the same noise at the first denoising step, as the sampler starts: noise and time
-    step spread the hidden features of the denoiser even where all observations look the same to it.
-    """
-    count = min(len(held_out), _MAX_HELD_OUT)
-    device = held_out.state.device
-    rows = torch.linspace(0, len(held_out) - 1, count, device=device).long()
-    images = None if held_out.images is None else held_out.images[rows]
-    condition = encode(policy, held_out.state[rows], images, config)
-    if isinstance(policy, DiffusionPolicy):
-        noise = torch.randn(1, held_out.chunks.shape[1], generator=torch.Generator().manual_seed(config.seed))
-        first = torch.full((count,), policy.steps[0].t, device=device)
-        _, taps = policy.denoiser(noise.to(device).expand(count, -1), first, condition)
-    else:
-        _, taps = policy.trunk(condition)
-    features = {"encoder": condition, **taps}
-    return {tap: _share(features[tap]) for tap in learning_taps(config)}
-
-
-def _share(z: Tensor) -> float:
-    return effective_rank(z) / max(1, min(z.shape[1], len(z) - 1))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from d2ppo_core.pretrain import diagnostics
+from d2ppo_core.pretrain import diagnostics, first_layer
 
 FILE_NAME = "metrics.csv"
 COLUMNS = (
@@ -17,9 +17,7 @@ COLUMNS = (
     "losses/validation",
     "validation/action_error",
     "validation/sensitivity",
-    "dispersion/weight",
-    "dispersion/share",
-    "dispersion/tap",
+    *first_layer.COLUMNS,
     *diagnostics.COLUMNS,
     "optim/lr",
     "optim/gradient_norm",

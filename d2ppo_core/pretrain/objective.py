@@ -1,11 +1,12 @@
 """The training objective: noise prediction plus the dispersive term, from one forward pass.
 
-With `loss.official` the term is what the published code computes, step cost included. Reproduced are: distances not
-divided by D, covariances with their diagonal, its taps and its second pass. Its hooks count four modules (input layer,
-residual block, output layer, an identity), so `early` is what is called `late` here, and `mid` and `late` both are the
-predicted noise; `all` averages over the four outputs. Its features come from a second pass through the whole network
-with the same noise and time steps but newly shifted images, so the noise loss never sees those features. A state policy
-has no images to shift: its second pass would repeat the first one to the bit and is left out here.
+With `loss.dispersive_form=published` the term is what the published code computes, step cost included. Reproduced are:
+distances not divided by D, covariances with their diagonal, its taps and its second pass. Its hooks count four modules
+(input layer, residual block, output layer, an identity), so `early` is what is called `late` here, and `mid` and `late`
+both are the predicted noise. At `early` its distances are so large that the gradient vanishes (1e-5 ... 1e-15 of the
+noise loss's): that tap acts as no term at all. Its features come from a second pass through the whole network with the
+same noise and time steps but newly shifted images, so the noise loss never sees those features. A state policy has no
+images to shift: its second pass would repeat the first one to the bit and is left out here.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,9 @@ from d2ppo_core.models.policy import ChunkPolicy
 from d2ppo_core.pretrain.batches import Batch
 from d2ppo_core.pretrain.distributed import ALONE, Processes
 
-_BEFORE_THE_BLOCK = ("", "encoder", "early", "mid")
+OFF = ""
+"""Tap without the term."""
+_BEFORE_THE_BLOCK = (OFF, "encoder", "early", "mid")
 """What can be tapped without the product that the collapsed denoiser saves."""
 
 
@@ -35,8 +38,8 @@ class Objective:
     total: Tensor
     denoising: Tensor
     dispersive: Tensor
-    features: tuple[Tensor, ...]
-    """Of the chosen tap, attached to the graph: `encoder` (B, C), the others (B*M, hidden); none without the term."""
+    features: Tensor | None
+    """Of the chosen tap, attached to the graph: `encoder` (B, C), the others (B*M, hidden); None without the term."""
 
 
 def learning_taps(config: PretrainConfig) -> tuple[str, ...]:
@@ -78,19 +81,16 @@ def cloning_loss(policy: ChunkPolicy, predicted: Tensor, batch: Batch) -> Tensor
     return denoising_loss(predicted, batch.eps)
 
 
-def dispersive_term(features: tuple[Tensor, ...], loss: LossConfig, processes: Processes = ALONE) -> Tensor:
-    """Mean of the configured loss over several features, each of the whole batch."""
-    terms = [
-        dispersive_loss(
-            processes.gather(z),
-            loss.dispersive,
-            temperature=loss.temperature,
-            margin=loss.margin,
-            official=loss.official,
-        )
-        for z in features
-    ]
-    return terms[0] if len(terms) == 1 else torch.stack(terms).mean()
+def dispersive_term(z: Tensor, t: Tensor, loss: LossConfig, processes: Processes = ALONE) -> Tensor:
+    """The configured loss of features z (R, D) of the whole batch; t (R,) are their time steps."""
+    return dispersive_loss(
+        processes.gather(z),
+        loss.dispersive,
+        form=loss.dispersive_form,
+        groups=processes.gather(t) if loss.dispersive_equal_t else None,
+        temperature=loss.temperature,
+        margin=loss.margin,
+    )
 
 
 def objective(
@@ -108,35 +108,32 @@ def objective(
         policy: The policy.
         batch: This process's share of the batch.
         config: The run.
-        tap: One of TAPS or `all`; empty leaves the dispersive term out.
+        tap: One of TAPS, or OFF.
         weight: λ.
         processes: Among which the batch is shared.
     """
     loss = config.loss
     condition = encode(policy, batch.state, batch.images, config)
-    if tap and loss.official:
-        denoising, features = _published(policy, batch, condition, config, tap)
+    if tap and loss.published:
+        denoising, z = _published(policy, batch, condition, config, tap)
     else:
         predicted, taps = denoise(policy, batch, condition, tap=tap)
         denoising = cloning_loss(policy, predicted, batch)
-        names = learning_taps(config) if tap == "all" else (tap,) if tap else ()
-        features = tuple(taps[name] for name in names)
-    if not features:
-        return Objective(denoising, denoising, denoising.new_zeros(()), features)
-    dispersive = processes.whole_batch(dispersive_term(features, loss, processes))
-    return Objective(denoising + weight * dispersive, denoising, dispersive, features)
+        if not tap:
+            return Objective(denoising, denoising, denoising.new_zeros(()), None)
+        z = taps[tap]
+    dispersive = processes.whole_batch(dispersive_term(z, batch.t, loss, processes))
+    return Objective(denoising + weight * dispersive, denoising, dispersive, z)
 
 
 def _published(
     policy: ChunkPolicy, batch: Batch, condition: Tensor, config: PretrainConfig, tap: str
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+) -> tuple[Tensor, Tensor]:
     """Noise loss and tapped features as in the published code."""
     once = batch.images_again is None
-    eps, taps = denoise(policy, batch, condition, tap="late" if once else "")
+    eps, taps = denoise(policy, batch, condition, tap="late" if once else OFF)
     denoising = denoising_loss(eps, batch.eps)
     if not once:
         again = encode(policy, batch.state, batch.images_again, config)
         eps, taps = denoise(policy, batch, again, tap="late")
-    if tap == "early":
-        return denoising, (taps["late"],)
-    return denoising, (eps,) if tap in ("mid", "late") else (taps["early"], taps["late"], eps, eps)
+    return denoising, taps["late"] if tap == "early" else eps

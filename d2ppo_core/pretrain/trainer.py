@@ -5,10 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from d2ppo_core.config import OptimConfig, PretrainConfig, to_mapping
-from d2ppo_core.config.schema import TAP_CHOICES
+from d2ppo_core.config.load import cannot_go_on
 from d2ppo_core.data.normalizer import Normalizer, Range
 from d2ppo_core.data.windows import Windows
 from d2ppo_core.errors import TrainingError
@@ -17,11 +16,11 @@ from d2ppo_core.models.diffusion import DiffusionPolicy
 from d2ppo_core.pretrain.batches import Tensors, draw_batch
 from d2ppo_core.pretrain.checkpoint import Checkpoint
 from d2ppo_core.pretrain.device import compiled, open_device
-from d2ppo_core.pretrain.diagnostics import dispersion_scalars, relative_ranks
-from d2ppo_core.pretrain.dispersal import OFF, Dispersal
+from d2ppo_core.pretrain.diagnostics import dispersion_scalars
 from d2ppo_core.pretrain.distributed import ALONE, Processes
 from d2ppo_core.pretrain.ema import Ema
-from d2ppo_core.pretrain.objective import Objective, objective
+from d2ppo_core.pretrain.first_layer import first_layer
+from d2ppo_core.pretrain.objective import OFF, objective
 from d2ppo_core.pretrain.provenance import describe_code
 from d2ppo_core.pretrain.validation import action_error, sensitivity
 
@@ -95,35 +94,30 @@ class Trainer:
         )
         self.optimizer = torch.optim.AdamW(self._parameters, lr=optim.lr, weight_decay=optim.weight_decay, fused=True)
         self._objective = compiled(objective, optim)
-        self.dispersal = Dispersal(config.loss)
         self.step = 0
         self.elapsed_s = 0.0
 
     def train_step(self, *, detailed: bool) -> dict[str, float]:
         """One optimiser step; returns scalars. Raises TrainingError, before touching weights, on a bad loss."""
-        config, dispersal = self.config, self.dispersal
-        if dispersal.choice_is_due(self.step):
-            dispersal.choose(relative_ranks(self.policy, self.validation or self.data, config))
-        lr, tap, weight = learning_rate(config.optim, self.step), dispersal.tap, dispersal.weight
+        config, loss = self.config, self.config.loss
+        lr, tap = learning_rate(config.optim, self.step), loss.dispersive_tap if loss.active else OFF
+        weight = loss.dispersive_weight if loss.active else 0.0
         batch = draw_batch(self.data, config, self.step, self.processes)
         self.optimizer.zero_grad(set_to_none=True)
         if config.optim.compile:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         result = self._objective(self.policy, batch, config, tap=tap, weight=weight, processes=self.processes)
-        squares = self._backward(result, weight)
-        means = self.processes.average(self._parameters, torch.stack([result.denoising, result.dispersive, *squares]))
+        result.total.backward()  # type: ignore[no-untyped-call]
+        means = self.processes.average(self._parameters, torch.stack([result.denoising, result.dispersive]))
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         norm = torch.stack(torch._foreach_norm(gradients)).norm()
-        denoising, dispersive, *squared, gradient_norm = torch.cat([means.detach(), norm[None]]).tolist()
+        denoising, dispersive, gradient_norm = torch.cat([means.detach(), norm[None]]).tolist()
         total = denoising + weight * dispersive
         if not math.isfinite(total):
             raise TrainingError(f"the loss is {total} at step {self.step + 1}")
         if not math.isfinite(gradient_norm):
             raise TrainingError(f"the gradient is not finite at step {self.step + 1}")
         details = dispersion_scalars(self.policy, batch, config) if detailed and self.processes.leads else {}
-        if squared:
-            dispersal.observe(*squared)
-            details["dispersion/share"] = weight * math.sqrt(squared[1] / squared[0]) if squared[0] else math.inf
         if 0 < config.optim.grad_clip_norm < gradient_norm:  # a pass over all gradients, seldom needed
             torch._foreach_mul_(gradients, config.optim.grad_clip_norm / gradient_norm)
         for group in self.optimizer.param_groups:
@@ -135,49 +129,32 @@ class Trainer:
             "losses/total": total,
             "losses/denoising": denoising,
             "losses/dispersive": dispersive,
-            "dispersion/weight": weight,
-            "dispersion/tap": float(-1 if tap == OFF else TAP_CHOICES.index(tap)),
             "optim/lr": lr,
             "optim/gradient_norm": gradient_norm,
         }
 
-    def _backward(self, result: Objective, weight: float) -> tuple[Tensor, ...]:
-        """Fill in the gradients; where λ is adapted, return their squared norms at the tapped features.
-
-        What arrives at the features is the noise loss's part plus λ times the term's, so one pass yields both.
-        """
-        if not self.dispersal.balancing:
-            result.total.backward()  # type: ignore[no-untyped-call]
-            return ()
-        pulls = torch.autograd.grad(result.dispersive, result.features, retain_graph=True)
-        for z in result.features:  # only now: the pass above would be retained too
-            z.retain_grad()
-        result.total.backward()  # type: ignore[no-untyped-call]
-        rests = [z.grad - weight * pull for z, pull in zip(result.features, pulls, strict=True) if z.grad is not None]
-        return tuple(torch.stack([part.square().sum() for part in parts]).sum() for parts in (rests, pulls))
-
     @torch.no_grad()
-    def _noise_loss(self, held_out: Tensors) -> float:
-        """Noise-prediction loss of the averaged policy, with noise that never changes."""
+    def _on_batch(self, data: Tensors) -> dict[str, float]:
+        """Noise-prediction loss and first layer of the averaged policy, with noise that never changes."""
         quiet = replace(
             self.config,
             data=replace(self.config.data, random_shift_px=0, state_noise_std=0.0),
             optim=replace(self.config.optim, batch_size=_MAX_VALIDATION_WINDOWS),
         )
-        batch = draw_batch(held_out, quiet, 0)
-        return float(objective(self.averaged, batch, quiet, tap=OFF, weight=0.0).denoising)
+        batch = draw_batch(data, quiet, 0)
+        loss = objective(self.averaged, batch, quiet, tap=OFF, weight=0.0).denoising
+        return {"losses/validation": float(loss), **first_layer(self.averaged, batch)}
 
     def validate(self) -> dict[str, float]:
         """Scalars of the averaged policy on held-out windows; without any, how it listens on those of training."""
         self.ema.copy_to(self.averaged)
         policy, held_out = self.averaged, self.validation
+        data = self.data if held_out is None else held_out
+        found = self._on_batch(data) | {"validation/sensitivity": sensitivity(policy, data)}
         if held_out is None:
-            return {"validation/sensitivity": sensitivity(policy, self.data)}
-        return {
-            "losses/validation": self._noise_loss(held_out),
-            "validation/action_error": action_error(policy, held_out),
-            "validation/sensitivity": sensitivity(policy, held_out),
-        }
+            del found["losses/validation"]
+            return found
+        return found | {"validation/action_error": action_error(policy, held_out)}
 
     def checkpoint(self) -> Checkpoint:
         """The state of the run now."""
@@ -194,11 +171,12 @@ class Trainer:
             ema=self.ema.state_dict(),
             optimizer=self.optimizer.state_dict(),
             rng_state=torch.get_rng_state(),
-            dispersal=self.dispersal.state_dict(),
         )
 
     def restore(self, saved: Checkpoint) -> None:
         """Continue from a checkpoint. Raises TrainingError when it belongs to another run or dataset."""
+        if saved.gone:
+            raise TrainingError(cannot_go_on(saved.gone))
         if differing := _differences(_fixed(saved.config), _fixed(self.config)):
             raise TrainingError(
                 f"the checkpoint was trained with another configuration ({differing}); leave out --config and --set to "
@@ -213,8 +191,6 @@ class Trainer:
         self.ema.load_state_dict(saved.ema)
         self.optimizer.load_state_dict(saved.optimizer)
         torch.set_rng_state(saved.rng_state)
-        if saved.dispersal:
-            self.dispersal.load_state_dict(saved.dispersal)
         self.step, self.elapsed_s = saved.step, saved.elapsed_s
         self.code = saved.code
 

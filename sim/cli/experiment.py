@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from d2ppo_core.errors import ConfigError
+from d2ppo_core.experiments.arms import best_cells
 from d2ppo_core.experiments.catalogue import PLANS, find_plan
+from d2ppo_core.experiments.comparison import read_rows
 from d2ppo_core.experiments.execute import execute, is_finished
 from d2ppo_core.experiments.plan import Plan, PlannedRun
 from d2ppo_core.experiments.records import load_record
@@ -109,6 +111,9 @@ class _Lists(click.Command):
     "--set", "overrides", multiple=True, metavar="KEY=VALUE",
     help="Override for all runs, e.g. optim.steps=1500, or finetune.iterations=20 of the second stage.",
 )  # fmt: skip
+@click.option(
+    "--best-rates", is_flag=True, help="Of each arm only its best cell so far, of those measured on selection seeds."
+)
 @click.option("--list", "listing", is_flag=True, help="Show all experiments, or the cells of NAME.")
 @click.option("--dry-run", is_flag=True, help="Show the runs and which of them are finished.")
 @click.option("--table-only", is_flag=True, help="Only make table and picture anew, from the run folders.")
@@ -121,6 +126,7 @@ def experiment(
     data: str | None,
     episodes: int | None,
     overrides: tuple[str, ...],
+    best_rates: bool,
     listing: bool,
     dry_run: bool,
     table_only: bool,
@@ -141,6 +147,8 @@ def experiment(
     given: dict[str, Any] = {"data": data, "episodes": episodes, "overrides": overrides}
     settings = _settings(plan, out, {key: value for key, value in given.items() if value})
     runs = plan.runs(tasks or plan.tasks, seeds or plan.seeds, cells)
+    if best_rates:
+        runs = _at_best_rates(plan, settings, runs)
     if dry_run:
         return _show_runs(runs, settings)
     if not table_only:
@@ -156,6 +164,17 @@ def _settings(plan: Plan, out: Path, given: dict[str, Any]) -> Settings:
     held = load_settings(out, plan.name)
     base = {} if held is None else held.to_json() | {"overrides": held.overrides}
     return Settings(**{"experiment": plan.name, **base, **given, "out": str(out)})
+
+
+def _at_best_rates(plan: Plan, settings: Settings, runs: tuple[PlannedRun, ...]) -> tuple[PlannedRun, ...]:
+    """Those of the cells at which the arms stand. Raises ConfigError where no arm was measured yet on a task."""
+    rows = read_rows(plan, settings, plan.tasks, _all_seeds(plan, Path(settings.out), ()))
+    best = {task: best_cells(plan, rows, task) for task in dict.fromkeys(run.task for run in runs)}
+    if without := [task for task, cells in best.items() if not cells]:
+        seeds = " ".join(map(str, plan.selection_seeds or plan.seeds))
+        wanted = f"run it first with --seeds {seeds}" if any(c.arm for c in plan.cells) else "its cells have no arms"
+        raise ConfigError(f"--best-rates: no arm of {plan.name} was measured on {', '.join(without)}: {wanted}")
+    return tuple(run for run in runs if run.cell.name in best[run.task])
 
 
 def _all_seeds(plan: Plan, out: Path, seeds: tuple[int, ...]) -> list[int]:

@@ -27,18 +27,20 @@ ROOT = Path(__file__).parents[2]
 TURN, WARM_UP = 10, 2
 """Steps in a row, and how many of them are not counted."""
 PLAIN, FLOAT32, OFF = "loss.noise_samples_per_obs=1", "optim.precision=float32", "loss.dispersive=none"
+TERM, PUBLISHED = "loss.dispersive=infonce_l2", "loss.dispersive_form=published"
 VARIANTS = {
     "state": ("lift_state", (OFF,), 8.0),
     "state float32": ("lift_state", (OFF, FLOAT32), None),
-    "state dispersive": ("lift_state", (), None),
-    "state dispersive late": ("lift_state", ("loss.dispersive_tap=late",), None),
-    "state dispersive balanced": ("lift_state", ("loss.weight_mode=balanced",), None),
-    "state official": ("lift_state", ("loss.official=true",), None),
+    "state dispersive": ("lift_state", (TERM,), None),
+    "state dispersive late": ("lift_state", (TERM, "loss.dispersive_tap=late"), None),
+    "state dispersive raw": ("lift_state", (TERM, "loss.dispersive_form=raw"), None),
+    "state dispersive equal t": ("lift_state", (TERM, "loss.dispersive_equal_t=true"), None),
+    "state published": ("lift_state", (TERM, PUBLISHED), None),
     "image": ("lift_image", (OFF,), 850.0),
     "image float32": ("lift_image", (OFF, FLOAT32), None),
     "image dispersive": ("lift_image", (), 1000.0),
     "image dispersive late": ("lift_image", ("loss.dispersive_tap=late",), 1000.0),
-    "image official": ("lift_image", ("loss.official=true", "loss.dispersive_tap=late"), None),
+    "image published": ("lift_image", (PUBLISHED, PLAIN, "loss.dispersive_tap=late"), None),
     "image published stem": ("lift_image", ("model.stem=overlap",), None),
 }
 """Name -> configuration, overrides and budget in ms of processor time."""

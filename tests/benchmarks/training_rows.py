@@ -82,8 +82,8 @@ def pretraining(images, dispersive, overrides=()):
         batch_size=BATCH,
         dispersive_weight=0.5 if dispersive else 0.0,
     )
-    off = () if dispersive else ("loss.dispersive=none",)
-    trainer = Trainer(pretrain_config(images, (*off, *overrides)), windows, None, {"sha256": ""})
+    term = f"loss.dispersive={'infonce_l2' if dispersive else 'none'}"
+    trainer = Trainer(pretrain_config(images, (term, *overrides)), windows, None, {"sha256": ""})
     return published.step, lambda: trainer.train_step(detailed=False)
 
 

@@ -36,7 +36,7 @@ def test_runs_of_both_stages_stand_side_by_side_on_one_page_that_fetches_nothing
         assert html.count(heading) == 1
     assert ("(t-SNE)" in html) == can_tsne()
     assert "Trained without a dispersive term" in html and "no checkpoint" in html
-    assert "infonce_l2 at mid, λ 0.5" in html
+    assert "scale_free infonce_l2 at mid, λ 0.5" in html
     for group in ("losses", "dispersion", "wind"):
         assert f"<h3>{group}</h3>" in html
     assert "<h3>success</h3>" not in html and "success. Without change: ema 0.5" in html

@@ -65,24 +65,16 @@ def test_the_dispersive_gradient_counts_with_its_weight(saved: Checkpoint, sampl
 
 def test_a_run_without_the_term_is_shown_what_the_default_one_would_do(saved: Checkpoint, sample: Sample) -> None:
     loss = dataclasses.replace(saved.config.loss, dispersive="none")
-    without = dataclasses.replace(saved, config=dataclasses.replace(saved.config, loss=loss), dispersal={})
+    without = dataclasses.replace(saved, config=dataclasses.replace(saved.config, loss=loss))
     term = dispersive_term_of(without)
     assert not term.trained and term.loss.dispersive == "infonce_l2"
     assert by_layer(without, sample)["denoiser.input"].dispersive > 0
 
 
-def test_tap_and_weight_are_those_that_the_run_found_for_itself(saved: Checkpoint) -> None:
-    loss = dataclasses.replace(saved.config.loss, dispersive_tap="auto", weight_mode="balanced", balance=0.1)
-    found = {"tap": "late", "ranks": {"late": 0.1}, "denoising": 4.0, "dispersive": 1.0}
-    config = dataclasses.replace(saved.config, loss=loss)
-    term = dispersive_term_of(dataclasses.replace(saved, config=config, dispersal=found))
-    assert (term.tap, term.trained) == ("late", True) and term.weight == pytest.approx(0.2)
-
-
 def test_the_published_variant_is_measured_as_it_trains(
     dataset: Path, tiny_config: Callable[..., PretrainConfig], tmp_path: Path
 ) -> None:
-    loss = {"official": True, "dispersive_tap": "late", "noise_samples_per_obs": 1}
+    loss = {"dispersive_form": "published", "dispersive_tap": "late", "noise_samples_per_obs": 1}
     pretrain(tiny_config(images=True, optim={"steps": 1}, loss=loss), dataset, tmp_path, progress=False)
     saved = load_checkpoint(tmp_path)
     layers = by_layer(saved, draw_sample(dataset, saved, size=12, seed=0))

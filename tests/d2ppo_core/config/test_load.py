@@ -24,6 +24,9 @@ CAMERAS = {
 SIZES = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2}
 
 
+_TERM, _PUBLISHED = "loss.dispersive=infonce_l2", "loss.dispersive_form=published"
+
+
 def state_dim(config: PretrainConfig) -> int:
     keys = config.data.low_dim_keys
     return sum(OBJECT_DIMS[config.task] if key == "object" else SIZES[key.partition("_")[2]] for key in keys)
@@ -56,28 +59,31 @@ def test_each_task_has_an_image_configuration_of_the_published_sizes(task: str) 
     [
         (
             "lift_state",
-            ["loss.dispersive=infonce_l2", "loss.dispersive_tap=encoder"],
+            [_TERM, "loss.dispersive_tap=encoder"],
             "without images, got 'encoder', which is the raw state there",
         ),
-        (
-            "lift_image",
-            ["loss.dispersive_tap=front"],
-            "wanted one of encoder, early, mid, late, all, auto, got 'front'",
-        ),
-        ("lift_state", ["loss.weight_mode=free"], "loss.weight_mode: wanted one of fixed, balanced, got 'free'"),
-        ("lift_state", ["loss.balance=0"], "loss.balance: wanted > 0, got 0.0"),
-        ("lift_state", ["loss.margin=0"], "loss.margin: wanted > 0, got 0.0"),
-        ("lift_state", ["loss.balance_decay=1"], r"loss.balance_decay: wanted in \[0, 1\), got 1.0"),
-        ("lift_state", ["loss.auto_tap_steps=0"], "loss.auto_tap_steps: wanted >= 1, got 0"),
-        ("lift_image", ["loss.official=true"], "wanted loss.dispersive_tap among early, mid, late, all, got 'encoder'"),
-        ("lift_state", ["loss.official=true", "loss.weight_mode=balanced"], "wanted loss.weight_mode=fixed"),
-        ("lift_state", ["loss.official=true", "loss.noise_samples_per_obs=4"], "loss.noise_samples_per_obs=1, got 4"),
-        ("lift_state", ["optim.device=tpu"], "optim.device: wanted one of cpu, cuda, got 'tpu'"),
+        ("lift_image", ["loss.dispersive_tap=front"], "wanted one of encoder, early, mid, late, got 'front'"),
         (
             "lift_state",
-            ["loss.dispersive=infonce_l2", "optim.compile=true", "loss.weight_mode=balanced"],
-            "wanted false with loss.weight_mode",
+            ["loss.dispersive_form=free"],
+            "of scale_free, batch_max, raw, published, got 'free'",
         ),
+        ("lift_state", ["loss.margin=0"], "loss.margin: wanted > 0, got 0.0"),
+        (
+            "lift_state",
+            ["loss.weight_mode=balanced"],
+            "loss: unknown key weight_mode; allowed: dispersive,",
+        ),
+        ("lift_image", [_PUBLISHED], "wanted loss.dispersive_tap among early, mid, late, got 'encoder'"),
+        ("lift_state", [_TERM, _PUBLISHED, "loss.dispersive_equal_t=true"], "dispersive_equal_t=false, got true"),
+        ("lift_state", [_TERM, _PUBLISHED, "loss.noise_samples_per_obs=4"], "loss.noise_samples_per_obs=1, got 4"),
+        ("lift_image", ["loss.dispersive_equal_t=true"], "behind the encoder, which sees no time, got 'encoder'"),
+        (
+            "lift_state",
+            ["loss.dispersive=covariance", "loss.dispersive_form=batch_max"],
+            "for batch_max, got 'cov",
+        ),
+        ("lift_state", ["optim.device=tpu"], "optim.device: wanted one of cpu, cuda, got 'tpu'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(name: str, override: list[str], message: str) -> None:

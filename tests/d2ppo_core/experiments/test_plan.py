@@ -13,13 +13,12 @@ from d2ppo_core.experiments.plan import Cell, Plan
     ("name", "runs"),
     [
         ("lambda_sweep", 6 * 1 * 3),
-        ("layer_x_loss", (1 + 4 * 4) * 4 * 3),
         ("dispersive_vs_none", 2 * 4 * 3),
-        ("official_vs_ours", 3 * 4 * 3),
-        ("balanced_weight", 3 * 4 * 3),
-        ("auto_tap", 4 * 4 * 3),
         ("batch_size", 6 * 4 * 3),
         ("clone_rate", 3 * 2 * 3 * 4 * 2),
+        ("dispersive_screen", (1 + 5 * 2 * 2) * 2 * 3 * 2),
+        ("dispersive_confirm", 2 * 4 * 2 * 4 * 5),
+        ("dispersive_images", (1 + 3) * 2 * 2 * 3),
         ("sample_efficiency", 5 * 4 * 3),
     ],
 )
@@ -30,7 +29,7 @@ def test_a_plan_takes_cells_times_tasks_times_seeds_runs(name, runs):
 
 
 def test_all_plans_were_counted():
-    assert len(PLANS) == 9
+    assert len(PLANS) == 8
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=lambda plan: plan.name)

@@ -76,7 +76,7 @@ def test_the_page_holds_the_figures_and_where_they_come_from():
     page = markdown(PLAN, settings(), [row("none", 50, 60, 70), row("dispersive", 60, 70, 80)])
     assert (
         "| lift | none | 3 | 180/300 | 60.0 % (54.4 … 65.4) | 60.0 ± 10.0 % (50.0 … 70.0) | reference |  |  "
-        "|  |  |  |  | 1500 | 11 | 0 | c0ffee01+changes | abcdef01 |"
+        "|  |  |  |  |  |  |  | 1500 | 11 | 0 | c0ffee01+changes | abcdef01 |"
     ) in page
     # 0.1 - sqrt((0.7 - 0.6459)² + (0.6538 - 0.6)²) and 0.1 + sqrt((0.7491 - 0.7)² + (0.6 - 0.5436)²)
     assert "| 210/300 | 70.0 % (64.6 … 74.9) | 70.0 ± 10.0 % (60.0 … 80.0) | +10.0 (+2.4 … +17.5) |" in page

@@ -11,12 +11,20 @@ from d2ppo_core.losses.dispersive import (
     dispersion,
     dispersive_loss,
     effective_rank,
-    hinge,
     infonce_cosine,
-    infonce_l2,
+    scale_free,
 )
 
 BATCH, DIM = 12, 5
+
+
+def infonce_l2(z: Tensor, temperature: float = 0.5, *, per_dimension: bool = True) -> Tensor:
+    form = "raw" if per_dimension else "published"
+    return dispersive_loss(z, "infonce_l2", form=form, temperature=temperature)
+
+
+def hinge(z: Tensor, margin: float = 1.0) -> Tensor:
+    return dispersive_loss(z, "hinge", form="raw", margin=margin)
 
 
 def features(batch: int = BATCH, dim: int = DIM) -> Tensor:
@@ -110,8 +118,9 @@ def test_bfloat16_features_are_computed_in_float32_under_autocast() -> None:
 def test_identical_features_do_not_give_nan_gradients() -> None:
     z = torch.ones(4, 8, requires_grad=True)
     for variant in ("infonce_l2", "infonce_cosine", "hinge", "covariance"):
-        (gradient,) = torch.autograd.grad(dispersive_loss(z, variant), z)
-        assert torch.isfinite(gradient).all(), variant
+        for form in ("scale_free", "raw", "published"):
+            (gradient,) = torch.autograd.grad(dispersive_loss(z, variant, form=form), z)
+            assert torch.isfinite(gradient).all(), (variant, form)
 
 
 def test_switched_off_it_is_zero() -> None:
@@ -140,15 +149,102 @@ def published(z: Tensor, variant: str) -> float:
 @pytest.mark.parametrize("variant", ["infonce_l2", "infonce_cosine", "hinge", "covariance"])
 def test_the_official_switch_gives_the_published_formulas(variant: str) -> None:
     z = 0.2 * features()
-    assert float(dispersive_loss(z, variant, official=True)) == pytest.approx(published(z, variant), rel=1e-9)
+    assert float(dispersive_loss(z, variant, form="published")) == pytest.approx(published(z, variant), rel=1e-9)
 
 
 def test_the_names_reach_their_losses_with_their_parameters() -> None:
     z = features()
-    assert torch.equal(dispersive_loss(z, "infonce_l2", temperature=0.3), infonce_l2(z, 0.3))
-    assert torch.equal(dispersive_loss(z, "infonce_cosine", temperature=0.3), infonce_cosine(z, 0.3))
-    assert torch.equal(dispersive_loss(z, "hinge", margin=2.0), hinge(z, 2.0))
-    assert torch.equal(dispersive_loss(z, "covariance"), covariance(z))
+    assert not torch.equal(infonce_l2(z, 0.3), infonce_l2(z))
+    raw = dispersive_loss(z, "infonce_cosine", form="raw", temperature=0.3)
+    assert torch.equal(raw, infonce_cosine(z, 0.3))
+    centred = dispersive_loss(z, "infonce_cosine", temperature=0.3)
+    assert torch.equal(centred, infonce_cosine(scale_free(z), 0.3)) and not torch.equal(raw, centred)
+    assert not torch.equal(hinge(z, 2.0), hinge(z))
+    assert torch.equal(dispersive_loss(z, "covariance", form="raw"), covariance(z))
+
+
+VARIANTS = ("infonce_l2", "infonce_cosine", "hinge", "covariance")
+TIMES = torch.tensor([0, 1, 2] * 4)
+
+
+def along(z: Tensor, direction: Tensor, variant: str, **options: object) -> float:
+    """Derivative of a loss along a unit direction, as a share of its gradient."""
+    z = z.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(dispersive_loss(z, variant, **options), z)  # type: ignore[arg-type]
+    assert gradient.norm() > 1e-6
+    return float((gradient * direction).sum().abs() / direction.norm() / gradient.norm())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("groups", [None, TIMES], ids=["all pairs", "equal t"])
+@pytest.mark.parametrize("scale", [0.05, 7.0, 1e4])
+def test_the_scale_free_form_does_not_change_with_scale_or_offset(
+    variant: str, groups: Tensor | None, scale: float
+) -> None:
+    z = features()
+    wanted = float(dispersive_loss(z, variant, groups=groups))
+    assert float(dispersive_loss(scale * z + 3.0, variant, groups=groups)) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_scale_free_form_pulls_neither_along_the_scale_nor_along_a_common_offset(variant: str) -> None:
+    z = features()
+    centred, offset = z - z.mean(0), torch.ones(BATCH, 1, dtype=z.dtype) * torch.randn(DIM, dtype=z.dtype)
+    assert along(z, centred, variant) < 1e-9 and along(z, offset, variant) < 1e-9
+    assert along(z, centred, "infonce_l2", form="raw") > 0.1  # the way that makes features grow
+
+
+def test_blind_to_time_there_is_no_pull_along_the_offset_of_a_time_step() -> None:
+    z = features()
+    offset = torch.randn(3, DIM, dtype=z.dtype)[TIMES]
+    assert along(z + offset, offset, "infonce_l2", groups=TIMES) < 1e-9
+    assert along(z + offset, offset, "infonce_l2") > 0.01
+    moved = dispersive_loss(z + 10 * offset, "infonce_l2", groups=TIMES)
+    assert float(moved) == pytest.approx(float(dispersive_loss(z, "infonce_l2", groups=TIMES)), rel=1e-9)
+
+
+def test_only_pairs_of_a_group_count() -> None:
+    z = scale_free(features(), TIMES)
+    among = [(i, j) for i in range(BATCH) for j in range(BATCH) if TIMES[i] == TIMES[j]]
+    terms = [math.exp(-float((z[i] - z[j]).square().sum()) / DIM / 0.5) for i, j in among]
+    wanted = math.log(sum(terms) / len(terms))
+    assert float(dispersive_loss(features(), "infonce_l2", groups=TIMES)) == pytest.approx(wanted, rel=1e-9)
+    squares = [max(0.0, 1.0 - float((z[i] - z[j]).square().sum()) / DIM) ** 2 for i, j in among]
+    found = float(dispersive_loss(features(), "hinge", groups=TIMES))
+    assert found == pytest.approx(sum(squares) / len(squares), rel=1e-9)
+
+
+def test_divided_by_their_largest_distances_lie_between_zero_and_one_and_scale_is_no_way_apart() -> None:
+    z = features()
+    distances = [float((a - b).square().sum()) for a, b in pairs(z)]
+    wanted = math.log(sum(math.exp(-d / max(distances)) for d in distances) / len(distances))
+    found = dispersive_loss(z, "infonce_l2", form="batch_max", temperature=1.0)
+    assert float(found) == pytest.approx(wanted, rel=1e-9)
+    assert along(z, z - z.mean(0), "infonce_l2", form="batch_max", temperature=1.0) < 1e-9
+
+
+@pytest.mark.parametrize("form", ["scale_free", "batch_max", "raw", "published"])
+@pytest.mark.parametrize("groups", [None, TIMES[:6]], ids=["all pairs", "equal t"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_gradient_of_every_form_is_the_numerical_one(form: str, groups: Tensor | None, variant: str) -> None:
+    z = (0.3 * features(6, 4)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: dispersive_loss(x, variant, form=form, groups=groups), z)
+
+
+@pytest.mark.parametrize("form", ["scale_free", "batch_max"])
+def test_equal_features_are_the_worst_case_and_nearly_equal_ones_are_pushed_apart(form: str) -> None:
+    z = torch.ones(8, 16, dtype=torch.float64)
+    assert float(dispersive_loss(z, "infonce_l2", form=form)) == pytest.approx(0.0, abs=1e-12)
+    apart = z + 1e-4 * features(8, 16)
+    apart.requires_grad_()
+    loss = dispersive_loss(apart, "infonce_l2", form=form)
+    (gradient,) = torch.autograd.grad(loss, apart)
+    assert float(loss.detach()) < -0.1 and torch.isfinite(gradient).all() and gradient.norm() > 1.0
+
+
+def test_an_unknown_form_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown form 'official'"):
+        dispersive_loss(features(), "infonce_l2", form="official")
 
 
 def test_effective_rank_counts_equally_strong_directions() -> None:

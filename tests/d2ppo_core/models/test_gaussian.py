@@ -38,8 +38,8 @@ def test_the_configuration_chooses_the_kind_of_policy() -> None:
         build_diffusion(config, shapes)
     with pytest.raises(ConfigError, match="model.kind: wanted one of diffusion, gaussian, got 'flow'"):
         from_mapping(PretrainConfig, {"name": "a", "task": "lift", "model": {"kind": "flow"}})
-    with pytest.raises(ConfigError, match="loss.official: wanted model.kind=diffusion"):
-        loss = {"official": True, "dispersive_tap": "late"}
+    with pytest.raises(ConfigError, match="loss.dispersive_form=published: wanted model.kind=diffusion"):
+        loss = {"dispersive_form": "published", "dispersive_tap": "late"}
         from_mapping(PretrainConfig, {"name": "a", "task": "lift", "model": {"kind": "gaussian"}, "loss": loss})
 
 

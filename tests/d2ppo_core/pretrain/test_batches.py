@@ -111,7 +111,7 @@ def test_only_the_published_term_gets_the_pictures_twice(
     data: Tensors, tiny_config: Callable[..., PretrainConfig]
 ) -> None:
     assert draw_batch(data, tiny_config(images=True), 0).images_again is None
-    official = {"official": True, "dispersive_tap": "mid", "noise_samples_per_obs": 1}
+    official = {"dispersive_form": "published", "dispersive_tap": "mid", "noise_samples_per_obs": 1}
     batch = draw_batch(data, tiny_config(images=True, loss=official), 0)
     assert batch.images is not None and batch.images_again is not None
     assert batch.images.shape == batch.images_again.shape

@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +8,7 @@ from d2ppo_core.losses.dispersive import dispersion, dispersive_loss
 from d2ppo_core.models.build import Shapes, build_policy
 from d2ppo_core.models.diffusion import DiffusionPolicy
 from d2ppo_core.pretrain.batches import Batch, Tensors
-from d2ppo_core.pretrain.diagnostics import COLUMNS, dispersion_scalars, relative_ranks
+from d2ppo_core.pretrain.diagnostics import COLUMNS, dispersion_scalars
 
 Build = Callable[..., PretrainConfig]
 
@@ -79,22 +78,3 @@ def test_without_a_dispersive_loss_distance_and_rank_remain(tiny_config: Build) 
     config = tiny_config(images=True, loss={"noise_samples_per_obs": 1, "dispersive": "none"})
     scalars = dispersion_scalars(make_policy(config), make_batch(make_data()), config)
     assert set(scalars) == {name for name in COLUMNS if name.endswith(("_distance", "_rank"))}
-
-
-def test_relative_ranks_see_observations_only(tiny_config: Build) -> None:
-    config = tiny_config(images=True)
-    policy = make_policy(config)
-    same = relative_ranks(policy, make_data(40, same=True), config)
-    assert set(same) == {"encoder", "early", "mid", "late"}
-    for tap, share in relative_ranks(policy, make_data(40), config).items():
-        assert 0 < share <= 1 and share > 2 * same[tap], tap
-
-
-def test_relative_ranks_leave_out_what_cannot_learn_and_find_the_narrow_layer(tiny_config: Build) -> None:
-    config = tiny_config()
-    policy, data = make_policy(config), make_data(200, images=False)
-    with torch.no_grad():
-        policy.denoiser.residual_in.weight.copy_(torch.outer(torch.randn(32), torch.randn(32)))
-    ranks = relative_ranks(policy, data, config)
-    assert set(ranks) == {"early", "mid", "late"} and min(ranks, key=lambda tap: ranks[tap]) == "mid"
-    assert relative_ranks(policy, replace(data, state=data.state.clone()), config) == ranks

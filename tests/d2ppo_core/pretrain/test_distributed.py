@@ -69,8 +69,8 @@ def test_two_processes_compute_the_gradient_of_the_whole_batch_and_stay_equal(
     variants = {
         "state": tiny_config(),
         "encoder": tiny_config(images=True),
-        "all": tiny_config(images=True, loss={"dispersive_tap": "all", "dispersive": "infonce_cosine"}),
-        "balanced": tiny_config(images=True, loss={"weight_mode": "balanced"}),
+        "cosine": tiny_config(images=True, loss={"dispersive": "infonce_cosine", "dispersive_form": "raw"}),
+        "equal_t": tiny_config(loss={"dispersive_equal_t": True}),
         "covariance": tiny_config(loss={"dispersive_tap": "late", "dispersive": "covariance"}),
     }
     for name, config in variants.items():

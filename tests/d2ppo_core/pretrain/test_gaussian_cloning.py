@@ -76,17 +76,6 @@ def test_the_dispersive_term_takes_its_features_from_the_same_pass(dataset: Path
     assert len(taps[tap]) == len(batch.state)
 
 
-@pytest.mark.parametrize("loss", [{"dispersive_tap": "auto", "auto_tap_steps": 2}, {"weight_mode": "balanced"}])
-def test_a_measured_tap_and_an_adapted_weight_work_without_diffusion(
-    dataset: Path, tiny_config: Build, loss: dict[str, object]
-) -> None:
-    trainer = make_trainer(tiny_config(images=True, model={"kind": "gaussian"}, loss=loss), dataset)
-    for _ in range(4):
-        scalars = trainer.train_step(detailed=True)
-    assert scalars["dispersion/tap"] >= 0 and scalars["dispersion/weight"] > 0
-    assert scalars["dispersion/encoder_rank"] > 1 and scalars["dispersion/late_gradient_denoiser"] > 0
-
-
 def test_a_resumed_run_ends_with_the_same_bits(dataset: Path, tiny_config: Build) -> None:
     config = tiny_config(model={"kind": "gaussian", "gaussian": {"learn_std": True}})
     whole, part = make_trainer(config, dataset), make_trainer(config, dataset)

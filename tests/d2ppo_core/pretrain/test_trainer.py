@@ -10,9 +10,7 @@ import torch
 from d2ppo_core.config import OptimConfig, PretrainConfig
 from d2ppo_core.data.windows import load_windows
 from d2ppo_core.errors import ConfigError, TrainingError
-from d2ppo_core.pretrain.batches import draw_batch
 from d2ppo_core.pretrain.distributed import Processes
-from d2ppo_core.pretrain.objective import objective
 from d2ppo_core.pretrain.trainer import Trainer, learning_rate
 
 Build = Callable[..., PretrainConfig]
@@ -75,40 +73,6 @@ def test_another_configuration_is_refused_by_the_values_that_differ(dataset: Pat
 def test_how_often_to_log_and_where_to_compute_may_change(dataset: Path, tiny_config: Build) -> None:
     saved = make_trainer(tiny_config(), dataset).checkpoint()
     make_trainer(tiny_config(optim={"log_every": 7, "threads": 2, "checkpoint_every_s": 5.0}), dataset).restore(saved)
-
-
-@pytest.mark.parametrize("tap", ["encoder", "mid", "all"])
-def test_a_balanced_weight_is_measured_at_the_tapped_features(dataset: Path, tiny_config: Build, tap: str) -> None:
-    loss = {"dispersive_tap": tap, "weight_mode": "balanced", "balance": 0.2, "dispersive_weight": 0.7}
-    config = tiny_config(images=True, loss=loss)
-    trainer = make_trainer(config, dataset)
-    result = objective(trainer.policy, draw_batch(trainer.data, config, 0), config, tap=tap, weight=0.7)
-    gradients = [
-        torch.autograd.grad(part, result.features, retain_graph=True, allow_unused=True)
-        for part in (result.denoising, result.dispersive)
-    ]
-    noise, term = (torch.cat([g.flatten() for g in part if g is not None]).norm().item() for part in gradients)
-    first = trainer.train_step(detailed=False)
-    assert first["dispersion/weight"] == 0.7
-    assert first["dispersion/share"] == pytest.approx(0.7 * term / noise, rel=1e-3)
-    assert trainer.train_step(detailed=False)["dispersion/weight"] == pytest.approx(0.2 * noise / term, rel=1e-3)
-
-
-def test_balancing_only_chooses_the_weight(dataset: Path, tiny_config: Build) -> None:
-    fixed = make_trainer(tiny_config(loss={"dispersive_weight": 0.7}), dataset)
-    balanced = make_trainer(tiny_config(loss={"dispersive_weight": 0.7, "weight_mode": "balanced"}), dataset)
-    for a, b in zip(trained_weights(fixed, 1), trained_weights(balanced, 1), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
-
-
-def test_the_tap_is_chosen_on_held_out_data_after_the_warm_up(dataset: Path, tiny_config: Build) -> None:
-    loss = {"dispersive_tap": "auto", "auto_tap_steps": 2}
-    trainer = make_trainer(tiny_config(images=True, loss=loss, data={"validation_episodes": 1}), dataset)
-    scalars = [trainer.train_step(detailed=False) for _ in range(4)]
-    assert [row["dispersion/tap"] >= 0 for row in scalars] == [False, False, True, True]
-    assert [row["losses/dispersive"] != 0 for row in scalars] == [False, False, True, True]
-    ranks = trainer.dispersal.ranks
-    assert trainer.dispersal.tap == min(ranks, key=lambda tap: ranks[tap]) and len(ranks) == 4
 
 
 def test_a_batch_that_cannot_be_shared_equally_is_refused(dataset: Path, tiny_config: Build) -> None:

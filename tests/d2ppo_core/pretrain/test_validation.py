@@ -10,7 +10,8 @@ from d2ppo_core.config import PretrainConfig
 from d2ppo_core.data.windows import load_windows
 from d2ppo_core.models.build import Shapes, build_policy
 from d2ppo_core.models.policy import ChunkPolicy
-from d2ppo_core.pretrain.batches import Tensors
+from d2ppo_core.pretrain import first_layer
+from d2ppo_core.pretrain.batches import Batch, Tensors
 from d2ppo_core.pretrain.trainer import Trainer
 from d2ppo_core.pretrain.validation import NUDGE, action_error, sensitivity
 
@@ -75,5 +76,21 @@ def test_a_trainer_validates_on_held_out_windows_and_listens_without_them(
     trainer = Trainer(config, windows, rest, {"sha256": "0"})
     found = trainer.validate()
     assert found == trainer.validate() and all(value > 0 for value in found.values())
-    assert set(found) == {"losses/validation", "validation/action_error", "validation/sensitivity"}
-    assert set(Trainer(config, windows, None, {"sha256": "0"}).validate()) == {"validation/sensitivity"}
+    held_out = {"losses/validation", "validation/action_error"}
+    assert set(found) == {"validation/sensitivity", *first_layer.COLUMNS, *held_out}
+    assert set(Trainer(config, windows, None, {"sha256": "0"}).validate()) == set(found) - held_out
+
+
+def test_the_first_layers_shares_are_those_of_its_parts(policy: ChunkPolicy) -> None:
+    data = held_out(count=64)
+    generator = torch.Generator().manual_seed(2)
+    t, eps = torch.randint(20, (64,), generator=generator), torch.randn(64, 28, generator=generator)
+    batch = Batch(state=data.state, images=None, chunks=data.chunks, eps=eps, t=t)
+    found = first_layer.first_layer(policy, batch)
+    net = policy.denoiser  # type: ignore[attr-defined]
+    early = net.input(torch.cat([policy.add_noise(data.chunks, eps, t), net.time(t), data.state], dim=1))  # type: ignore[attr-defined]
+    assert found["first_layer/rms"] == pytest.approx(float((early - early.mean(0)).square().mean().sqrt()), rel=1e-5)
+    with torch.no_grad():  # a layer that hears nothing but the time
+        net.input.weight[:, :28], net.input.weight[:, -19:] = 0, 0
+    alone = first_layer.first_layer(policy, batch)
+    assert alone["first_layer/time_share"] == pytest.approx(1.0) and alone["first_layer/observation_share"] == 0

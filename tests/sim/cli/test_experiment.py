@@ -100,12 +100,17 @@ def test_the_table_alone_lists_what_was_not_run(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "wanted the name of an experiment: lambda_sweep, "),
-        (["nope"], "unknown experiment 'nope'; there are lambda_sweep, "),
-        (["auto_tap", "--tasks", "sweep"], "unknown task sweep; tasks are lift, can, square, transport"),
-        (["auto_tap", "--tasks", "--dry-run"], "--tasks: wanted at least one value, got none"),
-        (["auto_tap", "--seeds"], "--seeds: wanted at least one value, got none"),
-        (["auto_tap", "--data", "nowhere/{task}.hdf5"], "nowhere/lift.hdf5: no such dataset; name yours by --data"),
+        ([], "wanted the name of an experiment: clone_rate, "),
+        (["nope"], "unknown experiment 'nope'; there are clone_rate, "),
+        (["batch_size", "--tasks", "sweep"], "unknown task sweep; tasks are lift, can, square, transport"),
+        (["batch_size", "--tasks", "--dry-run"], "--tasks: wanted at least one value, got none"),
+        (["batch_size", "--seeds"], "--seeds: wanted at least one value, got none"),
+        (
+            ["dispersive_confirm", "--tasks", "can", "--best-rates"],
+            "on can: run it first with --seeds 100 101",
+        ),
+        (["clone_rate", "--tasks", "can", "--best-rates"], "was measured on can: its cells have no arms"),
+        (["batch_size", "--data", "nowhere/{task}.hdf5"], "nowhere/lift.hdf5: no such dataset; name yours by --data"),
     ],
 )
 def test_mistakes_are_named_in_one_line(tmp_path, arguments, message):
@@ -115,5 +120,5 @@ def test_mistakes_are_named_in_one_line(tmp_path, arguments, message):
 
 
 def test_a_mistake_in_an_override_is_found_before_anything_runs(tmp_path, dataset):
-    result = call("auto_tap", "--tasks", "lift", "--data", dataset, "--out", tmp_path / "o", "--set", "optim.stepz=1")
+    result = call("batch_size", "--tasks", "lift", "--data", dataset, "--out", tmp_path / "o", "--set", "optim.stepz=1")
     assert "unknown key stepz" in str(result.exception) and not (tmp_path / "o").exists()
