@@ -19,7 +19,7 @@ from d2ppo_core.yaml_file import read_yaml
 T = TypeVar("T")
 _BUILT_IN = Path(__file__).parent
 FINETUNE_SECTIONS = ("finetune", "published")
-"""Of a configuration file, for the second stage: recommended, and as in the paper."""
+"""Of a configuration file, for the second stage: recommended, and close to the paper."""
 
 
 def _convert(wanted: Any, value: Any, where: str) -> Any:
@@ -191,7 +191,7 @@ def load_finetune_config(
 ) -> FinetuneConfig:
     """Read the second stage from a section of the file, with the file's `name` and `task`; else as `load_config`.
 
-    The section `finetune` is the recommended recipe, `published` holds the paper's settings.
+    The section `finetune` is the recommended recipe, `published` is close to the paper's settings.
     """
     return _second_stage(name_or_path, _read(name_or_path), overrides, section)
 

@@ -75,7 +75,7 @@ def _of_task(task: str, config: FinetuneConfig) -> FinetuneConfig:
     metavar="KEY=VALUE",
     help="Override, e.g. finetune.ppo.epochs=5, or ppo.epochs=5.",
 )
-@click.option("--published", is_flag=True, help="The paper's settings instead of the recommended ones.")
+@click.option("--published", is_flag=True, help="Settings close to the paper's instead of the recommended ones.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out exactly, by its own configuration.")
 def finetune(
     task: str,
