@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import itertools
 import math
 import os
 import signal
@@ -18,6 +19,7 @@ from d2ppo_core.errors import DataError, TrainingError
 from d2ppo_core.pretrain import run as run_module
 from d2ppo_core.pretrain import trainer as trainer_module
 from d2ppo_core.pretrain.checkpoint import FILE_NAME, load_checkpoint
+from d2ppo_core.pretrain.distributed import Processes
 from d2ppo_core.pretrain.failures import BAD_BATCH
 from d2ppo_core.pretrain.run import pretrain
 from d2ppo_core.pretrain.trainer import Trainer
@@ -42,10 +44,10 @@ def test_training_lowers_the_loss_and_leaves_its_files(
     dataset: Path, tiny_config: Build, tmp_path: Path, images: bool
 ) -> None:
     config = tiny_config(
-        images=images, optim={"steps": 60, "lr": 3e-3, "log_every": 5}, data={"validation_episodes": 1}
+        images=images, optim={"steps": 120, "lr": 3e-3, "log_every": 5}, data={"validation_episodes": 1}
     )
     outcome = pretrain(config, dataset, tmp_path / "run", progress=False)
-    assert outcome.finished and outcome.step == 60 and outcome.elapsed_s > 0
+    assert outcome.finished and outcome.step == 120 and outcome.elapsed_s > 0
     logged = rows(tmp_path / "run")
     losses = [float(row["losses/denoising"]) for row in logged]
     assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
@@ -131,15 +133,14 @@ def test_a_loss_that_is_not_finite_stops_keeps_the_last_good_checkpoint_and_show
 def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(
     dataset: Path, tiny_config: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backward = Trainer._backward
+    average, calls = Processes.average, itertools.count(1)
 
-    def explode(self: Trainer, *arguments: object) -> tuple[torch.Tensor, ...]:
-        squares = backward(self, *arguments)  # type: ignore[arg-type]
-        if self.step == 2:
-            self._parameters[0].grad.fill_(math.inf)  # type: ignore[union-attr]
-        return squares
+    def explode(self: Processes, parameters: list[torch.Tensor], scalars: torch.Tensor) -> torch.Tensor:
+        if next(calls) == 3:
+            parameters[0].grad.fill_(math.inf)  # type: ignore[union-attr]
+        return average(self, parameters, scalars)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Trainer, "_backward", explode)
+    monkeypatch.setattr(Processes, "average", explode)
     config = tiny_config(optim={"checkpoint_every_s": 0.0})
     with pytest.raises(TrainingError, match=r"the gradient is not finite at step 3; its batch is in .*bad_batch.pt"):
         pretrain(config, dataset, tmp_path, progress=False)
