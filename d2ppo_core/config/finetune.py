@@ -176,6 +176,23 @@ class WeightedConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SelfCloningConfig:
+    """Cloning of what the policy itself did in episodes that it solved, beside the update of `ppo`."""
+
+    weight: float = 0.0
+    """Of the noise-prediction loss in the actor's loss; 0 = no buffer."""
+    capacity_chunks: int = 20_000
+    """The newest chunks of solved episodes are kept, with their observations."""
+    batch_size: int = 256
+    """Chunks per optimiser step."""
+
+    def __post_init__(self) -> None:
+        require(self.weight >= 0, f"self_cloning.weight: wanted >= 0, got {self.weight}")
+        for name in ("capacity_chunks", "batch_size"):
+            require(getattr(self, name) >= 1, f"self_cloning.{name}: wanted >= 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class CriticConfig:
     """V(observation)."""
 
@@ -228,6 +245,7 @@ class FinetuneConfig:
     chain: ChainConfig = field(default_factory=ChainConfig)
     ppo: PpoConfig = field(default_factory=PpoConfig)
     weighted: WeightedConfig = field(default_factory=WeightedConfig)
+    self_cloning: SelfCloningConfig = field(default_factory=SelfCloningConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
     success: SuccessConfig = field(default_factory=SuccessConfig)
 
@@ -243,6 +261,11 @@ class FinetuneConfig:
         one_of("device", self.device, DEVICES)
         one_of("precision", self.precision, PRECISIONS)
         require(self.algorithm == "ppo" or not self.compile, f"compile: wanted false with {self.algorithm}, got true")
+        require(
+            not self.self_cloning.weight or self.algorithm not in ("drwr", "dawr"),
+            f"self_cloning.weight: wanted 0 with {self.algorithm}, which clones already, got "
+            f"{self.self_cloning.weight}",
+        )
         for name in ("iterations", "threads"):
             require(getattr(self, name) >= 1, f"{name}: wanted >= 1, got {getattr(self, name)}")
         require(

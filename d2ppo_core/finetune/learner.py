@@ -12,17 +12,19 @@ from d2ppo_core.errors import TrainingError
 from d2ppo_core.finetune.gae import RewardScale
 from d2ppo_core.finetune.progress import Progress, silent
 from d2ppo_core.finetune.rollout import Rollout
+from d2ppo_core.finetune.successes import Successes
 from d2ppo_core.models.chain import ChainPolicy
-from d2ppo_core.models.critic import Critic
 from d2ppo_core.pretrain.ema import Ema
 
 
 class Learner(ABC):
     """Turns rollouts into better weights; restorable to the bit."""
 
-    def __init__(self, chain: ChainPolicy, critic: Critic, config: PpoConfig) -> None:
+    def __init__(
+        self, chain: ChainPolicy, critic: nn.Module, config: PpoConfig, *, successes: Successes | None = None
+    ) -> None:
         """Optimise the trainable weights of `chain` and `critic` on the device where they are."""
-        self.chain, self.critic, self.config = chain, critic, config
+        self.chain, self.critic, self.config, self.successes = chain, critic, config, successes
         self.actor_parameters = [p for p in chain.parameters() if p.requires_grad]
         self.actor_optimizer = torch.optim.AdamW(
             self.actor_parameters, lr=config.actor_lr, weight_decay=config.actor_weight_decay, fused=True
@@ -52,6 +54,27 @@ class Learner(ABC):
             TrainingError: a loss or a gradient is not finite; the weights are those before the step.
         """
 
+    @property
+    def notes(self) -> list[str]:
+        """What a person should be told; whoever tells it empties the list."""
+        return self.successes.notes if self.successes is not None else []
+
+    def take_successes(self, rollout: Rollout, generator: torch.Generator) -> dict[str, float]:
+        """Keep what was solved, if that is to be cloned; returns scalars."""
+        if self.successes is None:
+            return {}
+        self.successes.take(rollout, generator.initial_seed())
+        return {"self_cloning/chunks": float(len(self.successes))}
+
+    def clone_successes(self) -> dict[str, float]:
+        """Add the gradient of the weighted cloning term to the actor's, if there is something to clone."""
+        if self.successes is None or not len(self.successes):
+            return {}
+        loss = self.successes.loss(self.chain)
+        self.check(loss.item())
+        (self.successes.config.weight * loss).backward()  # type: ignore[no-untyped-call]
+        return {"losses/self_cloning": loss.item()}
+
     def check(self, loss: float) -> None:
         """Raise TrainingError when a loss is not finite."""
         if not math.isfinite(loss):
@@ -77,6 +100,7 @@ class Learner(ABC):
             "critic_optimizer": self.critic_optimizer.state_dict(),
             "reward_scale": self.reward_scale.state_dict(),
             "steps": self.steps,
+            **({"successes": self.successes.state_dict()} if self.successes is not None else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -88,3 +112,5 @@ class Learner(ABC):
         self.critic_optimizer.load_state_dict(state["critic_optimizer"])
         self.reward_scale.load_state_dict(state["reward_scale"])
         self.steps = state["steps"]
+        if self.successes is not None:
+            self.successes.load_state_dict(state["successes"])

@@ -13,6 +13,7 @@ from d2ppo_core.finetune.learner import Learner
 from d2ppo_core.finetune.minibatch import Minibatch, minibatches
 from d2ppo_core.finetune.progress import Progress, silent
 from d2ppo_core.finetune.rollout import Rollout
+from d2ppo_core.finetune.successes import Successes
 from d2ppo_core.losses.ppo import clip_schedule, denoising_discount, normalized, ppo_loss, value_loss
 from d2ppo_core.models.chain import ChainPolicy
 from d2ppo_core.models.critic import Critic
@@ -21,7 +22,15 @@ from d2ppo_core.models.critic import Critic
 class PpoUpdate(Learner):
     """The clipped objective over (observation, denoising step) pairs."""
 
-    def __init__(self, chain: ChainPolicy, critic: Critic, config: PpoConfig, *, compiled: bool = False) -> None:
+    def __init__(
+        self,
+        chain: ChainPolicy,
+        critic: Critic,
+        config: PpoConfig,
+        *,
+        compiled: bool = False,
+        successes: Successes | None = None,
+    ) -> None:
         """Optimise the trainable weights of `chain` and `critic`.
 
         Args:
@@ -29,8 +38,9 @@ class PpoUpdate(Learner):
             critic: The critic.
             config: The update.
             compiled: Compute the loss as torch.compile makes it.
+            successes: Cloned on the way.
         """
-        super().__init__(chain, critic, config)
+        super().__init__(chain, critic, config, successes=successes)
         self._found = torch.compile(self._loss, dynamic=True) if compiled else self._loss
         self.origin = copy.deepcopy(chain).requires_grad_(False) if config.bc_weight else None
         self.origin_generator = torch.Generator()
@@ -41,6 +51,7 @@ class PpoUpdate(Learner):
         self, rollout: Rollout, generator: torch.Generator, *, actor: bool = True, progress: Progress = silent
     ) -> dict[str, float]:
         """As `Learner.update`: some epochs of minibatches; means over them. Warm-up leaves the actor out."""
+        scalars = self.take_successes(rollout, generator)
         if self.config.random_shift_px and rollout.images is not None:
             rollout = judge_again(shift_pictures(rollout, self.config.random_shift_px, generator), self.chain)
         experience = make_experience(rollout, self.critic, self.reward_scale, self.config, self.device)
@@ -52,7 +63,11 @@ class PpoUpdate(Learner):
             if rows[-1].get("ppo/approx_kl", 0.0) > self.config.target_kl:
                 break
         means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
-        return means | {"ppo/minibatches": float(len(rows)), "critic/explained_variance": experience.explained_variance}
+        return (
+            scalars
+            | means
+            | {"ppo/minibatches": float(len(rows)), "critic/explained_variance": experience.explained_variance}
+        )
 
     def _batches(self, num_obs: int, generator: torch.Generator) -> Iterator[tuple[float, Minibatch]]:
         """Minibatches of all epochs, each with the share that is done before it."""
@@ -77,6 +92,7 @@ class PpoUpdate(Learner):
             for name, value in found.items():
                 scalars[name] = scalars.get(name, 0.0) + share * float(value.detach())
         if actor:
+            scalars |= self.clone_successes()
             scalars["optim/actor_gradient_norm"] = self.step_actor()
         self.critic_optimizer.step()
         return scalars

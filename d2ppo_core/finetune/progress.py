@@ -1,6 +1,7 @@
 """What a person sees of a fine-tuning run: one bar of iterations that says what the present one is busy with."""
 
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -36,6 +37,10 @@ class IterationBar:
                 self._bar.set_description(f"{name} {share:.0%}")
 
         return advance
+
+    def say(self, text: str) -> None:
+        """A line of its own, which stays."""
+        self._bar.write(f"d2ppo: {text}", file=sys.stderr)
 
     def finish(self, scalars: Mapping[str, float], best: float | None) -> None:
         """An iteration is over; `best` is the best evaluation, None before the first."""

@@ -30,6 +30,10 @@ class Rollout:
     """(C, N) as the environment gave it."""
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
+    solved: NDArray[np.bool_]
+    """(C, N) an episode ended with this chunk, and it was solved at any of its steps."""
+    steps: NDArray[np.int32]
+    """(C, N) control steps executed."""
     next_state: NDArray[np.float32]
     """(E, Ds) what chunks led to where that is not the next chunk's observation: at ends of episodes and at the end."""
     next_images: NDArray[np.uint8] | None
@@ -105,7 +109,7 @@ def join_rollouts(parts: Sequence[Rollout]) -> Rollout:
     ends = [part.next_images for part in parts if part.next_images is not None]
     arrays = {
         name: beside([getattr(part, name) for part in parts])
-        for name in ("state", "images", "chain", "log_prob", "reward", "terminated", "truncated")
+        for name in ("state", "images", "chain", "log_prob", "reward", "terminated", "truncated", "solved", "steps")
     }
     joined: dict[str, Any] = {
         **arrays,
@@ -119,6 +123,11 @@ def join_rollouts(parts: Sequence[Rollout]) -> Rollout:
 
 def _row(inputs: Inputs, n: int) -> Inputs:
     return Inputs(state=inputs.state[n], images=None if inputs.images is None else inputs.images[n])
+
+
+def _solved(step: ChunkStep) -> NDArray[np.bool_]:
+    ended = step.terminated | step.truncated
+    return ended & np.asarray(step.info["episode"]["success"], bool) if ended.any() else ended
 
 
 def _images(inputs: Sequence[Inputs]) -> NDArray[np.uint8] | None:
@@ -135,6 +144,8 @@ def _join(taken: list[tuple[Inputs, ChainSample, ChunkStep]], ends: list[tuple[i
         reward=np.stack([s.reward for s in steps]),
         terminated=np.stack([s.terminated for s in steps]),
         truncated=np.stack([s.truncated for s in steps]),
+        solved=np.stack([_solved(s) for s in steps]),
+        steps=np.stack([s.steps for s in steps]),
         next_state=np.stack([i.state for _, i in ends]),
         next_images=_images([i for _, i in ends]),
         next_index=np.array([index for index, _ in ends]),

@@ -35,10 +35,12 @@ METRICS = (
     "losses/value",
     "losses/bc",
     "losses/denoising",
+    "losses/self_cloning",
     "ppo/approx_kl",
     "ppo/clip_fraction",
     "ppo/ratio",
     "ppo/minibatches",
+    "self_cloning/chunks",
     "weighted/mean",
     "weighted/limited",
     "critic/explained_variance",
@@ -166,6 +168,8 @@ def _loop(trainer: Trainer, eval_env: VecEnv, out: Path, *, progress: bool) -> O
                 trainer.best["last"] = scalars["success/ema"]
                 done = reached
             trainer.elapsed_s += time.monotonic() - began_s
+            while trainer.update.notes:
+                bar.say(trainer.update.notes.pop(0))
             metrics.write(trainer.iteration, scalars)
             save_checkpoint(trainer.checkpoint(), out)
             bar.finish(scalars, trainer.best.get("success"))

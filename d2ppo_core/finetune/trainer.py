@@ -21,6 +21,7 @@ from d2ppo_core.finetune.learner import Learner
 from d2ppo_core.finetune.observe import Observer, observer_of
 from d2ppo_core.finetune.ppo import PpoUpdate
 from d2ppo_core.finetune.progress import ACTING, LEARNING, Progress, silent
+from d2ppo_core.finetune.successes import Successes
 from d2ppo_core.finetune.weighted import WeightedUpdate
 from d2ppo_core.models.build import build_chain, build_policy
 from d2ppo_core.models.critic import Critic
@@ -152,8 +153,16 @@ class Trainer:
 
     def _learner(self) -> Learner:
         if self.config.algorithm == "ppo":
-            return PpoUpdate(self.chain, self.critic, self.config.ppo, compiled=self.config.compile)
+            compiled, successes = self.config.compile, self._successes()
+            return PpoUpdate(self.chain, self.critic, self.config.ppo, compiled=compiled, successes=successes)
         return WeightedUpdate(self.chain, self.critic, self.config)
+
+    def _successes(self) -> Successes | None:
+        config, shapes = self.config, self.origin.shapes
+        if not config.self_cloning.weight:
+            return None
+        width = self.origin.config.data.pred_horizon * shapes.action_dim
+        return Successes(config.self_cloning, shapes, chunk_dim=width, random_shift_px=config.ppo.random_shift_px)
 
     def _deployed(self, weights: dict[str, Tensor]) -> ChunkPolicy:
         policy = build_policy(self.origin.config, self.origin.shapes)

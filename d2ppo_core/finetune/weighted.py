@@ -167,4 +167,6 @@ def _packed(rollout: Rollout) -> dict[str, Any]:
 
 def _unpacked(packed: dict[str, Any]) -> Rollout:
     values: dict[str, Any] = {name: v.numpy() if isinstance(v, Tensor) else v for name, v in packed.items()}
+    for name in ("solved", "steps"):  # not kept before, and not read by this update
+        values.setdefault(name, np.zeros_like(values["terminated"]))
     return Rollout(**values)
