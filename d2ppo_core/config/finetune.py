@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, field, replace
 
+from d2ppo_core.config.algorithms import QppoConfig, SelfCloningConfig
 from d2ppo_core.config.checks import one_of, require
 from d2ppo_core.config.randomisation import RandomisationConfig
 from d2ppo_core.config.schema import DEVICES, PRECISIONS, SAMPLER_TIMES, PretrainConfig
+from d2ppo_core.config.success import SuccessConfig
 
-ALGORITHMS = ("ppo", "drwr", "dawr")
+ALGORITHMS = ("ppo", "qppo", "drwr", "dawr")
 GROUPINGS = ("pairs", "observations")
 CRITIC_BATCHES = ("own", "shared")
 COLLECTORS = ("local", "ray")
@@ -176,23 +178,6 @@ class WeightedConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfCloningConfig:
-    """Cloning of what the policy itself did in episodes that it solved, beside the update of `ppo`."""
-
-    weight: float = 0.0
-    """Of the noise-prediction loss in the actor's loss; 0 = no buffer."""
-    capacity_chunks: int = 20_000
-    """The newest chunks of solved episodes are kept, with their observations."""
-    batch_size: int = 256
-    """Chunks per optimiser step."""
-
-    def __post_init__(self) -> None:
-        require(self.weight >= 0, f"self_cloning.weight: wanted >= 0, got {self.weight}")
-        for name in ("capacity_chunks", "batch_size"):
-            require(getattr(self, name) >= 1, f"self_cloning.{name}: wanted >= 1, got {getattr(self, name)}")
-
-
-@dataclass(frozen=True, kw_only=True)
 class CriticConfig:
     """V(observation)."""
 
@@ -203,24 +188,6 @@ class CriticConfig:
         """Raise ConfigError for a size < 1."""
         for name in ("hidden_dim", "layers"):
             require(getattr(self, name) >= 1, f"critic.{name}: wanted >= 1, got {getattr(self, name)}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SuccessConfig:
-    """Evaluation during the run, with fixed seeds and the deterministic sampler that is exported."""
-
-    every_iterations: int = 5
-    episodes: int = 100
-    first_seed: int = 1_000_000
-    stop_at: float = 0.0
-    """End the run when the averaged policy solves this share of the episodes twice in a row; 0 = never."""
-
-    def __post_init__(self) -> None:
-        """Raise ConfigError for a count < 1, a negative seed or a share beyond [0, 1]."""
-        for name in ("every_iterations", "episodes"):
-            require(getattr(self, name) >= 1, f"success.{name}: wanted >= 1, got {getattr(self, name)}")
-        require(self.first_seed >= 0, f"success.first_seed: wanted >= 0, got {self.first_seed}")
-        require(0 <= self.stop_at <= 1, f"success.stop_at: wanted in [0, 1], got {self.stop_at}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,6 +212,7 @@ class FinetuneConfig:
     chain: ChainConfig = field(default_factory=ChainConfig)
     ppo: PpoConfig = field(default_factory=PpoConfig)
     weighted: WeightedConfig = field(default_factory=WeightedConfig)
+    qppo: QppoConfig = field(default_factory=QppoConfig)
     self_cloning: SelfCloningConfig = field(default_factory=SelfCloningConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
     success: SuccessConfig = field(default_factory=SuccessConfig)
@@ -261,6 +229,8 @@ class FinetuneConfig:
         one_of("device", self.device, DEVICES)
         one_of("precision", self.precision, PRECISIONS)
         require(self.algorithm == "ppo" or not self.compile, f"compile: wanted false with {self.algorithm}, got true")
+        if self.algorithm == "qppo":
+            self._check_qppo()
         require(
             not self.self_cloning.weight or self.algorithm not in ("drwr", "dawr"),
             f"self_cloning.weight: wanted 0 with {self.algorithm}, which clones already, got "
@@ -277,4 +247,15 @@ class FinetuneConfig:
             self.ppo.steps_per_observation <= self.chain.finetuned_steps,
             f"ppo.steps_per_observation: wanted at most chain.finetuned_steps = {self.chain.finetuned_steps}, got "
             f"{self.ppo.steps_per_observation}",
+        )
+
+    def _check_qppo(self) -> None:
+        """It learns values of one success, from rollouts that its replay can hold."""
+        env, least = self.env, 2 * self.env.num_envs * self.env.chunks_per_iteration
+        require(env.terminate_on_success, "algorithm=qppo: wanted env.terminate_on_success=true with it, got false")
+        require(not self.ppo.bc_weight, f"ppo.bc_weight: wanted 0 with qppo, got {self.ppo.bc_weight}")
+        require(
+            self.qppo.replay_chunks >= least,
+            f"qppo.replay_chunks: wanted at least 2 * env.num_envs * env.chunks_per_iteration = {least}, so that a "
+            f"rollout fits, got {self.qppo.replay_chunks}",
         )

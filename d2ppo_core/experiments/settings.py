@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from d2ppo_core.config import from_mapping
+from d2ppo_core.config.success import RESULT_SEEDS
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.evaluation.results import write_record
 
 FILE_NAME = "experiment.json"
 RESULTS = ("results.md", "results.csv", "results.png")
-FIRST_SEED = 1000
+FIRST_SEED = RESULT_SEEDS.start
 """Of the episodes that policies are measured in; fine-tuning looks at others on its way."""
 
 

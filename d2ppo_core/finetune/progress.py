@@ -11,7 +11,7 @@ from tqdm import tqdm
 Progress = Callable[[float], None]
 """Told which share (0 … 1) of a piece of work is done."""
 
-ACTING, LEARNING, EVALUATING = "acting", "learning", "evaluating"
+ACTING, LEARNING, EVALUATING, CONFIRMING = "acting", "learning", "evaluating", "confirming"
 _REFRESH_S = 0.5
 
 

@@ -56,7 +56,7 @@ class Ring:
         wanted, free = capacity * sum(column.row_bytes for column in columns.values()), free_bytes()
         if wanted > free / 2:
             raise ConfigError(
-                f"{key}: {capacity} rows take {wanted / 1e9:.1f} GB, wanted at most half of the {free / 1e9:.1f} GB "
+                f"{key}: {capacity} rows take {wanted / 1e9:.2f} GB, wanted at most half of the {free / 1e9:.2f} GB "
                 f"that are free; about {int(capacity * free / 2 / wanted)} would fit"
             )
         self.capacity = capacity

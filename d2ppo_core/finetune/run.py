@@ -13,7 +13,7 @@ from d2ppo_core.envs.protocol import AutoresetMode, VecEnv
 from d2ppo_core.errors import ConfigError, TrainingError
 from d2ppo_core.finetune.checkpoint import FILE_NAME, load_checkpoint, save_checkpoint
 from d2ppo_core.finetune.collector import MakeEnv, open_collector
-from d2ppo_core.finetune.progress import EVALUATING, IterationBar
+from d2ppo_core.finetune.progress import CONFIRMING, EVALUATING, IterationBar
 from d2ppo_core.finetune.runs import load_run
 from d2ppo_core.finetune.trainer import Trainer
 from d2ppo_core.pretrain import checkpoint as pretrained
@@ -44,6 +44,12 @@ METRICS = (
     "weighted/mean",
     "weighted/limited",
     "critic/explained_variance",
+    "critics/replay",
+    "critics/value",
+    "critics/return",
+    "critics/disagreement",
+    "critics/agreement",
+    "critics/advantage",
     "optim/actor_gradient_norm",
     "speed/collect_s",
     "speed/update_s",
@@ -61,7 +67,9 @@ class Outcome:
     env_steps: int
     elapsed_s: float
     success: float
-    """Best evaluation; NaN without one."""
+    """Best evaluation, which selected the weights; NaN without one."""
+    confirmed: float
+    """The selected weights in other episodes; NaN before the end, or if none were wanted."""
 
 
 def finetune(
@@ -173,10 +181,15 @@ def _loop(trainer: Trainer, eval_env: VecEnv, out: Path, *, progress: bool) -> O
             metrics.write(trainer.iteration, scalars)
             save_checkpoint(trainer.checkpoint(), out)
             bar.finish(scalars, trainer.best.get("success"))
+        finished = done or trainer.iteration >= config.iterations
+        if finished and not stop.is_set():
+            trainer.confirm(eval_env, bar.stage(CONFIRMING))
+            save_checkpoint(trainer.checkpoint(), out)
     return Outcome(
         iteration=trainer.iteration,
-        finished=done or trainer.iteration >= config.iterations,
+        finished=finished,
         env_steps=trainer.env_steps,
         elapsed_s=trainer.elapsed_s,
         success=float(trainer.best.get("success", math.nan)),
+        confirmed=float(trainer.best.get("confirmed", math.nan)),
     )

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from d2ppo_core.config.finetune import SelfCloningConfig
+from d2ppo_core.config.algorithms import SelfCloningConfig
 from d2ppo_core.finetune.ring import Column, Ring, observation_columns
 from d2ppo_core.finetune.rollout import Rollout
 from d2ppo_core.models.build import Shapes

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,13 @@ from d2ppo_core.finetune.learner import Learner
 from d2ppo_core.finetune.observe import Observer, observer_of
 from d2ppo_core.finetune.ppo import PpoUpdate
 from d2ppo_core.finetune.progress import ACTING, LEARNING, Progress, silent
+from d2ppo_core.finetune.qppo import QppoUpdate
+from d2ppo_core.finetune.replay import Replay
 from d2ppo_core.finetune.successes import Successes
 from d2ppo_core.finetune.weighted import WeightedUpdate
 from d2ppo_core.models.build import build_chain, build_policy
 from d2ppo_core.models.critic import Critic
+from d2ppo_core.models.ensemble import ChunkCritics
 from d2ppo_core.models.policy import ChunkPolicy
 from d2ppo_core.pretrain.checkpoint import Checkpoint
 from d2ppo_core.pretrain.device import check_compiler, open_device
@@ -66,9 +69,7 @@ class Trainer:
         policy = build_policy(origin.config, origin.shapes)
         policy.load_state_dict(origin.ema)
         self.chain = build_chain(policy, self.config.chain, action_horizon=data.action_horizon).to(self.device)
-        encoder = build_policy(origin.config, origin.shapes).encoder
-        critic = Critic(encoder, hidden_dim=config.critic.hidden_dim, layers=config.critic.layers)
-        self.critic = critic.to(self.device)
+        self.critic = self._critic().to(self.device)
         self.chain.half_encoder = self.critic.half_encoder = config.precision == "bfloat16"
         self.update = self._learner()
         self.collector = worlds if isinstance(worlds, Collector) else local_collector(worlds, origin)
@@ -109,10 +110,18 @@ class Trainer:
 
     def evaluate(self, env: VecEnv, weights: str, progress: Progress = silent) -> Episodes:
         """Episodes with fixed seeds and the deterministic sampler; `weights` is `ema` or `raw`."""
-        config = self.config.success
-        policy = self._deployed(self.update.ema.state_dict() if weights == "ema" else self.chain.policy.state_dict())
-        act = Actor(policy, self.observer, seed=config.first_seed, device=self.device)
-        seeds = range(config.first_seed, config.first_seed + config.episodes)
+        chosen = self.update.ema.state_dict() if weights == "ema" else self.chain.policy.state_dict()
+        return self._measure(env, chosen, self.config.success.selection_seeds, progress)
+
+    def confirm(self, env: VecEnv, progress: Progress = silent) -> None:
+        """Measure the selected weights in episodes that had no part in selecting them, once."""
+        seeds = self.config.success.confirmation_seeds
+        if seeds and self.best and "confirmed" not in self.best:
+            found = self._measure(env, self.best["weights"], seeds, progress)
+            self.best |= {"confirmed": found.success_rate, "confirmed_episodes": len(seeds)}
+
+    def _measure(self, env: VecEnv, weights: dict[str, Tensor], seeds: range, progress: Progress) -> Episodes:
+        act = Actor(self._deployed(weights), self.observer, seed=seeds.start, device=self.device)
         return run_episodes(
             env,
             act,
@@ -151,18 +160,28 @@ class Trainer:
         self.iteration, self.env_steps, self.elapsed_s = saved.iteration, saved.env_steps, saved.elapsed_s
         self.best, self.code = saved.best, saved.code
 
-    def _learner(self) -> Learner:
-        if self.config.algorithm == "ppo":
-            compiled, successes = self.config.compile, self._successes()
-            return PpoUpdate(self.chain, self.critic, self.config.ppo, compiled=compiled, successes=successes)
-        return WeightedUpdate(self.chain, self.critic, self.config)
+    def _critic(self) -> Critic | ChunkCritics:
+        """Of observations, or of observations and chunks."""
+        config, origin = self.config, self.origin
+        encoder, sizes = build_policy(origin.config, origin.shapes).encoder, asdict(config.critic)
+        if config.algorithm != "qppo":
+            return Critic(encoder, **sizes)
+        executed = origin.config.data.action_horizon * origin.shapes.action_dim
+        return ChunkCritics(encoder, chunk_dim=executed, members=config.qppo.critics, **sizes)
 
-    def _successes(self) -> Successes | None:
+    def _learner(self) -> Learner:
         config, shapes = self.config, self.origin.shapes
-        if not config.self_cloning.weight:
-            return None
-        width = self.origin.config.data.pred_horizon * shapes.action_dim
-        return Successes(config.self_cloning, shapes, chunk_dim=width, random_shift_px=config.ppo.random_shift_px)
+        store = {
+            "chunk_dim": self.origin.config.data.pred_horizon * shapes.action_dim,
+            "random_shift_px": config.ppo.random_shift_px,
+        }
+        cloned = Successes(config.self_cloning, shapes, **store) if config.self_cloning.weight else None
+        if isinstance(self.critic, ChunkCritics):
+            replay = Replay(config.qppo.replay_chunks, shapes, **store, device=self.device)
+            return QppoUpdate(self.chain, self.critic, config, replay, successes=cloned)
+        if config.algorithm == "ppo":
+            return PpoUpdate(self.chain, self.critic, config.ppo, compiled=config.compile, successes=cloned)
+        return WeightedUpdate(self.chain, self.critic, self.config)
 
     def _deployed(self, weights: dict[str, Tensor]) -> ChunkPolicy:
         policy = build_policy(self.origin.config, self.origin.shapes)

@@ -53,6 +53,11 @@ def gaussian_log_prob(x: Tensor, mean: Tensor, std: Tensor, dims: int) -> Tensor
     return (-0.5 * z.square() - std.log() - _LOG_SQRT_2PI).clamp(-5, 2).mean(-1)
 
 
+def _each(condition: Tensor, chains: int) -> Tensor:
+    """Conditions (N, C), each as often as it is answered: (N * chains, C)."""
+    return condition if chains == 1 else condition.repeat_interleave(chains, dim=0)
+
+
 class ChainPolicy(nn.Module, ABC):
     """A policy whose chunks come with the chain of Gaussian steps that made them."""
 
@@ -68,8 +73,10 @@ class ChainPolicy(nn.Module, ABC):
         return self.policy.encode_in(state, images, half=self.half_encoder)
 
     @abstractmethod
-    def sample(self, state: Tensor, images: Tensor | None, generator: torch.Generator) -> ChainSample:
-        """Draw a chunk for each of N observations; no gradient."""
+    def sample(
+        self, state: Tensor, images: Tensor | None, generator: torch.Generator, *, chains: int = 1
+    ) -> ChainSample:
+        """Draw `chains` chunks for each of N observations, in their order: N * chains rows; no gradient."""
 
     @abstractmethod
     def log_prob(self, condition: Tensor, x: Tensor, x_next: Tensor, step: Tensor) -> Tensor:
@@ -128,19 +135,22 @@ class DiffusionChain(ChainPolicy):
         self.register_buffer("times", torch.tensor([s.t for s in tuned]), persistent=False)
 
     @torch.no_grad()
-    def sample(self, state: Tensor, images: Tensor | None, generator: torch.Generator) -> ChainSample:
-        """Draw chunks; each observation is encoded once by each network."""
-        policy, config, count = self.policy, self.config, len(state)
+    def sample(
+        self, state: Tensor, images: Tensor | None, generator: torch.Generator, *, chains: int = 1
+    ) -> ChainSample:
+        """As `ChainPolicy.sample`; each observation is encoded once by each network."""
+        policy, config, count = self.policy, self.config, len(state) * chains
         width = policy.pred_horizon * policy.action_dim
         noise = torch.randn(len(self.steps) + 1, count, width, generator=generator, device=generator.device)
         noise = noise.to(state.device)
         x, kicks = noise[0], noise[1:].clamp(-config.noise_clip, config.noise_clip)
         if self.base is not None:
-            denoise = self.base.denoise_given(self.base.encode_in(state, images, half=self.half_encoder))
+            seen = self.base.encode_in(state, images, half=self.half_encoder)
+            denoise = self.base.denoise_given(_each(seen, chains))
             for step, kick in zip(self.steps[: self.frozen_steps], kicks, strict=False):
                 mean, sigma = ddim_mean(x, denoise(x, step.t), step)
                 x = torch.add(mean, kick, alpha=max(sigma, config.min_sampling_std))
-        denoise = policy.denoise_given(self.condition(state, images))
+        denoise = policy.denoise_given(_each(self.condition(state, images), chains))
         chain, means = [x], []
         for step, kick in zip(self.steps[self.frozen_steps :], kicks[self.frozen_steps :], strict=True):
             mean, sigma = ddim_mean(x, denoise(x, step.t), step)

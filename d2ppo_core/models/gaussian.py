@@ -107,11 +107,13 @@ class GaussianChain(ChainPolicy):
         self.likelihood_dims = action_horizon * policy.action_dim
 
     @torch.no_grad()
-    def sample(self, state: Tensor, images: Tensor | None, generator: torch.Generator) -> ChainSample:
-        """Draw chunks around the mean."""
+    def sample(
+        self, state: Tensor, images: Tensor | None, generator: torch.Generator, *, chains: int = 1
+    ) -> ChainSample:
+        """As `ChainPolicy.sample`: chunks around the mean."""
         policy, config = self.policy, self.config
-        condition = self.condition(state, images)
-        mean, _ = policy.mean(condition)
+        mean, _ = policy.mean(self.condition(state, images))
+        mean = mean if chains == 1 else mean.repeat_interleave(chains, dim=0)
         drawn = torch.randn(mean.shape, generator=generator, device=generator.device).to(mean.device)
         std = policy.std.clamp_min(config.min_sampling_std)
         x = mean + std * drawn.clamp(-config.noise_clip, config.noise_clip)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from d2ppo_core.representations import OSC_DELTA
 
 if TYPE_CHECKING:
     from d2ppo_core.finetune.collector import MakeEnv
+    from d2ppo_core.finetune.run import Outcome
     from sim.rendering.offscreen import PictureSize
 
 
@@ -63,6 +65,15 @@ def _of_task(task: str, config: FinetuneConfig) -> FinetuneConfig:
     return config
 
 
+def _figures(outcome: Outcome, config: FinetuneConfig) -> str:
+    """The figure to report, and the one that selected the weights; the latter alone where nothing was confirmed."""
+    selected, success = f"in {config.success.episodes} episodes", config.success
+    if math.isnan(outcome.confirmed):
+        return f"success {outcome.success:.1%} {selected} that selected the weights, not confirmed"
+    others = f"in {success.confirm_episodes} others"
+    return f"success {outcome.confirmed:.1%} {others} (selected by {outcome.success:.1%} {selected})"
+
+
 @click.command()
 @click.argument("task")
 @click.option("--config", "name", help="Shipped name or YAML file with a section `finetune`; default: <task>_state.")
@@ -109,7 +120,7 @@ def finetune(
     outcome = run.finetune(config, origin, worlds, out, resume=resume, started=started)
     state = f"{outcome.iteration} iterations, {outcome.env_steps} control steps, {outcome.elapsed_s:.0f} s"
     if outcome.finished:
-        click.echo(f"{out}: finished after {state}, success {outcome.success:.1%}; next: d2ppo evaluate {task} {out}")
+        click.echo(f"{out}: finished after {state}, {_figures(outcome, config)}; next: d2ppo evaluate {task} {out}")
     else:
         click.echo(f"{out}: stopped and saved after {state}; continue with --resume")
 

@@ -33,9 +33,9 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def reachable(num_envs: int = 8, *, radius: float = 0.4, ends: bool = True, images: bool = False) -> PointEnv:
+def reachable(num_envs: int = 8, *, radius: float = 0.4, ends: bool = True, **options: Any) -> PointEnv:
     """Worlds whose goals are so large that some episodes are solved by whatever policy, and some are not."""
-    env = PointEnv(num_envs, terminate_on_success=ends, images=images)
+    env = PointEnv(num_envs, terminate_on_success=ends, **options)
     env.radius[:] = np.where(np.arange(num_envs) % 2, radius, 1e-6)
     return env
 
@@ -202,8 +202,8 @@ def test_a_buffer_larger_than_memory_is_one_line_before_anything_is_taken(
     origin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = (
-        r"self_cloning.capacity_chunks: 1000000000000 rows take 128000.0 GB, wanted at most half of the .* GB that are "
-        r"free; about \d+ would fit"
+        r"self_cloning.capacity_chunks: 1000000000000 rows take 128000.00 GB, wanted at most half of the .* GB that "
+        r"are free; about \d+ would fit"
     )
     with pytest.raises(ConfigError, match=wanted):
         prepared(origin, capacity_chunks=1_000_000_000_000)
