@@ -110,6 +110,8 @@ class PpoConfig:
     """An iteration's update ends when a minibatch's approximate KL exceeds this."""
     scale_reward: bool = True
     """Divide rewards by the running standard deviation of the discounted return."""
+    reward_scale_gamma: float = 0.0
+    """Discount of that return, per chunk; 0 = `gamma_env`. As published it is .99 whatever `gamma_env` is."""
     bootstrap_truncated: bool = True
     """Value an episode that time ended by its own last observation; False: by what the next one brings, as published,
     where advantages pass from an episode to the one that time ended before it."""
@@ -147,7 +149,7 @@ class PpoConfig:
             0 < self.clip_low <= self.clip_high < 1,
             f"ppo: wanted 0 < clip_low <= clip_high < 1, got {self.clip_low} and {self.clip_high}",
         )
-        for name in ("gamma_env", "gae_lambda", "gamma_denoising", "ema_decay"):
+        for name in ("gamma_env", "gae_lambda", "gamma_denoising", "ema_decay", "reward_scale_gamma"):
             require(0 <= getattr(self, name) <= 1, f"ppo.{name}: wanted in [0, 1], got {getattr(self, name)}")
         for name in ("actor_lr", "critic_lr", "target_kl"):
             require(getattr(self, name) > 0, f"ppo.{name}: wanted > 0, got {getattr(self, name)}")

@@ -57,6 +57,8 @@ SAMPLE_EFFICIENCY = Plan(
             finetune=("algorithm=ppo",),
         ),
         Cell(name="gaussian", pretrain=(_PLAIN, "model.kind=gaussian"), finetune=("algorithm=ppo",)),
+        Cell(name="self_cloning", clone_of="plain", finetune=("algorithm=ppo", "self_cloning.weight=0.3")),
+        Cell(name="qppo", clone_of="plain", finetune=("algorithm=qppo",)),
         Cell(name="drwr", clone_of="plain", finetune=("algorithm=drwr",)),
         Cell(name="dawr", clone_of="plain", finetune=("algorithm=dawr",)),
     ),

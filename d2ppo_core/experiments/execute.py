@@ -176,7 +176,8 @@ def _check_same(folder: Path, config: PretrainConfig | FinetuneConfig) -> None:
 def _core(config: Any) -> Any:
     """What determines the weights."""
     if isinstance(config, FinetuneConfig):
-        return replace(config, threads=1, device="cpu", env=replace(config.env, threads=1, ray_address=""))
+        env, success = replace(config.env, threads=1, ray_address=""), replace(config.success, confirm_episodes=0)
+        return replace(config, threads=1, device="cpu", env=env, success=success)
     quiet = replace(config.optim, log_every=1, validate_every=1, checkpoint_every_s=0.0)
     return replace(config, optim=replace(quiet, threads=1, device="cpu", compile=False))
 

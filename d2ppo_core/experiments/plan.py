@@ -143,6 +143,7 @@ class PlannedRun:
         config = load_finetune_config(self._config, (*general, *self.cell.finetune, f"seed={self.seed}"))
         if config.success.stop_at:
             raise ConfigError("finetune.success.stop_at: wanted 0, so that all cells are tuned equally long")
+        config = replace(config, success=replace(config.success, confirm_episodes=0))  # the experiment measures itself
         return config.at_times_of(self.pretrain_config(overrides))
 
 

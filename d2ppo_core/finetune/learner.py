@@ -34,7 +34,7 @@ class Learner(ABC):
         )
         self.device = self.actor_parameters[0].device
         self.ema = Ema(chain.policy, decay=config.ema_decay, every=1, start_step=0)
-        self.reward_scale = RewardScale(config.gamma_env)
+        self.reward_scale = RewardScale(config.reward_scale_gamma or config.gamma_env)
         self.steps = 0
         """Optimiser steps of the actor."""
 

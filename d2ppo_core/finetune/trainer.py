@@ -240,4 +240,5 @@ def sampled_as_tuned(origin: Checkpoint, chain: ChainConfig) -> Checkpoint:
 def _fixed(config: FinetuneConfig) -> FinetuneConfig:
     """The part of a configuration that must not change between the calls of a run."""
     env = replace(config.env, threads=1, ray_address="")
-    return replace(config, env=env, threads=1, iterations=1, device="cpu", compile=False)
+    success = replace(config.success, confirm_episodes=0)
+    return replace(config, env=env, success=success, threads=1, iterations=1, device="cpu", compile=False)

@@ -97,7 +97,7 @@ def finetune(
     published: bool,
     resume: bool,
 ) -> None:
-    """Fine-tune a policy for TASK by PPO over its denoising chain."""
+    """Fine-tune a policy for TASK over its denoising chain: by PPO, or as `algorithm` says."""
     from d2ppo_core.finetune import run  # imports torch
     from d2ppo_core.finetune.runs import load_run
 

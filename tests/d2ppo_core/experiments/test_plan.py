@@ -19,7 +19,7 @@ from d2ppo_core.experiments.plan import Cell, Plan
         ("dispersive_screen", (1 + 5 * 2 * 2) * 2 * 3 * 2),
         ("dispersive_confirm", 2 * 4 * 2 * 4 * 5),
         ("dispersive_images", (1 + 3) * 2 * 2 * 3),
-        ("sample_efficiency", 5 * 4 * 3),
+        ("sample_efficiency", 7 * 4 * 3),
     ],
 )
 def test_a_plan_takes_cells_times_tasks_times_seeds_runs(name, runs):

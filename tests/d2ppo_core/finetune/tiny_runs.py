@@ -37,7 +37,7 @@ def finetune_config(**sections: object) -> FinetuneConfig:
         "chain": {"num_denoising_steps": 10, "finetuned_steps": 5},
         "ppo": {"epochs": 2, "minibatch_pairs": 100, "critic_warmup_iterations": 1},
         "critic": {"hidden_dim": 16, "layers": 2},
-        "success": {"episodes": 8, "every_iterations": 2},
+        "success": {"episodes": 8, "every_iterations": 2, "confirm_episodes": 4},
     }
     for name, values in sections.items():
         if isinstance(values, dict):

@@ -21,7 +21,7 @@ SMALL = {
     "chain": {"num_denoising_steps": 10, "finetuned_steps": 5},
     "ppo": {"epochs": 1, "minibatch_pairs": 20, "critic_warmup_iterations": 1},
     "critic": {"hidden_dim": 8},
-    "success": {"episodes": 1, "every_iterations": 2},
+    "success": {"episodes": 1, "every_iterations": 2, "confirm_episodes": 1},
 }
 
 
@@ -42,7 +42,7 @@ def test_it_tunes_in_batched_worlds_and_says_what_is_next(make_run: MakeRun, sma
     result = call("lift", "--config", small, "--origin", make_run(), "--out", out)
     assert result.exit_code == 0, result.exception
     assert f"{out}: finished after 2 iterations, 32 control steps" in result.stdout
-    assert f"next: d2ppo evaluate lift {out}" in result.stdout
+    assert "in 1 others (selected by " in result.stdout and f"next: d2ppo evaluate lift {out}" in result.stdout
     saved = load_checkpoint(out)
     assert saved.iteration == 2 and saved.config == load_finetune_config(small)
     assert saved.origin.code == {"commit": "c0ffee"}
