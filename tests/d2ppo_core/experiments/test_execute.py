@@ -102,7 +102,7 @@ def test_clones_are_shared(tmp_path):
     trained = [where for stage, where, _ in stages.calls if stage == "pretrain"]
     assert trained == ["plain/seed0", "dispersive/seed0", "gaussian/seed0"]
     assert [where for stage, where, _ in stages.calls if stage == "finetune"] == [
-        f"{cell}/seed0" for cell in ("plain", "dispersive", "gaussian", "drwr", "dawr")
+        f"{cell}/seed0" for cell in ("plain", "dispersive", "gaussian", "self_cloning", "qppo", "drwr", "dawr")
     ]
     record = load_record(tmp_path / "lift/drwr/seed0")
     assert record is not None and record["env_steps"] == 60_000 and record["finetune_s"] == 20

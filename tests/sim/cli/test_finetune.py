@@ -44,7 +44,7 @@ def test_it_tunes_in_batched_worlds_and_says_what_is_next(make_run: MakeRun, sma
     assert f"{out}: finished after 2 iterations, 32 control steps" in result.stdout
     assert "in 1 others (selected by " in result.stdout and f"next: d2ppo evaluate lift {out}" in result.stdout
     saved = load_checkpoint(out)
-    assert saved.iteration == 2 and saved.config == load_finetune_config(small)
+    assert saved.iteration == 2 and saved.config == load_finetune_config(small).at_times_of(saved.origin.config)
     assert saved.origin.code == {"commit": "c0ffee"}
     again = call("lift", "--out", out, "--resume", "--set", "iterations=3")  # else by its own configuration
     assert again.exit_code == 0, again.exception
