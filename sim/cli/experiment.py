@@ -153,6 +153,7 @@ def experiment(
         return _show_runs(runs, settings)
     if not table_only:
         _check_data(runs, settings)
+        _advise(runs, settings)
         settings.save()
         progress = execute(runs, settings, RunStages())
         said = "stopped; the same command goes on from here" if progress.stopped else "done"
@@ -194,6 +195,14 @@ def _check_data(runs: tuple[PlannedRun, ...], settings: Settings) -> None:
         run.pretrain_config(settings.overrides)
         if run.plan.tunes:
             run.finetune_config(settings.overrides)
+
+
+def _advise(runs: tuple[PlannedRun, ...], settings: Settings) -> None:
+    """Say what makes the runs slow on this machine, once."""
+    from d2ppo_core.pretrain.device import advice  # imports torch
+
+    for hint in sorted({advice(run.pretrain_config(settings.overrides).optim) for run in runs} - {""}):
+        click.echo(f"d2ppo: {hint}", err=True)
 
 
 def _show_plans(name: str | None) -> None:

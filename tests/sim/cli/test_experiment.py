@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from d2ppo_core.data.episodes import Episode, EpisodeWriter
@@ -37,6 +38,7 @@ def demonstrations(tmp_path: Path) -> Path:
 
 
 def test_both_stages_run_are_measured_and_skipped_afterwards(tmp_path, demonstrations, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", "avx2": True})
     plain = BatchedEvaluator.__init__
     monkeypatch.setattr(BatchedEvaluator, "__init__", lambda self, *a, **k: plain(self, *a, **k, horizon_steps=4))
     tiny = [
@@ -51,6 +53,7 @@ def test_both_stages_run_are_measured_and_skipped_afterwards(tmp_path, demonstra
     first = call(*begin, "--data", demonstrations, "--episodes", 3, *sets)
     assert first.exit_code == 0, first.exception
     assert f"{out}: 2 of 2 runs finished, done" in first.stdout
+    assert first.stderr.count("no instructions for bfloat16: optim.precision=float32 is faster here") == 1
     record = json.loads((out / "lift/drwr/seed3/evaluation.json").read_text())
     assert record["env_steps"] == 3 * 2 * 2 * 4 and record["steps"] == 4
     assert record["evaluation"]["seeds"] == [1000, 1001, 1002] and record["evaluation"]["weights"] == "ema"
