@@ -188,9 +188,13 @@ class FusedSampler(_Folded):
 
 
 def _ddim(x: Tensor, eps: Tensor, alpha_bar: float, alpha_bar_next: float, direction: float) -> Tensor:
-    """x0 = clip(a x - b eps); x' = c x0 + d x, with the recomputed noise eliminated."""
+    """x0 = clip((x - b eps) / a); x' = c x0 + d x, with the recomputed noise eliminated.
+
+    The difference is taken before it is divided by the root of the signal's share: at the first trailing time that is
+    next to nothing, and the two products rounded by themselves would miss by six times as much.
+    """
     signal, noise = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
-    x0 = ((1 / signal) * x - (noise / signal) * eps).clamp(-1, 1)
+    x0 = ((x - noise * eps) * (1 / signal)).clamp(-1, 1)
     from_x = direction / noise
     from_x0 = math.sqrt(alpha_bar_next) - from_x * signal
     return from_x0 * x0 if from_x == 0 else from_x0 * x0 + from_x * x

@@ -1,5 +1,6 @@
 """The times at which a policy denoises: the same for chain, sampler, graph and manifest, in runs of any version."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,6 +99,34 @@ def test_the_graph_of_a_bundle_denoises_at_the_times_of_its_manifest(
         x = b**0.5 * x0 + (1 - b) ** 0.5 * (x - a**0.5 * x0) / (1 - a) ** 0.5
     found = open_session(bundle.onnx_path.read_bytes()).run(["actions"], inputs)[0]
     np.testing.assert_allclose(found, x.reshape(1, 4, 7).numpy(), atol=2e-5)
+
+
+@pytest.mark.parametrize("steps", [2, 10])
+def test_a_network_that_knows_the_noise_is_not_rounded_worse_in_the_graph_than_in_torch(
+    make_run: MakeRun, steps: int
+) -> None:
+    run = load_run(make_run())
+    policy = diffusion(run, steps)
+    with torch.no_grad():  # predicts x - 0.002 at all times: the first estimate of x0 is within [-1, 1], not clipped
+        for layer in (policy.denoiser.residual_in, policy.denoiser.residual_out, policy.denoiser.input):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        policy.denoiser.input.weight[:16, :16] = torch.eye(16)
+        policy.denoiser.output.weight.zero_()
+        policy.denoiser.output.weight[:16, :16] = torch.eye(16)
+        policy.denoiser.output.bias.fill_(-0.002)
+    exact, fused = copy.deepcopy(policy).double(), FusedPolicy(policy, run.origin.normalizer).eval()
+    state, noise = torch.zeros(1, 19), torch.randn(200, 1, 4, 7, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        wanted = [exact.sample(state.double(), None, draw.double()).flatten()[:16] for draw in noise]
+        graph = [fused(state, draw).flatten()[:16] for draw in noise]
+        plain = [policy.sample(state, None, draw).flatten()[:16] for draw in noise]
+    missed, rounding = (
+        max(float((got - exactly).abs().max()) for got, exactly in zip(found, wanted, strict=True))
+        for found in (graph, plain)
+    )
+    assert rounding > 1e-6  # it is such a policy
+    assert missed <= 1.1 * rounding
 
 
 def test_a_run_from_before_the_choice_keeps_its_times(make_run: MakeRun) -> None:
