@@ -25,6 +25,9 @@ from d2ppo_core.models.policy import ChunkPolicy
 from d2ppo_core.models.schedule import DdimStep
 from d2ppo_core.models.vit import Block, ImageEncoder, PlainStem, SpatialEmbedding, Vit, cut_patches
 
+_FAINT = 0.1
+"""Share of the signal's amplitude below which dividing by it magnifies rounding."""
+
 
 def mish(x: Tensor) -> Tensor:
     """Mish by one exponential; where it overflows the fraction is 0, as it should be."""
@@ -190,11 +193,15 @@ class FusedSampler(_Folded):
 def _ddim(x: Tensor, eps: Tensor, alpha_bar: float, alpha_bar_next: float, direction: float) -> Tensor:
     """x0 = clip((x - b eps) / a); x' = c x0 + d x, with the recomputed noise eliminated.
 
-    The difference is taken before it is divided by the root of the signal's share: at the first trailing time that is
-    next to nothing, and the two products rounded by themselves would miss by six times as much.
+    At the first trailing time the signal a is next to nothing, and rounding of the two quotients by themselves would
+    count hundreds of times: there the difference comes first. b is written as 1 - (1 - b), for ONNX Runtime drops
+    products by what it takes for 1.
     """
     signal, noise = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
-    x0 = ((x - noise * eps) * (1 / signal)).clamp(-1, 1)
+    if signal < _FAINT:
+        x0 = (((x - eps) + (1 - noise) * eps) * (1 / signal)).clamp(-1, 1)
+    else:
+        x0 = ((1 / signal) * x - (noise / signal) * eps).clamp(-1, 1)
     from_x = direction / noise
     from_x0 = math.sqrt(alpha_bar_next) - from_x * signal
     return from_x0 * x0 if from_x == 0 else from_x0 * x0 + from_x * x
