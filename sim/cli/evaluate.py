@@ -19,7 +19,7 @@ from d2ppo_core.config.schema import SAMPLER_TIMES
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.output import check_file
 from d2ppo_core.recognise import is_record
-from d2ppo_core.stack.ros_packages import missing_ros
+from d2ppo_core.stack.ros_packages import FIX, missing_ros
 
 if TYPE_CHECKING:
     from d2ppo_core.evaluation.samplers import Variant
@@ -36,9 +36,10 @@ def live_command() -> click.Command:
     """The evaluator in a live stack. Raises ConfigError where the ROS packages are not built."""
     if lack := missing_ros():
         raise ConfigError(f"--stack: {lack}")
-    (point,) = entry_points(group=EVALUATORS, name="live")
-    command: click.Command = point.load()
-    return command
+    for point in entry_points(group=EVALUATORS, name="live"):
+        command: click.Command = point.load()
+        return command
+    raise ConfigError(f"--stack: d2ppo_nodes is here without its evaluator; run: {FIX}")
 
 
 class Evaluate(click.Command):

@@ -97,7 +97,10 @@ def finetune(
     published: bool,
     resume: bool,
 ) -> None:
-    """Fine-tune a policy for TASK over its denoising chain: by PPO, or as `algorithm` says."""
+    """Fine-tune a policy for TASK by reinforcement learning.
+
+    PPO over its denoising chain, or what `algorithm` says.
+    """
     from d2ppo_core.finetune import run  # imports torch
     from d2ppo_core.finetune.runs import load_run
 

@@ -7,6 +7,7 @@ import pytest
 from d2ppo_core.bundle import ActionSpec, Golden, Manifest, ObservationSpec, write_bundle
 from d2ppo_core.doctor.devices import check_bundle, check_realsense, check_rendering
 from d2ppo_core.doctor.finding import Status
+from d2ppo_core.shipped import shipped
 
 
 @pytest.fixture
@@ -60,7 +61,8 @@ def test_a_machine_without_egl_is_told_what_to_install() -> None:
     broken = {**os.environ, "__EGL_VENDOR_LIBRARY_FILENAMES": "/nonexistent.json"}
     finding = check_rendering(broken)
     assert finding.status is Status.FAIL
-    assert finding.text.endswith("run: tools/debian-packages.sh")
+    command, script = finding.text.rpartition("run: ")[2].split()
+    assert command == "bash" and Path(script).samefile(shipped("tools/debian-packages.sh"))
 
 
 def test_a_missing_camera_matters_only_where_one_is_required() -> None:

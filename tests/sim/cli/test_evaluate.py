@@ -155,8 +155,11 @@ def test_with_a_stack_the_whole_line_goes_to_the_live_evaluator(monkeypatch, arg
     assert CliRunner().invoke(group, ["evaluate", *arguments]).output == "2 episodes in sim\n"
 
 
-def test_without_the_ros_packages_a_stack_is_refused_in_one_line(monkeypatch):
+@pytest.mark.parametrize("lack", ["", "the ROS packages d2ppo_interfaces and d2ppo_nodes must be built here; run: it"])
+def test_without_the_ros_packages_a_stack_is_refused_in_one_line(monkeypatch, lack):
+    monkeypatch.setattr(module, "missing_ros", lambda: lack)
     monkeypatch.setattr(module, "entry_points", entry_points_of())
     result = call("--stack", "sim")
     assert isinstance(result.exception, ConfigError)
-    assert "--stack needs the package d2ppo_nodes, which is not installed here" in str(result.exception)
+    wanted = lack or "d2ppo_nodes is here without its evaluator; run: d2ppo doctor --fix-ros"
+    assert str(result.exception) == f"--stack: {wanted}"
