@@ -9,7 +9,6 @@ All rewrites are algebraically exact and folded in float64:
 - pixel scaling goes into the first convolution, the attention scale into q, the positions into the stem's bias.
 """
 
-import math
 from typing import cast
 
 import torch
@@ -18,21 +17,12 @@ from torch.nn import functional as F
 
 from d2ppo_core.data.image_fit import SCALE, ImageFit
 from d2ppo_core.data.normalizer import Normalizer
+from d2ppo_core.export.fused_sampler import FusedSampler, mish
 from d2ppo_core.models.diffusion import DiffusionPolicy
 from d2ppo_core.models.gaussian import GaussianPolicy, MeanNetwork
-from d2ppo_core.models.mlp import Denoiser
 from d2ppo_core.models.policy import ChunkPolicy
 from d2ppo_core.models.schedule import DdimStep
 from d2ppo_core.models.vit import Block, ImageEncoder, PlainStem, SpatialEmbedding, Vit, cut_patches
-
-_FAINT = 0.1
-"""Share of the signal's amplitude below which dividing by it magnifies rounding."""
-
-
-def mish(x: Tensor) -> Tensor:
-    """Mish by one exponential; where it overflows the fraction is 0, as it should be."""
-    grown = 1 + torch.exp(x)
-    return x - (x + x) / (grown * grown + 1)
 
 
 def _wide(tensor: Tensor) -> Tensor:
@@ -146,67 +136,6 @@ class FusedImageEncoder(nn.Module):
         return torch.cat([*seen, state], dim=-1)
 
 
-class FusedSampler(_Folded):
-    """Consecutive denoising steps of one network, unrolled, for one observation.
-
-    `[early | skip] = condition part + time part + x part`, where `skip` is what the input layer contributes to the
-    predicted noise through the residual connection.
-    """
-
-    condition_part: Tensor
-    time_part: Tensor
-    x_part: Tensor
-    inner_weight: Tensor
-    inner_bias: Tensor
-    tail: Tensor
-
-    def __init__(self, net: Denoiser, steps: tuple[DdimStep, ...]) -> None:
-        """Multiply out in float64 what is linear in a row, once for all of `steps`."""
-        super().__init__()
-        self.steps, self.hidden_dim = steps, net.hidden_dim
-        weight, out = _wide(net.input.weight), _wide(net.output.weight)
-        x_in, condition_in = weight[:, : net.chunk_dim], weight[:, -net.condition_dim :]
-        time_in = weight[:, net.chunk_dim : -net.condition_dim]
-        with torch.no_grad():
-            times = torch.tensor([step.t for step in self.steps])
-            early = _wide(net.time(times)) @ time_in.T + _wide(net.input.bias)
-        skip = early @ out.T + out @ _wide(net.residual_out.bias) + _wide(net.output.bias)
-        self._fold("condition_part", torch.cat([condition_in.T, condition_in.T @ out.T], dim=1))
-        self._fold("time_part", torch.cat([early, skip], dim=1))
-        self._fold("x_part", torch.cat([x_in.T, x_in.T @ out.T], dim=1))
-        self._fold("inner_weight", _wide(net.residual_in.weight).T)
-        self._fold("inner_bias", _wide(net.residual_in.bias))
-        self._fold("tail", (out @ _wide(net.residual_out.weight)).T)
-
-    def forward(self, condition: Tensor, x: Tensor) -> Tensor:
-        """(1, C) and a noisy chunk (1, Tp*Da) -> the chunk after these steps (1, Tp*Da)."""
-        base = condition @ self.condition_part + self.time_part
-        for k, step in enumerate(self.steps):
-            mixed = torch.addmm(base[k : k + 1], x, self.x_part)
-            early, skip = mixed[:, : self.hidden_dim], mixed[:, self.hidden_dim :]
-            inner = mish(torch.addmm(self.inner_bias, mish(early), self.inner_weight))
-            eps = torch.addmm(skip, inner, self.tail)
-            x = _ddim(x, eps, step.alpha_bar, step.alpha_bar_next, step.direction)
-        return x
-
-
-def _ddim(x: Tensor, eps: Tensor, alpha_bar: float, alpha_bar_next: float, direction: float) -> Tensor:
-    """x0 = clip((x - b eps) / a); x' = c x0 + d x, with the recomputed noise eliminated.
-
-    At the first trailing time the signal a is next to nothing, and rounding of the two quotients by themselves would
-    count hundreds of times: there the difference comes first. b is written as 1 - (1 - b), for ONNX Runtime drops
-    products by what it takes for 1.
-    """
-    signal, noise = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
-    if signal < _FAINT:
-        x0 = (((x - eps) + (1 - noise) * eps) * (1 / signal)).clamp(-1, 1)
-    else:
-        x0 = ((1 / signal) * x - (noise / signal) * eps).clamp(-1, 1)
-    from_x = direction / noise
-    from_x0 = math.sqrt(alpha_bar_next) - from_x * signal
-    return from_x0 * x0 if from_x == 0 else from_x0 * x0 + from_x * x
-
-
 class FusedMean(_Folded):
     """Mean network of a Gaussian policy for one observation, with the rewrites of `FusedSampler`."""
 
@@ -269,27 +198,39 @@ class FusedPolicy(_Folded):
     action_center: Tensor
     action_half: Tensor
 
-    def __init__(self, policy: ChunkPolicy, normalizer: Normalizer, fit: ImageFit | None = None) -> None:
+    def __init__(
+        self, policy: ChunkPolicy, normalizer: Normalizer, fit: ImageFit | None = None, *, exact: bool = False
+    ) -> None:
         """Fuse a policy and put the ranges of its data around it.
 
         Args:
             policy: on the CPU; it is read, not changed.
             normalizer: ranges of states and actions that it was trained with.
             fit: how the cameras' pictures come to the size of the network; None: they have it.
+            exact: compute the steps at which rounding counts in float64, at some cost.
         """
         super().__init__()
         self.fit = FusedFit(fit) if fit is not None and fit.changes else nn.Identity()
-        self.stages = nn.ModuleList(nn.ModuleList(stage) for stage in _fused_stages(policy))
+        self.stages = nn.ModuleList(nn.ModuleList(stage) for stage in _fused_stages(policy, exact=exact))
         self.register_buffer("state_center", torch.from_numpy(normalizer.state.center))
         self.register_buffer("state_half", torch.from_numpy(normalizer.state.half))
         self.register_buffer("action_center", torch.from_numpy(normalizer.action.center))
         self.register_buffer("action_half", torch.from_numpy(normalizer.action.half))
 
     @property
+    def faint(self) -> bool:
+        """Whether there are steps at which rounding counts."""
+        return any(sampler.faint for sampler in self._samplers)
+
+    @property
     def denoising_times(self) -> tuple[int, ...]:
         """Of all steps in the graph, noisiest first; none for a Gaussian policy."""
+        return tuple(step.t for sampler in self._samplers for step in sampler.steps)
+
+    @property
+    def _samplers(self) -> list[FusedSampler]:
         samplers = [cast(nn.ModuleList, stage)[1] for stage in self.stages]
-        return tuple(step.t for s in samplers if isinstance(s, FusedSampler) for step in s.steps)
+        return [sampler for sampler in samplers if isinstance(sampler, FusedSampler)]
 
     def forward(self, state: Tensor, noise: Tensor, images: Tensor | None = None) -> Tensor:
         """State (1, Ds), noise (1, Tp, Da), images uint8 (1, Ncam, H, W, 3) -> actions (1, Tp, Da)."""
@@ -302,7 +243,7 @@ class FusedPolicy(_Folded):
         return x.reshape(noise.shape) * self.action_half + self.action_center
 
 
-def _fused_stages(policy: ChunkPolicy) -> list[tuple[nn.Module, nn.Module]]:
+def _fused_stages(policy: ChunkPolicy, *, exact: bool) -> list[tuple[nn.Module, nn.Module]]:
     """Encoders, each with what makes a chunk of its features and of the chunk before."""
     if isinstance(policy, GaussianPolicy):
         return [(_fused_encoder(policy), FusedMean(policy.mean))]
@@ -310,7 +251,10 @@ def _fused_stages(policy: ChunkPolicy) -> list[tuple[nn.Module, nn.Module]]:
         raise ValueError(f"wanted a diffusion or a Gaussian policy, got {type(policy).__name__}")
     if any(step.sigma for step in policy.steps):
         raise ValueError("only samplers without added noise (eta = 0) can be fused")
-    return [(_fused_encoder(network), FusedSampler(network.denoiser, steps)) for network, steps in _stages(policy)]
+    return [
+        (_fused_encoder(network), FusedSampler(network.denoiser, steps, exact=exact))
+        for network, steps in _stages(policy)
+    ]
 
 
 def _stages(policy: DiffusionPolicy) -> list[tuple[DiffusionPolicy, tuple[DdimStep, ...]]]:

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
@@ -14,7 +14,7 @@ import torch
 
 from d2ppo_core.bundle import ActionSpec, Golden, Manifest, ObservationSpec, check_bundle_place, write_bundle
 from d2ppo_core.config import config_hash, to_mapping
-from d2ppo_core.data.image_fit import fit_of
+from d2ppo_core.data.image_fit import ImageFit, fit_of
 from d2ppo_core.data.tasks import env_name_of
 from d2ppo_core.data.windows import load_windows
 from d2ppo_core.errors import ConfigError, DataError, ExportError
@@ -48,6 +48,18 @@ class Exported:
     weights: str
     parity: ParityReport
     size_bytes: int
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """A graph that passed the gate."""
+
+    onnx: bytes
+    times: tuple[int, ...]
+    """Of its denoising steps, noisiest first; none for a Gaussian policy."""
+    exact: bool
+    """Whether the steps at which rounding counts are computed in float64."""
+    parity: ParityReport
 
 
 def to_onnx(fused: FusedPolicy, saved: Checkpoint) -> bytes:
@@ -123,14 +135,9 @@ def _translation(offset_m: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(float(v) for v in transform.ravel())
 
 
-def make_manifest(
-    run: Run, weights: str, parity: ParityReport, times: tuple[int, ...], extra: dict[str, Any]
-) -> Manifest:
-    """The bundle's contract and where it comes from, both stages.
-
-    `times` are those at which the graph denoises, none for a Gaussian policy; `extra` joins the provenance.
-    """
-    saved, config = run.origin, run.config
+def make_manifest(run: Run, weights: str, graph: _Graph, extra: dict[str, Any]) -> Manifest:
+    """The bundle's contract and where it comes from, both stages; `extra` joins the provenance."""
+    saved, config, parity = run.origin, run.config, graph.parity
     diffuses = config.model.kind == "diffusion"
     provenance = {
         "config": to_mapping(config),
@@ -154,6 +161,7 @@ def make_manifest(
             "opset": OPSET,
             "parity_samples": parity.samples,
             "parity_max_deviation": float(f"{parity.max_deviation:.3g}"),
+            "float64_first_step": graph.exact,
             "parity_max_rounding": float(f"{parity.max_rounding:.3g}"),
         },
         **extra,
@@ -171,9 +179,9 @@ def make_manifest(
         ),
         pred_horizon=config.data.pred_horizon,
         action_horizon=config.data.action_horizon,
-        num_denoising_steps=len(times),
+        num_denoising_steps=len(graph.times),
         sampler=diffusion.SAMPLERS[config.model.sampler_times] if diffuses else gaussian.SAMPLER,
-        denoising_times=times,
+        denoising_times=graph.times,
         T_world_base=_translation(config.deploy.base_position_m),
         T_ee_site=_translation(config.deploy.ee_site_offset_m),
         provenance=provenance,
@@ -220,15 +228,37 @@ def export_run(
     policy = run.policy(weights)
     torch.set_num_threads(1)
     fit = fit_of(saved.config.data, shapes.camera_hw) if shapes.num_cameras else None
-    fused = FusedPolicy(policy, saved.normalizer, fit)
-    onnx = to_onnx(fused, saved)
-    session = open_session(onnx)
-    drawn, example = _draw_inputs(policy, saved, samples, data)
-    parity = check_parity(session, policy, saved.normalizer, drawn, fit)
-    actions = session.run(["actions"], example)[0]
-    manifest = make_manifest(run, weights, parity, fused.denoising_times, extra or {})
-    bundle_hash = write_bundle(out, onnx=onnx, manifest=manifest, golden=Golden(inputs=example, actions=actions))
-    return Exported(folder=out, bundle_hash=bundle_hash, weights=weights, parity=parity, size_bytes=len(onnx))
+    _, example = _draw_inputs(policy, saved, samples, data)
+    graph = _passing_graph(policy, saved, fit, lambda: _draw_inputs(policy, saved, samples, data)[0])
+    golden = Golden(inputs=example, actions=open_session(graph.onnx).run(["actions"], example)[0])
+    manifest = make_manifest(run, weights, graph, extra or {})
+    return Exported(
+        folder=out,
+        bundle_hash=write_bundle(out, onnx=graph.onnx, manifest=manifest, golden=golden),
+        weights=weights,
+        parity=graph.parity,
+        size_bytes=len(graph.onnx),
+    )
+
+
+def _passing_graph(
+    policy: ChunkPolicy, saved: Checkpoint, fit: ImageFit | None, draw: Callable[[], Iterator[Inputs]]
+) -> _Graph:
+    """The graph in float32; where it does not pass for rounding at the first trailing time, in float64 there.
+
+    Raises ExportError when neither passes.
+    """
+    for exact in (False, True):
+        fused = FusedPolicy(policy, saved.normalizer, fit, exact=exact)
+        onnx = to_onnx(fused, saved)
+        try:
+            parity = check_parity(open_session(onnx), policy, saved.normalizer, draw(), fit)
+        except ExportError:
+            if exact or not fused.faint:
+                raise
+        else:
+            break
+    return _Graph(onnx, fused.denoising_times, exact, parity)
 
 
 def _draw_inputs(

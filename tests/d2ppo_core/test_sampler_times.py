@@ -1,6 +1,7 @@
 """The times at which a policy denoises: the same for chain, sampler, graph and manifest, in runs of any version."""
 
 import copy
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +13,11 @@ import yaml
 from d2ppo_core.bundle import BUNDLED, load_bundle
 from d2ppo_core.config import load_kept_config, save_config
 from d2ppo_core.config.finetune import ChainConfig
-from d2ppo_core.errors import ConfigError, TrainingError
+from d2ppo_core.errors import ConfigError, ExportError, TrainingError
 from d2ppo_core.evaluation.policies import open_policies
 from d2ppo_core.export.fused import FusedPolicy
-from d2ppo_core.export.onnx import export_run
-from d2ppo_core.export.parity import open_session
+from d2ppo_core.export.onnx import export_run, to_onnx
+from d2ppo_core.export.parity import TOLERANCE, check_parity, open_session, random_inputs
 from d2ppo_core.finetune import checkpoint as finetuned
 from d2ppo_core.finetune.runs import Run, load_run
 from d2ppo_core.models.build import build_policy
@@ -127,6 +128,27 @@ def test_a_network_that_knows_the_noise_is_not_rounded_worse_in_the_graph_than_i
     )
     assert rounding > 1e-6  # it is such a policy
     assert missed <= 1.1 * rounding
+
+
+def test_where_float32_misses_the_gate_the_first_trailing_step_is_exported_in_float64(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    folder = make_run(model={"num_denoising_steps": 1})
+    saved = pretrained.load_checkpoint(folder)
+    weights = {name: torch.zeros_like(value) for name, value in saved.ema.items()}
+    for layer in ("input", "residual_out", "output"):  # predicts x + 100.3 - 100.3, each sum rounded
+        weights[f"denoiser.{layer}.weight"][:16, :16] = torch.eye(16)
+    weights["denoiser.residual_in.bias"] += 100.3
+    weights["denoiser.residual_out.bias"] -= 100.3
+    pretrained.save_checkpoint(dataclasses.replace(saved, ema=weights), folder)
+    run = load_run(folder)
+    graph = to_onnx(FusedPolicy(run.policy(), run.origin.normalizer), run.origin)
+    inputs = random_inputs(run.policy(), run.origin.normalizer, None, 20, 7)
+    with pytest.raises(ExportError, match="the exported graph deviates"):
+        check_parity(open_session(graph), run.policy(), run.origin.normalizer, inputs)
+    done = export_run(folder, tmp_path / "bundle", samples=20)
+    assert done.parity.max_deviation < TOLERANCE
+    assert load_bundle(tmp_path / "bundle").manifest.provenance["export"]["float64_first_step"] is True
 
 
 def test_a_run_from_before_the_choice_keeps_its_times(make_run: MakeRun) -> None:

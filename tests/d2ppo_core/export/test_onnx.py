@@ -10,7 +10,8 @@ from d2ppo_core.bundle import load_bundle
 from d2ppo_core.config import PretrainConfig
 from d2ppo_core.errors import ConfigError, ExportError, TrainingError
 from d2ppo_core.export import parity
-from d2ppo_core.export.fused import FusedPolicy, mish
+from d2ppo_core.export.fused import FusedPolicy
+from d2ppo_core.export.fused_sampler import mish
 from d2ppo_core.export.onnx import Exported, export_run, to_onnx
 from d2ppo_core.export.parity import (
     LIMIT,
