@@ -7,9 +7,9 @@ import fcntl
 import os
 import socket
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
+from d2ppo_core.closing import Closing
 from d2ppo_core.errors import TrainingError
 
 FILE_NAME = "run.lock"
@@ -20,7 +20,7 @@ _WRITTEN = ("config.yaml", "started.yaml", "metrics.csv", "tensorboard", "bad_ba
 """What a run writes besides its checkpoint."""
 
 
-class RunLock:
+class RunLock(Closing):
     """Holds a run's folder until it is closed; a folder that it made and nobody filled goes again."""
 
     def __init__(self, folder: Path, file_name: str = FILE_NAME) -> None:
@@ -41,16 +41,6 @@ class RunLock:
             self._path.unlink()
             folder.rmdir()
         self._file.close()
-
-    def __enter__(self) -> Self:
-        """Return the lock, which is held already."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Let the folder go."""
-        self.close()
 
 
 def refuse_strangers(folder: Path) -> None:

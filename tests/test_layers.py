@@ -76,8 +76,8 @@ def test_the_run_time_and_the_drivers_import_torch_nowhere() -> None:
 ROOMS = {
     "sim": ("rendering", "tasks", "robosuite", "assets", "batch", "world", "fci", "experts", "evaluation", "cli"),
     "d2ppo_core": (
-        "errors", "shipped", "extras", "interrupt", "environment", "yaml_file", "output", "recognise", "run_lock",
-        "geometry", "representations", "actions", "config", "manifest", "bundle", "compatibility",
+        "errors", "closing", "shipped", "extras", "interrupt", "environment", "yaml_file", "output", "recognise",
+        "run_lock", "geometry", "representations", "actions", "config", "manifest", "bundle", "compatibility",
         "runtime.safety", "runtime.inference", "runtime.control", "drivers", "stack", "doctor",
         "data", "losses", "models", "envs", "pretrain", "finetune", "analysis", "evaluation", "export", "experiments",
         "cli",

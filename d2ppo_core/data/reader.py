@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from d2ppo_core.closing import Closing
 from d2ppo_core.data import hdf5
 from d2ppo_core.data.episode import Episode
 from d2ppo_core.data.tasks import ENV_NAMES, task_of_env
@@ -23,7 +23,7 @@ _RAW = (
 _NO_OBSERVATIONS = "; compute them with robomimic's dataset_states_to_obs.py"
 
 
-class EpisodeReader:
+class EpisodeReader(Closing):
     """Reads demonstrations; whatever is wrong with one is a DataError with file, demonstration and reason."""
 
     path: Path
@@ -152,16 +152,6 @@ class EpisodeReader:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        """Return the reader, which is open already."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the file."""
-        self.close()
 
     def _read_env_args(self, env_name: str | None) -> Mapping[str, Any]:
         held = hdf5.attributes(self.path, self._data)

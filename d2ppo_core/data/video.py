@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
+from d2ppo_core.closing import Closing
 from d2ppo_core.errors import DataError
 
 CODEC, PIXEL_FORMAT = "h264", "yuv420p"
@@ -17,7 +17,7 @@ QUALITY_CRF = 20
 """x264's constant rate factor: 18 is visually lossless, 28 coarse."""
 
 
-class VideoWriter:
+class VideoWriter(Closing):
     """Appends pictures to one H.264 file; both sides of a picture must be even."""
 
     def __init__(self, path: Path, *, width: int, height: int, fps: float, keyframe_every: int = 20) -> None:
@@ -76,13 +76,3 @@ class VideoWriter:
         )
         process.send(None)
         return process
-
-    def __enter__(self) -> Self:
-        """Return the writer, which writes already."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Finish the film."""
-        self.close()

@@ -6,12 +6,12 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from d2ppo_core.closing import Closing
 from d2ppo_core.data import hdf5
 from d2ppo_core.data.episode import Episode
 from d2ppo_core.errors import DataError
@@ -22,7 +22,7 @@ _SPARE_BYTES = 2**18
 """Groups, attributes and alignment of one demonstration."""
 
 
-class EpisodeWriter:
+class EpisodeWriter(Closing):
     """Appends demonstrations to a file; after each one the file on disk is complete and readable."""
 
     path: Path
@@ -120,16 +120,6 @@ class EpisodeWriter:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        """Return the writer, which is open already."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the file; the episodes written so far stay, also after an error."""
-        self.close()
 
     def _agree(self, name: str, wanted: dict[str, Any]) -> None:
         """Store a setting in a new file, compare it in an old one."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from d2ppo_core.closing import Closing
 from d2ppo_core.envs.protocol import AutoresetMode, ChunkOutcome, Info, Observation
 from d2ppo_core.envs.spaces import Box
 from d2ppo_core.errors import ConfigError, WorldError
@@ -28,7 +28,7 @@ class Advance(NamedTuple):
     """(N,) the simulation broke down."""
 
 
-class BatchEnv(ABC):
+class BatchEnv(Closing):
     """A VecEnv but for the worlds themselves: a subclass starts, advances and observes them."""
 
     num_envs: int
@@ -140,16 +140,6 @@ class BatchEnv(ABC):
     @abstractmethod
     def close(self) -> None:
         """Free everything; a second call does nothing."""
-
-    def __enter__(self) -> Self:
-        """Return the worlds themselves."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the worlds."""
-        self.close()
 
     @abstractmethod
     def _start(self, mask: Mask, rngs: Sequence[np.random.Generator]) -> None:

@@ -5,12 +5,13 @@ Equal seeds are equal episodes in both, but for what rounding makes of them.
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Protocol, Self
+from abc import abstractmethod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from d2ppo_core.closing import Closing
 from d2ppo_core.envs import AutoresetMode
 from sim.batch.env import BatchedEnv
 from sim.batch.pictures import Pictures
@@ -23,45 +24,31 @@ Rows = dict[str, NDArray[Any]]
 """Name of an observation -> (T, ...)."""
 
 
-class Studio(Protocol):
+class Studio(Closing):
     """One world in which an expert acts and is recorded."""
 
     horizon_steps: int
     """Control steps after which an attempt has failed."""
     num_arms: int
 
+    @abstractmethod
     def begin(self, seed: int) -> tuple[str, Scene]:
         """Start the episode of a seed as robomimic would replay it; returns the model as MJCF, and what is seen."""
-        ...
 
+    @abstractmethod
     def step(self, action: NDArray[np.float64]) -> bool:
         """Advance by one control step with deltas (7 per arm,); returns whether the task is solved now."""
-        ...
 
+    @abstractmethod
     def state(self) -> NDArray[np.float64]:
         """(1 + nq + nv,) robomimic's flattened state."""
-        ...
 
+    @abstractmethod
     def observations(self, states: NDArray[np.float64]) -> Rows:
         """What states (T, 1 + nq + nv) of this episode look like, computed afresh, pictures included if wanted."""
-        ...
-
-    def close(self) -> None:
-        """Free everything."""
-        ...
-
-    def __enter__(self) -> Self:
-        """Open until the block is left."""
-        ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Free everything."""
-        ...
 
 
-class RobosuiteStudio:
+class RobosuiteStudio(Studio):
     """robosuite: what is recorded replays to the last digits."""
 
     def __init__(self, task: str, *, images: bool, image_size_px: PictureSize) -> None:
@@ -97,18 +84,8 @@ class RobosuiteStudio:
         """Free everything."""
         self.env.close()
 
-    def __enter__(self) -> Self:
-        """Return itself, which is ready already."""
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Let the worlds go."""
-        self.close()
-
-
-class BatchedStudio:
+class BatchedStudio(Studio):
     """A batched world by itself; robosuite only starts the episode, for the model that is saved with it."""
 
     def __init__(self, task: str, *, images: bool, image_size_px: PictureSize) -> None:
@@ -161,16 +138,6 @@ class BatchedStudio:
         self._suite.close()
         if self._pictures is not None:
             self._pictures.close()
-
-    def __enter__(self) -> Self:
-        """Return itself, which is ready already."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Let the worlds go."""
-        self.close()
 
 
 STUDIOS: dict[str, type[RobosuiteStudio] | type[BatchedStudio]] = {ROBOSUITE: RobosuiteStudio, BATCHED: BatchedStudio}

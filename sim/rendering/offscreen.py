@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from d2ppo_core.closing import Closing
 from d2ppo_core.errors import WorldError
 
 VISUAL_GEOM_GROUP = 1
@@ -29,7 +29,7 @@ def height_and_width(size_px: PictureSize) -> tuple[int, int]:
     return (size_px, size_px) if isinstance(size_px, int) else size_px
 
 
-class OffscreenRenderer:
+class OffscreenRenderer(Closing):
     """Renders a MuJoCo model without a window, fast enough for a CPU: no shadows, no multisampling, no sky.
 
     The OpenGL context belongs to no thread between two calls: several renderers, robosuite's own included, may live
@@ -106,16 +106,6 @@ class OffscreenRenderer:
             yield
         finally:
             egl_ext.eglReleaseThread()
-
-    def __enter__(self) -> Self:
-        """Return the renderer, which is ready already."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Free the context."""
-        self.close()
 
 
 def _egl_context(width: int, height: int) -> Any:

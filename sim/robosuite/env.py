@@ -8,13 +8,14 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import ModuleType, TracebackType
-from typing import Any, Self
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from d2ppo_core.actions import deltas_from_goals
+from d2ppo_core.closing import Closing
 from d2ppo_core.errors import ConfigError, WorldError
 from d2ppo_core.extras import robosuite_line
 from d2ppo_core.representations import EE_ABSOLUTE, OSC_DELTA
@@ -40,7 +41,7 @@ def task_of(name: str) -> RobosuiteTask:
     return TASKS[name]
 
 
-class RobosuiteEnv:
+class RobosuiteEnv(Closing):
     """One headless robosuite world at 20 Hz with OSC_POSE deltas as actions.
 
     robosuite's own cameras stay off; observations are always computed from the present state, never taken from
@@ -182,16 +183,6 @@ class RobosuiteEnv:
         """Free the renderer and the world."""
         self._close_renderer()
         self.raw.close()
-
-    def __enter__(self) -> Self:
-        """Return the world itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the world."""
-        self.close()
 
     def _current_renderer(self) -> OffscreenRenderer:
         """A renderer of the present model; robosuite compiles a new model at every reset."""
