@@ -8,10 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from d2ppo_core.finetune.ring import Column, Ring, observation_columns
+from d2ppo_core.finetune.ring import Column, Ring, observation_columns, observations_at
 from d2ppo_core.finetune.rollout import Rollout
 from d2ppo_core.models.build import Shapes
-from d2ppo_core.pretrain.batches import draw_shifts, shifted_images
 
 
 class Spans(NamedTuple):
@@ -154,10 +153,5 @@ class Replay:
         return self._candidates[torch.randint(len(self), (count,), generator=generator)]
 
     def _observations(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        held = self.ring.columns
-        state = held["state"][index].to(self.device)
-        if "images" not in held:
-            return state, None
-        pictures = held["images"]
-        shifts = draw_shifts(len(index), pictures.shape[1], self.random_shift_px, generator)
-        return state, shifted_images(pictures, index, shifts).to(self.device)
+        shift_px, columns = self.random_shift_px, self.ring.columns
+        return observations_at(columns, index, random_shift_px=shift_px, generator=generator, device=self.device)

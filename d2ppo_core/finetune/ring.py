@@ -11,6 +11,7 @@ from torch import Tensor
 
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.models.build import Shapes
+from d2ppo_core.pretrain.batches import draw_shifts, shifted_images
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,23 @@ def observation_columns(shapes: Shapes) -> dict[str, Column]:
     if not shapes.num_cameras:
         return state
     return state | {"images": Column((shapes.num_cameras, *shapes.image_hw, 3), torch.uint8)}
+
+
+def observations_at(
+    columns: Mapping[str, Tensor],
+    index: Tensor,
+    *,
+    random_shift_px: int,
+    generator: torch.Generator,
+    device: torch.device,
+) -> tuple[Tensor, Tensor | None]:
+    """States and pictures at places (B,), to learn from on `device`; each picture shifted anew by what is drawn."""
+    state = columns["state"][index].to(device)
+    if "images" not in columns:
+        return state, None
+    pictures = columns["images"]
+    shifts = draw_shifts(len(index), pictures.shape[1], random_shift_px, generator)
+    return state, shifted_images(pictures, index, shifts).to(device)
 
 
 def free_bytes() -> int:

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from d2ppo_core.config.algorithms import SelfCloningConfig
-from d2ppo_core.finetune.ring import Column, Ring, observation_columns
+from d2ppo_core.finetune.ring import Column, Ring, observation_columns, observations_at
 from d2ppo_core.finetune.rollout import Rollout
 from d2ppo_core.models.build import Shapes
 from d2ppo_core.models.chain import ChainPolicy
-from d2ppo_core.pretrain.batches import draw_shifts, shifted_images
 
 NOTHING_YET = "self_cloning: no episode was solved yet; the term is off until one is"
 
@@ -75,12 +74,10 @@ class Successes:
         """Mean error of cloning windows drawn evenly, with replacement; before any was kept it must not be asked."""
         device, held = next(chain.parameters()).device, self.ring.columns
         index = torch.randint(len(self), (self.config.batch_size,), generator=self._generator)
-        images = None
-        if "images" in held:
-            pictures = held["images"]
-            shifts = draw_shifts(len(index), pictures.shape[1], self.random_shift_px, self._generator)
-            images = shifted_images(pictures, index, shifts).to(device)
-        condition = chain.condition(held["state"][index].to(device), images)
+        state, images = observations_at(
+            held, index, random_shift_px=self.random_shift_px, generator=self._generator, device=device
+        )
+        condition = chain.condition(state, images)
         return chain.cloning_errors(condition, held["chunk"][index].to(device), self._generator).mean()
 
     def state_dict(self) -> dict[str, Any]:
