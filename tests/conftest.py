@@ -24,9 +24,9 @@ REAL_TIME_FIXTURES = {"ros_domain_id", "robot_address", "module_address", "modul
 
 
 def worker_number() -> int:
-    """Return the number of this test process: of pytest-xdist if it is in use, else from the process id."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    return int(worker.removeprefix("gw")) if worker.startswith("gw") else os.getpid()
+    """Return the number of this test process: of pytest-xdist if there are several, else the process id."""
+    several = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1
+    return int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) if several else os.getpid()
 
 
 def has_launch_ros() -> bool:
@@ -75,11 +75,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     path = os.environ.get("D2PPO_TALLY")
     if path and reporter is not None:
-        kinds = ("failed", "error", "passed", "skipped")
+        kinds = ("failed", "error", "passed", "skipped", "rerun")
         finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
         tally = {
             "counts": {kind: len(reporter.stats.get(kind, ())) for kind in kinds},
             "failures": [report.nodeid for kind in kinds[:2] for report in reporter.stats.get(kind, ())],
+            "reruns": [report.nodeid for report in reporter.stats.get("rerun", ())],
             "stopped": not finished or bool(session.shouldfail or session.shouldstop),
         }
         Path(path).write_text(json.dumps(tally), encoding="utf-8")

@@ -2,8 +2,10 @@
 
     python tools/run_tests.py [pytest's options]
 
-TEST_WORKERS is the number of processes of the first part; 0 is none beside pytest's own, for a debugger. The last line
-counts both parts; the exit code is pytest's, the worst of the two.
+TEST_WORKERS is the number of processes of the first part; 0 is none beside pytest's own, for a debugger. The second
+part has one: a test that hangs ends it, fails, and the others go on in a new one. A test of the second part that fails
+is run once more, for a machine may stall; it is named at the end. The last line counts both parts; the exit code is
+pytest's, the worst of the two.
 """
 
 import json
@@ -34,7 +36,8 @@ def run_part(name: str, options: list[str], tally: Path) -> tuple[int, dict[str,
 def main(arguments: list[str]) -> int:
     """Run both parts, print one line on both, return the exit code."""
     begun_s, codes, tallies = time.monotonic(), [], []
-    parts = {"shared": ["-n", str(workers()), "--dist", "loadfile"], "alone": []}
+    shared = ["-n", str(workers()), "--dist", "loadfile"]
+    parts = {"shared": shared, "alone": ["-n", "1", "--reruns", "1"] if workers() else []}
     with tempfile.TemporaryDirectory() as folder:
         for name, options in parts.items():
             code, tally = run_part(name, [*options, *arguments], Path(folder) / name)
@@ -42,11 +45,12 @@ def main(arguments: list[str]) -> int:
             tallies.append(tally)
             if tally.get("stopped", True):
                 break
-    for test in [test for tally in tallies for test in tally.get("failures", [])]:
-        print("FAILED", test)
+    for word, kind in {"RUN TWICE": "reruns", "FAILED": "failures"}.items():
+        for test in [test for tally in tallies for test in tally.get(kind, [])]:
+            print(word, test)
     counts = {
         kind: sum(tally.get("counts", {}).get(kind, 0) for tally in tallies)
-        for kind in ("failed", "error", "passed", "skipped")
+        for kind in ("failed", "error", "passed", "skipped", "rerun")
     }
     said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
     print(f"==== both parts: {said or 'no tests'} in {time.monotonic() - begun_s:.0f} s ====")

@@ -10,8 +10,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+INI = """
+[pytest]
+addopts = -ra
+faulthandler_timeout = 4
+faulthandler_exit_on_timeout = true
+markers =
+    alone
+    hardware
+"""
 TESTS = """
+import ctypes
 import os
+from pathlib import Path
+
 import pytest
 
 def test_beside_others():
@@ -22,10 +34,18 @@ def test_that_fails():
 
 @pytest.mark.alone
 def test_alone():
-    assert "PYTEST_XDIST_WORKER" not in os.environ
+    assert os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1") == "1"
 
 def test_with_a_robot(robot_address):
-    assert "PYTEST_XDIST_WORKER" not in os.environ and robot_address.startswith("127.0.0.")
+    assert os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1") == "1" and robot_address.startswith("127.0.0.")
+
+@pytest.mark.alone
+def test_that_stalls():
+    stalls = Path(os.environ.get("STALLS", os.devnull))
+    left = stalls.read_text() if stalls.is_file() else ""
+    if left:
+        stalls.write_text(left[1:])
+        ctypes.PyDLL(None).sleep(60)  # keeps the interpreter: no other thread of Python gets a turn
 
 @pytest.mark.hardware
 def test_skipped():
@@ -36,7 +56,7 @@ def test_skipped():
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
-    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -ra\nmarkers =\n    alone\n    hardware\n")
+    (tmp_path / "pytest.ini").write_text(INI)
     (tmp_path / "test_small.py").write_text(TESTS)
     ours = ("PYTEST_XDIST", "D2PPO_HARDWARE", "D2PPO_TALLY")
 
@@ -56,7 +76,7 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 def test_both_parts_run_and_are_counted_in_the_last_line_after_the_reasons_of_skips(run: Callable[..., object]) -> None:
     done = run(workers=2)
     assert done.returncode == 0, done.stdout
-    assert "==== both parts: 4 passed, 1 skipped in " in done.stdout.splitlines()[-1]
+    assert "==== both parts: 5 passed, 1 skipped in " in done.stdout.splitlines()[-1]
     assert "needs a robot or a camera; set D2PPO_HARDWARE=1 to run it" in done.stdout
 
 
@@ -64,12 +84,24 @@ def test_a_failure_in_the_first_part_is_the_exit_code_and_named_at_the_end(run: 
     done = run(FAILS="1")
     assert done.returncode == 1
     failed, last = done.stdout.splitlines()[-2:]
-    assert failed == "FAILED test_small.py::test_that_fails" and "1 failed, 3 passed, 1 skipped" in last
+    assert failed == "FAILED test_small.py::test_that_fails" and "1 failed, 4 passed, 1 skipped" in last
 
 
 def test_the_second_part_does_not_run_when_the_first_was_to_stop_at_a_failure(run: Callable[..., object]) -> None:
     done = run("-x", FAILS="1")
     assert done.returncode == 1 and "1 failed, 1 passed in" in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("stalls", "code", "words"), [("x", 0, "RUN TWICE"), ("xx", 1, "FAILED")])
+def test_a_test_that_hangs_in_c_is_ended_and_run_once_more_and_the_others_run(
+    run: Callable[..., object], tmp_path: Path, stalls: str, code: int, words: str
+) -> None:
+    (tmp_path / "stalls").write_text(stalls)
+    done = run("-k", "alone or stalls or robot", workers=1, STALLS=str(tmp_path / "stalls"))
+    assert done.returncode == code
+    named, last = done.stdout.splitlines()[-2:]
+    assert named.startswith(words) and "test_that_stalls" in named
+    assert ("3 passed, 1 rerun" if code == 0 else "1 failed, 2 passed") in last
 
 
 @pytest.mark.parametrize(
