@@ -159,7 +159,8 @@ def _loop(trainer: Trainer, eval_env: VecEnv, out: Path, *, progress: bool) -> O
     config = trainer.config
     bar = IterationBar(config.iterations, trainer.iteration, shown=progress)
     done = False
-    with stop_on_signal() as stop, MetricsWriter(out, trainer.iteration, METRICS) as metrics, bar:
+    columns = (*METRICS, *_stage_columns(eval_env, config.success.selection_seeds.start))
+    with stop_on_signal() as stop, MetricsWriter(out, trainer.iteration, columns) as metrics, bar:
         while trainer.iteration < config.iterations and not stop.is_set() and not done:
             began_s = time.monotonic()
             scalars = {}
@@ -170,7 +171,9 @@ def _loop(trainer: Trainer, eval_env: VecEnv, out: Path, *, progress: bool) -> O
             except TrainingError as error:
                 raise TrainingError(f"{error}; {_last_good(out)}") from error
             if trainer.iteration % config.success.every_iterations == 0 or trainer.iteration == config.iterations:
-                scalars["success/ema"] = trainer.evaluate(eval_env, "ema", bar.stage(EVALUATING)).success_rate
+                found = trainer.evaluate(eval_env, "ema", bar.stage(EVALUATING))
+                scalars["success/ema"] = found.success_rate
+                scalars |= {f"stages/{name}": float(seen.mean()) for name, seen in found.stages.items()}
                 reached = 0 < config.success.stop_at <= min(scalars["success/ema"], trainer.best.get("last", 0.0))
                 trainer.take_best(scalars["success/ema"])
                 trainer.best["last"] = scalars["success/ema"]
@@ -193,3 +196,8 @@ def _loop(trainer: Trainer, eval_env: VecEnv, out: Path, *, progress: bool) -> O
         success=float(trainer.best.get("success", math.nan)),
         confirmed=float(trainer.best.get("confirmed", math.nan)),
     )
+
+
+def _stage_columns(env: VecEnv, seed: int) -> list[str]:
+    """The share of evaluated episodes that saw each stage of the task: one column each."""
+    return [f"stages/{name}" for name in env.stages(env.reset(seed=seed)[0])]

@@ -70,6 +70,9 @@ def test_a_run_leaves_its_files(origin: Path, tmp_path: Path) -> None:
     assert [row["iteration"] for row in rows] == ["1", "2", "3", "4"]
     assert [bool(row["success/start"]) for row in rows] == [True, False, False, False]
     assert [bool(row["success/ema"]) for row in rows] == [False, True, False, True]
+    for row in (rows[1], rows[3]):
+        assert float(row["success/ema"]) <= float(row["stages/half_way"]) <= 1.0
+    assert [bool(row["stages/half_way"]) for row in rows] == [False, True, False, True]
     assert [bool(row["losses/policy"]) for row in rows] == [False, True, True, True]
     named = config.at_times_of(pretrain_config())  # of the clone, as the run says from then on
     assert named.chain.sampler_times == "trailing" and load_finetune_config(tmp_path / "run" / "config.yaml") == named
@@ -218,7 +221,7 @@ def test_a_policy_that_succeeds_twice_in_a_row_ends_the_run(
 
     class Rated:
         def __init__(self) -> None:
-            self.success_rate = next(rates)
+            self.success_rate, self.stages = next(rates), {}
 
     monkeypatch.setattr(Trainer, "evaluate", lambda *_: Rated())
     config = finetune_config(iterations=20, success={"every_iterations": 1, "stop_at": 0.8})
