@@ -23,6 +23,7 @@ from d2ppo_core.errors import ConfigError
 @click.option(
     "--times", type=click.Choice(SAMPLER_TIMES), help="Where a clone's denoising steps lie.  [default: as in its run]"
 )
+@click.option("--steps", type=click.IntRange(min=1), metavar="K", help="Denoising steps.  [default: as in its run]")
 @click.option("--samples", type=click.IntRange(min=1), default=200, show_default=True, help="Parity samples.")
 @click.option("--note", type=click.Path(path_type=Path), help="YAML mapping that joins the manifest's provenance.")
 def export(
@@ -31,6 +32,7 @@ def export(
     weights: str | None,
     data: Path | None,
     times: str | None,
+    steps: int | None,
     samples: int,
     note: Path | None,
 ) -> None:
@@ -55,7 +57,9 @@ def export(
     from d2ppo_core.export.onnx import export_run  # imports torch
 
     out = out or Path("bundles") / run.resolve().name
-    done = export_run(run, out, task=task, weights=weights, data=data, times=times, samples=samples, extra=extra)
+    done = export_run(
+        run, out, task=task, weights=weights, data=data, times=times, steps=steps, samples=samples, extra=extra
+    )
     click.echo(
         f"{done.folder}: bundle {done.bundle_hash} of weights {done.weights}, graph {done.size_bytes / 2**20:.1f} MiB, "
         f"parity {done.parity.max_deviation:.1e} over {done.parity.samples} samples"

@@ -196,6 +196,7 @@ def export_run(
     weights: str | None = None,
     data: Path | None = None,
     times: str | None = None,
+    steps: int | None = None,
     samples: int = 200,
     extra: dict[str, Any] | None = None,
 ) -> Exported:
@@ -208,19 +209,21 @@ def export_run(
         weights: `ema`, `raw` or `best`; None takes the best evaluated ones, or the averaged ones without an evaluation.
         data: Dataset from which half of the parity samples and the golden example come; None takes random ones.
         times: `trailing` or `leading` sampler times for a clone, which can have either; None takes the run's.
+        steps: K; None takes the run's. A fine-tuned policy can have a divisor of the number it was tuned in.
         samples: Number of parity samples.
         extra: Joins the manifest's provenance (measured success, say).
 
     Raises:
         ExportError: the graph deviates from the torch sampler.
         TrainingError: there is no checkpoint.
-        ConfigError: the policy is for another task or was fine-tuned at other times, or the run has no such weights.
+        ConfigError: the policy is for another task, was fine-tuned at other times or in other steps, or the run has no
+            such weights.
         DataError: the dataset does not fit.
         BundleError: a bundle cannot describe such a policy, one of two arms say.
         OutputError: `out` holds anything but a bundle, or cannot be written.
     """
     check_bundle_place(out)
-    run = load_run(folder).sampled_at(times)
+    run = load_run(folder).sampled_at(times, steps)
     saved, shapes = run.origin, run.origin.shapes
     if task is not None and task != run.config.task:
         raise ConfigError(f"wanted a policy for {task}, got {folder} for {run.config.task}")

@@ -74,21 +74,30 @@ class Run:
                 policy.set_base(base, tuned_below=below)
         return policy.eval().requires_grad_(False)
 
-    def sampled_at(self, times: str | None) -> Self:
-        """The same run with its policies sampled at `trailing` or `leading` times; None leaves them as they are.
+    def sampled_at(self, times: str | None = None, steps: int | None = None) -> Self:
+        """The same run with its policies sampled at `trailing` or `leading` times, in K steps; None leaves either.
 
-        A clone does not depend on them. Raises ConfigError where the run was fine-tuned at others, or they are none.
+        A clone does not depend on them; a fine-tuned policy was tuned at its times, of which fewer can be taken.
+        Raises ConfigError where the run was fine-tuned at others, or K does not divide the training steps.
         """
         model = self.config.model
-        if times is None or times == model.sampler_times:
-            return self
-        if self.finetune is not None:
+        if steps is not None and model.kind != "diffusion":
+            raise ConfigError(f"{self.name} is a {model.kind} policy, which has no denoising steps; leave --steps out")
+        times, steps = times or model.sampler_times, steps or model.num_denoising_steps
+        if self.finetune is not None and times != model.sampler_times:
             raise ConfigError(
                 f"{self.name} was fine-tuned at {model.sampler_times} sampler times, wanted {times}: leave them out, "
                 f"or fine-tune its clone again with --set chain.sampler_times={times}"
             )
-        config = replace(self.config, model=replace(model, sampler_times=times))
-        return replace(self, origin=replace(self.origin, config=config))
+        if self.finetune is not None and (tuned := self.finetune.config.chain.num_denoising_steps) % steps:
+            raise ConfigError(
+                f"{self.name} was fine-tuned in {tuned} denoising steps, wanted {steps}: take a divisor, or fine-tune "
+                f"its clone again with --set chain.num_denoising_steps={steps}"
+            )
+        if model.num_train_steps % steps:
+            raise ConfigError(f"wanted a divisor of the {model.num_train_steps} training steps, got {steps} steps")
+        sampled = replace(model, sampler_times=times, num_denoising_steps=steps)
+        return replace(self, origin=replace(self.origin, config=replace(self.config, model=sampled)))
 
     def provenance(self) -> dict[str, Any]:
         """What has to be known to make the fine-tuning again; empty for a pre-trained policy."""

@@ -218,6 +218,24 @@ def test_a_fine_tuned_run_is_deployed_at_its_own_times_only(tmp_path: Path) -> N
     assert open_policies(origin).record()["sampler_times"] == "trailing"
 
 
+def test_a_run_is_exported_in_as_many_steps_as_asked_for_where_it_can_take_them(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    clone, tuned = make_run("clone"), make_run("tuned", tuned=True)  # in 10 steps
+    for run in (clone, tuned):
+        export_run(run, tmp_path / "bundle", steps=2, samples=4)
+        manifest = load_bundle(tmp_path / "bundle").manifest
+        assert (manifest.num_denoising_steps, manifest.denoising_times) == (2, denoising_times(20, 2, "trailing"))
+    export_run(clone, tmp_path / "bundle", steps=4, samples=4)
+    with pytest.raises(ConfigError, match="tuned was fine-tuned in 10 denoising steps, wanted 4: take a divisor, or"):
+        export_run(tuned, tmp_path / "bundle", steps=4)
+    with pytest.raises(ConfigError, match="wanted a divisor of the 20 training steps, got 3 steps"):
+        export_run(clone, tmp_path / "bundle", steps=3)
+    with pytest.raises(ConfigError, match="is a gaussian policy, which has no denoising steps"):
+        export_run(make_run("other", model={"kind": "gaussian"}), tmp_path / "bundle", steps=2)
+    assert load_bundle(tmp_path / "bundle").manifest.num_denoising_steps == 4
+
+
 def test_a_chain_at_other_times_than_its_policy_is_refused(make_run: MakeRun) -> None:
     run = load_run(make_run())
     policy = build_policy(run.config, run.origin.shapes)
