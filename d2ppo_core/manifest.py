@@ -199,10 +199,10 @@ class Manifest:
 
     @property
     def sampler_times(self) -> str:
-        """`trailing` or `leading`, where the denoising steps lie; empty for a sampler without any."""
+        """`trailing`, `centred` or `leading`, where the denoising steps lie; empty for a sampler without any."""
         if not self.num_denoising_steps:
             return ""
-        return "trailing" if "_trailing_" in self.sampler else "leading"
+        return next((times for times in ("trailing", "centred") if f"_{times}_" in self.sampler), "leading")
 
     @property
     def input_shapes(self) -> dict[str, tuple[int, ...]]:

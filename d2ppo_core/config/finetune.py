@@ -60,7 +60,7 @@ class ChainConfig:
     finetuned_steps: int = 10
     """K': the last steps; the noisier ones stay with the frozen pre-trained network."""
     sampler_times: str = ""
-    """`trailing` or `leading`; empty takes the clone's. The deployed sampler goes by the same."""
+    """`trailing`, `leading` or `centred`; empty takes the clone's. The deployed sampler goes by the same."""
     eta: float = 1.0
     min_sampling_std: float = 0.1
     """Exploration noise never falls below this (normalised actions)."""

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 
 from d2ppo_core.config.checks import one_of, require
+from d2ppo_core.config.distil import DistilConfig
 from d2ppo_core.representations import OSC_DELTA, REPRESENTATIONS
 
-LEADING, TRAILING = "leading", "trailing"
-SAMPLER_TIMES = (TRAILING, LEADING)
+LEADING, CENTRED, TRAILING = "leading", "centred", "trailing"
+SAMPLER_TIMES = (TRAILING, LEADING, CENTRED)
 STEMS = ("plain", "overlap")
 DISPERSIVE_VARIANTS = ("none", "infonce_l2", "infonce_cosine", "hinge", "covariance")
 TAPS = ("encoder", "early", "mid", "late")
@@ -133,7 +134,8 @@ class ModelConfig:
     """K of the DDIM sampler at inference."""
     sampler_times: str = TRAILING
     """Where these K steps lie: `trailing` begins at T - 1, where noise is pure; `leading`, as in runs from before this
-    was a choice, at T - T/K. Training does not depend on it; fine-tuning and bundles are made for one of them."""
+    was a choice, at T - T/K; `centred` between them, for few steps that are learned from a teacher. Noise prediction
+    does not depend on it; distillation, fine-tuning and bundles are made for one of them."""
     gaussian: GaussianConfig = field(default_factory=GaussianConfig)
 
     def __post_init__(self) -> None:
@@ -314,10 +316,13 @@ class PretrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     deploy: DeployConfig = field(default_factory=DeployConfig)
+    distil: DistilConfig = field(default_factory=DistilConfig)
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a negative seed, or a loss that neither the model nor the observations can serve."""
         require(self.seed >= 0, f"seed: wanted >= 0, got {self.seed}")
+        if self.distil.teacher:
+            self._check_distillation()
         require(
             bool(self.data.image_keys) or self.loss.dispersive_tap != "encoder" or not self.loss.active,
             "loss.dispersive_tap: wanted early, mid or late for a policy without images, got 'encoder', which is the "
@@ -329,3 +334,12 @@ class PretrainConfig:
             ("dispersive_equal_t", loss.dispersive_equal_t),
         ):
             require(diffuses or not asked, f"loss.{name}: wanted model.kind=diffusion with it, got {self.model.kind!r}")
+
+    def _check_distillation(self) -> None:
+        """A chunk of few steps is learned whole, and to more digits than bfloat16 has: its first step magnifies."""
+        for name, got, wanted in (
+            ("model.kind", self.model.kind, "diffusion"),
+            ("loss.dispersive", self.loss.dispersive, "none"),
+            ("optim.precision", self.optim.precision, "float32"),
+        ):
+            require(got == wanted, f"{name}: wanted {wanted} with distil.teacher, got {got!r}")

@@ -195,7 +195,7 @@ def open_policies(where: str | Path, sampler_times: str | None = None) -> Policy
 
     Args:
         where: Path or name.
-        sampler_times: `trailing` or `leading` for a clone, which can be sampled at either; None takes its own.
+        sampler_times: `trailing`, `leading` or `centred` for a clone, which can be sampled at any; None takes its own.
 
     Raises:
         ConfigError: there is no such thing, or it was made for other sampler times.

@@ -208,7 +208,7 @@ def export_run(
         task: What the policy must be for; None accepts any.
         weights: `ema`, `raw` or `best`; None takes the best evaluated ones, or the averaged ones without an evaluation.
         data: Dataset from which half of the parity samples and the golden example come; None takes random ones.
-        times: `trailing` or `leading` sampler times for a clone, which can have either; None takes the run's.
+        times: `trailing`, `leading` or `centred` sampler times for a clone, which can have any; None takes the run's.
         steps: K; None takes the run's. A fine-tuned policy can have a divisor of the number it was tuned in.
         samples: Number of parity samples.
         extra: Joins the manifest's provenance (measured success, say).

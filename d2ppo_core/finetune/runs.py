@@ -75,7 +75,7 @@ class Run:
         return policy.eval().requires_grad_(False)
 
     def sampled_at(self, times: str | None = None, steps: int | None = None) -> Self:
-        """The same run with its policies sampled at `trailing` or `leading` times, in K steps; None leaves either.
+        """The same run with its policies sampled in K steps at `trailing`, `leading` or `centred` times; None: as is.
 
         A clone does not depend on them; a fine-tuned policy was tuned at its times, of which fewer can be taken.
         Raises ConfigError where the run was fine-tuned at others, or K does not divide the training steps.

@@ -11,13 +11,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from d2ppo_core.config.schema import LEADING, TRAILING
+from d2ppo_core.config.schema import CENTRED, LEADING, TRAILING
 from d2ppo_core.models.mlp import Denoiser
 from d2ppo_core.models.policy import ChunkPolicy
 from d2ppo_core.models.schedule import DdimStep, cosine_alpha_bar, ddim_steps
 from d2ppo_core.models.vit import ImageEncoder, StateEncoder
 
-SAMPLERS = {LEADING: "ddim_eta0_clip_x0_recompute_eps", TRAILING: "ddim_trailing_eta0_clip_x0_recompute_eps"}
+SAMPLERS = {
+    LEADING: "ddim_eta0_clip_x0_recompute_eps",
+    CENTRED: "ddim_centred_eta0_clip_x0_recompute_eps",
+    TRAILING: "ddim_trailing_eta0_clip_x0_recompute_eps",
+}
 """How manifests name the sampler, by its times."""
 
 
@@ -28,10 +32,15 @@ class StepMean(NamedTuple):
     sigma: float
 
 
-def ddim_mean(x: Tensor, eps: Tensor, step: DdimStep) -> StepMean:
-    """Mean of the next sample given the predicted noise; x and eps (B, Tp*Da)."""
+def into_range(x0: Tensor) -> Tensor:
+    """Clipped to [-1, 1], where normalised actions lie."""
+    return x0.clamp(-1, 1)
+
+
+def ddim_mean(x: Tensor, eps: Tensor, step: DdimStep, clip: Callable[[Tensor], Tensor] = into_range) -> StepMean:
+    """Mean of the next sample given the predicted noise; x and eps (B, Tp*Da); `clip` bounds the estimate of x0."""
     signal, noise = math.sqrt(step.alpha_bar), math.sqrt(1 - step.alpha_bar)
-    x0 = ((x - noise * eps) / signal).clamp(-1, 1)
+    x0 = clip((x - noise * eps) / signal)
     eps_clipped = (x - signal * x0) / noise
     return StepMean(math.sqrt(step.alpha_bar_next) * x0 + step.direction * eps_clipped, step.sigma)
 
@@ -61,7 +70,7 @@ class DiffusionPolicy(ChunkPolicy):
             action_dim: numbers in an action.
             num_train_steps: length T of the diffusion that it is trained on.
             num_denoising_steps: steps K of the sampler; divides T.
-            sampler_times: ``trailing`` or ``leading``: which K of the T times the sampler visits.
+            sampler_times: ``trailing``, ``leading`` or ``centred``: which K of the T times the sampler visits.
         """
         super().__init__(encoder=encoder, pred_horizon=pred_horizon, action_dim=action_dim)
         self.denoiser = denoiser

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from d2ppo_core.config.schema import SAMPLER_TIMES, TRAILING
+from d2ppo_core.config.schema import CENTRED, LEADING, SAMPLER_TIMES, TRAILING
 
 _OFFSET = 0.008
 _MAX_BETA = 0.999
@@ -46,19 +46,19 @@ def denoising_times(num_train_steps: int, num_denoising_steps: int, spacing: str
     """Return the K training times at which a chain denoises, noisiest first; T must be a multiple of K.
 
     `trailing` begins where the forward process ended, at T - 1, as pure noise wants it; `leading` at T - T/K and ends
-    at 0. With K = T both are all times. Everything that denoises takes its times from here.
+    at 0; `centred` lies between them. With K = T each is all times. Everything that denoises takes its times from here.
     """
     if num_denoising_steps < 1 or num_train_steps % num_denoising_steps:
         raise ValueError(f"wanted K >= 1 dividing T, got K={num_denoising_steps}, T={num_train_steps}")
     if spacing not in SAMPLER_TIMES:
         raise ValueError(f"wanted {' or '.join(SAMPLER_TIMES)} times, got {spacing!r}")
     stride = num_train_steps // num_denoising_steps
-    last = stride - 1 if spacing == TRAILING else 0
+    last = {LEADING: 0, CENTRED: (stride - 1) // 2, TRAILING: stride - 1}[spacing]
     return tuple(range(num_train_steps - stride + last, -1, -stride))
 
 
 def tuned_below(num_train_steps: int, num_denoising_steps: int, finetuned_steps: int) -> int:
-    """The time below which the last K' of K steps lie, and none of the noisier ones, with either spacing."""
+    """The time below which the last K' of K steps lie, and none of the noisier ones, with any spacing."""
     return num_train_steps // num_denoising_steps * finetuned_steps
 
 

@@ -17,6 +17,7 @@ from d2ppo_core.pretrain.batches import Tensors, draw_batch
 from d2ppo_core.pretrain.checkpoint import Checkpoint
 from d2ppo_core.pretrain.device import compiled, open_device
 from d2ppo_core.pretrain.diagnostics import dispersion_scalars
+from d2ppo_core.pretrain.distil import Teacher
 from d2ppo_core.pretrain.distributed import ALONE, Processes
 from d2ppo_core.pretrain.ema import Ema
 from d2ppo_core.pretrain.first_layer import first_layer
@@ -77,12 +78,18 @@ class Trainer:
             image_hw=(image_shape[1], image_shape[2]),
             camera_hw=windows.camera_hw,
         )
+        self.teacher = Teacher.open(config, self.shapes, device)
+        if self.teacher is not None:
+            self.normalizer = self.teacher.normalizer
+            self.dataset = {**dataset, "teacher_sha256": self.teacher.sha256}
         self.data = Tensors.from_windows(windows, self.normalizer, device)
         self.validation = None if validation is None else Tensors.from_windows(validation, self.normalizer, device)
         self.policy = build_policy(config, self.shapes).to(device)
         self.averaged = build_policy(config, self.shapes).to(device)
         if isinstance(self.policy, DiffusionPolicy):
             self.policy.denoiser.half_products = config.optim.precision == "bfloat16"
+        if self.teacher is not None:
+            self.policy.load_state_dict(self.teacher.policy.state_dict())
         self._parameters = list(self.policy.parameters())
         optim = config.optim
         self.ema = Ema(
@@ -93,7 +100,8 @@ class Trainer:
             warmup=optim.ema_warmup,
         )
         self.optimizer = torch.optim.AdamW(self._parameters, lr=optim.lr, weight_decay=optim.weight_decay, fused=True)
-        self._objective = compiled(objective, optim)
+        self._measured = objective if self.teacher is None else self.teacher.objective
+        self._objective = compiled(self._measured, optim)
         self.step = 0
         self.elapsed_s = 0.0
 
@@ -135,14 +143,14 @@ class Trainer:
 
     @torch.no_grad()
     def _on_batch(self, data: Tensors) -> dict[str, float]:
-        """Noise-prediction loss and first layer of the averaged policy, with noise that never changes."""
+        """Loss without the term and first layer of the averaged policy, with noise that never changes."""
         quiet = replace(
             self.config,
             data=replace(self.config.data, random_shift_px=0, state_noise_std=0.0),
             optim=replace(self.config.optim, batch_size=_MAX_VALIDATION_WINDOWS),
         )
         batch = draw_batch(data, quiet, 0)
-        loss = objective(self.averaged, batch, quiet, tap=OFF, weight=0.0).denoising
+        loss = self._measured(self.averaged, batch, quiet, tap=OFF, weight=0.0).denoising
         return {"losses/validation": float(loss), **first_layer(self.averaged, batch)}
 
     def validate(self) -> dict[str, float]:
@@ -186,6 +194,11 @@ class Trainer:
             was, now = (f"{d.get('file', 'a file')} ({d['sha256'][:12]})" for d in (saved.dataset, self.dataset))
             raise TrainingError(
                 f"the checkpoint was trained on another dataset: {was}, now {now}; use another --out folder"
+            )
+        if saved.dataset.get("teacher_sha256") != self.dataset.get("teacher_sha256"):
+            raise TrainingError(
+                f"distil.teacher: {self.config.distil.teacher} holds another clone than the one this run learns from; "
+                "put that back, or use another --out folder"
             )
         self.policy.load_state_dict(saved.model)
         self.ema.load_state_dict(saved.ema)

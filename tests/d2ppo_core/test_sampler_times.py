@@ -48,7 +48,7 @@ def forget(path: Path, *keys: tuple[str, ...]) -> None:
     torch.save(payload, path)
 
 
-@pytest.mark.parametrize("times", ["trailing", "leading"])
+@pytest.mark.parametrize("times", ["trailing", "leading", "centred"])
 @pytest.mark.parametrize(("steps", "tuned"), [(1, 1), (2, 1), (5, 3), (10, 5), (20, 10), (20, 1)])
 def test_chain_sampler_and_graph_denoise_at_the_same_times(
     make_run: MakeRun, times: str, steps: int, tuned: int
@@ -80,7 +80,7 @@ def test_the_log_prob_of_a_drawn_step_is_that_of_its_drawing_even_for_one_step(
     torch.testing.assert_close(again, drawn.log_prob[:, 0], rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize(("times", "steps"), [("trailing", 2), ("leading", 10)])
+@pytest.mark.parametrize(("times", "steps"), [("trailing", 2), ("leading", 10), ("centred", 1)])
 def test_the_graph_of_a_bundle_denoises_at_the_times_of_its_manifest(
     make_run: MakeRun, tmp_path: Path, times: str, steps: int
 ) -> None:

@@ -25,11 +25,13 @@ def test_signal_share_follows_the_cosine_where_betas_are_not_clipped() -> None:
 def test_trailing_times_begin_at_pure_noise_as_published_and_leading_ones_end_at_zero(count, trailing, leading) -> None:
     assert denoising_times(20, count, "trailing") == trailing
     assert denoising_times(20, count, "leading") == leading
+    middle = denoising_times(20, count, "centred")
+    assert all(a >= m >= b and abs((a - m) - (m - b)) <= 1 for a, m, b in zip(trailing, middle, leading, strict=True))
     published = np.round(np.arange(20, 0, -20 / count)) - 1  # Lin et al. 2024, section 3.3
     assert trailing == tuple(published.astype(int))
 
 
-@pytest.mark.parametrize("spacing", ["trailing", "leading"])
+@pytest.mark.parametrize("spacing", ["trailing", "leading", "centred"])
 @pytest.mark.parametrize("count", [1, 2, 5, 10, 20])
 def test_the_last_steps_and_no_others_lie_below_the_bound(count: int, spacing: str) -> None:
     times = denoising_times(20, count, spacing)
@@ -38,11 +40,11 @@ def test_the_last_steps_and_no_others_lie_below_the_bound(count: int, spacing: s
 
 
 def test_unknown_times_are_refused() -> None:
-    with pytest.raises(ValueError, match="wanted trailing or leading times, got 'linspace'"):
+    with pytest.raises(ValueError, match="wanted trailing or leading or centred times, got 'linspace'"):
         denoising_times(20, 10, "linspace")
 
 
-@pytest.mark.parametrize("spacing", ["trailing", "leading"])
+@pytest.mark.parametrize("spacing", ["trailing", "leading", "centred"])
 def test_steps_run_from_noisy_to_clean_and_end_in_x0(spacing: str) -> None:
     steps = ddim_steps(100, 10, spacing=spacing)
     assert tuple(step.t for step in steps) == denoising_times(100, 10, spacing)
