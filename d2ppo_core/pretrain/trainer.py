@@ -70,14 +70,7 @@ class Trainer:
             state=Range.measure(windows.state, min_range=config.data.min_range),
             action=Range.measure(windows.chunks.reshape(-1, action_dim), min_range=config.data.min_range),
         )
-        image_shape = (0, 0, 0) if windows.images is None else windows.images.shape[1:4]
-        self.shapes = Shapes(
-            state_dim=windows.state.shape[1],
-            action_dim=action_dim,
-            num_cameras=image_shape[0],
-            image_hw=(image_shape[1], image_shape[2]),
-            camera_hw=windows.camera_hw,
-        )
+        self.shapes = _shapes(windows)
         self.teacher = Teacher.open(config, self.shapes, device)
         if self.teacher is not None:
             self.normalizer = self.teacher.normalizer
@@ -206,6 +199,18 @@ class Trainer:
         torch.set_rng_state(saved.rng_state)
         self.step, self.elapsed_s = saved.step, saved.elapsed_s
         self.code = saved.code
+
+
+def _shapes(windows: Windows) -> Shapes:
+    """What the networks are sized by."""
+    cameras, height, width = (0, 0, 0) if windows.images is None else windows.images.shape[1:4]
+    return Shapes(
+        state_dim=windows.state.shape[1],
+        action_dim=windows.chunks.shape[-1],
+        num_cameras=cameras,
+        image_hw=(height, width),
+        camera_hw=windows.camera_hw,
+    )
 
 
 def _fixed(config: PretrainConfig) -> PretrainConfig:
