@@ -25,6 +25,7 @@ from d2ppo_core.representations import (
 )
 
 _CAMERA = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_ROBOT = re.compile(r"robot\d+_(?=eef_|gripper_|joint_)")
 _MAX_SIZE, _MAX_HORIZON, _MAX_HZ, _MAX_TEXT = 4096, 1000, 1000.0, 200
 _RIGID = 1e-3
 """Largest error of a rotation matrix; the shipped ones are exact to 1e-6."""
@@ -196,6 +197,16 @@ class Manifest:
     def image_observations(self) -> tuple[ObservationSpec, ...]:
         """The images, in the order in which the graph's ``images`` input holds them."""
         return tuple(spec for spec in self.observations if spec.camera is not None)
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras, in the order of the images."""
+        return tuple(str(spec.camera) for spec in self.image_observations)
+
+    @property
+    def num_arms(self) -> int:
+        """Arms that it reads and moves."""
+        return max(1, len({found[0] for spec in self.observations if (found := _ROBOT.match(spec.key))}))
 
     @property
     def sampler_times(self) -> str:

@@ -16,6 +16,8 @@ ARGUMENTS = {
     "robot_address": "Address of the robot's control box.",
     "cell": "Name or path of the cell's file; required, measured as launch/cells/example_lab.yaml.",
     "robot": "panda or fr3: no cell of the other one is taken; empty: as the cell says.",
+    "task": "What is on the table: no bundle of another task is taken; empty: any.",
+    "force": "true: take a bundle of another task, camera or cell all the same.",
     "camera_serial": "Serial number of the wrist camera; empty takes the only one there is.",
 }
 

@@ -12,12 +12,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from stack_launch import describe  # noqa: E402
 
 ARGUMENTS = {
-    "bundle": "Policy bundle: the name of a committed one, or a path.",
+    "task": "Task: its world, cell, cameras and policy.",
+    "bundle": "Policy bundle: the name of a committed one, or a path; empty: the task's.",
+    "force": "true: take a bundle of another task, camera or cell all the same.",
     "robot_address": "Loopback address of the simulated robot; two stacks beside each other take two.",
     "robot": "fr3 or panda: which robot stands in the world; names on the graph follow it.",
     "protocol": "Robot-server version: auto (the robot's own: 10 of an FR3, 5 of a Panda), 5 or 10.",
-    "cell": "Name or path of a cell's file, to rehearse in it; empty: the simulated one of this robot.",
-    "task": "Task whose objects stand on the table.",
+    "cell": "Name or path of a cell's file, to rehearse in it; empty: the task's for this robot.",
     "real_time": "true: pace the world with the wall clock; false: as fast as the machine can.",
 }
 

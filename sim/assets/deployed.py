@@ -17,7 +17,7 @@ from sim.assets.apart import never_touching
 from sim.assets.build import TIMESTEP_S, identify_arm, replace_actuators
 from sim.assets.franka import panda_inertials
 from sim.assets.training import MODEL_FILE
-from sim.tasks import training_task
+from sim.tasks import task_named
 
 DEPLOYED = ("can", "square", "transport")
 
@@ -29,7 +29,7 @@ def build_deployed(root: Path, task: str, target: Path | None = None) -> Path:
         ConfigError: there is no such task.
         WorldError: its training world was never built, or example-robot-data is not installed.
     """
-    training, source = training_task(task), root / task / MODEL_FILE
+    training, source = task_named(task), root / task / MODEL_FILE
     if not source.is_file():
         raise WorldError(f"no {MODEL_FILE} of task {task!r}; run `python -m sim.assets training` first")
     tree, inertials = ET.parse(source).getroot(), panda_inertials()

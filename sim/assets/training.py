@@ -18,7 +18,8 @@ from pathlib import Path
 import mujoco
 
 from sim.assets.meshes import TriangleMesh, clustered, merged, mesh_of_geom, write_msh
-from sim.robosuite.env import TASKS, RobosuiteEnv
+from sim.robosuite.env import RobosuiteEnv
+from sim.tasks import TASKS
 
 MODEL_FILE = "robosuite.xml"
 TEXTURE_PX = 256

@@ -28,8 +28,8 @@ from sim.batch.layout import Layout, ParameterTable
 from sim.batch.pictures import Pictures
 from sim.batch.variation import BodyVariation
 from sim.rendering.offscreen import PictureSize
-from sim.robosuite.env import CONTROL_HZ
-from sim.tasks import training_task
+from sim.tasks import task_named
+from sim.tasks.base import CONTROL_HZ
 from sim.tasks.training import HOME_Q_RAD, PARKED_POSE, START_FINGERS_M, Start
 
 
@@ -78,7 +78,7 @@ class BatchedEnv(BatchEnv):
             ConfigError: unknown task, or a number that is not positive.
             WorldError: the worlds or the kernel cannot be built.
         """
-        self.task = training_task(task)
+        self.task = task_named(task)
         super().__init__(
             num_envs=num_envs,
             horizon_steps=horizon_steps or self.task.robosuite.horizon_steps,

@@ -25,7 +25,8 @@ from sim.evaluation.episodes import ChunkPolicy
 from sim.evaluation.playback import restore
 from sim.experts import ActionNoise, Scene, Style, expert_for
 from sim.rendering.offscreen import OffscreenRenderer
-from sim.robosuite.env import CONTROL_HZ, RobosuiteEnv
+from sim.robosuite.env import RobosuiteEnv
+from sim.tasks.base import CONTROL_HZ
 
 Source = Generator[None, None, "Outcome"]
 """Yields once the world stands ready and after each control step."""

@@ -16,29 +16,21 @@ from numpy.typing import NDArray
 
 from d2ppo_core.actions import deltas_from_goals
 from d2ppo_core.closing import Closing
-from d2ppo_core.errors import ConfigError, WorldError
+from d2ppo_core.errors import WorldError
 from d2ppo_core.extras import robosuite_line
 from d2ppo_core.representations import EE_ABSOLUTE, OSC_DELTA
 from sim.rendering.offscreen import OffscreenRenderer, PictureSize, height_and_width
-from sim.tasks import TRAINING_TASKS
+from sim.tasks import TASKS, task_named
+from sim.tasks.base import CONTROL_HZ
 from sim.tasks.robosuite_task import RobosuiteTask
 
-CONTROL_HZ = 20
 ROBOMIMIC_ROBOSUITE_TYPE = 1
 """robomimic's EnvType for robosuite, part of a dataset's `env_args`."""
 
-TASKS: Mapping[str, RobosuiteTask] = {name: task.robosuite for name, task in TRAINING_TASKS.items()}
-
 
 def task_of(name: str) -> RobosuiteTask:
-    """The task called `name`.
-
-    Raises:
-        ConfigError: there is no such task.
-    """
-    if name not in TASKS:
-        raise ConfigError(f"unknown task {name!r}; known are {', '.join(TASKS)}")
-    return TASKS[name]
+    """What robosuite calls the task of this name; raises ConfigError when there is none."""
+    return task_named(name).robosuite
 
 
 class RobosuiteEnv(Closing):
@@ -166,7 +158,7 @@ class RobosuiteEnv(Closing):
 
     def stages(self, observation: Mapping[str, NDArray[Any]]) -> dict[str, bool]:
         """What is to happen on the way to success, and whether it holds in an observation; none for foreign tasks."""
-        known = next((task for task in TRAINING_TASKS.values() if task.robosuite == self.task), None)
+        known = next((task for task in TASKS.values() if task.robosuite == self.task), None)
         return {} if known is None else {name: bool(holds) for name, holds in known.stages(observation).items()}
 
     def env_args(self) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from d2ppo_core.envs.protocol import Observation
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.representations import EE_ABSOLUTE, OSC_DELTA, SIZES
 from sim.rendering.offscreen import PictureSize
-from sim.robosuite.env import CONTROL_HZ, RobosuiteEnv
+from sim.robosuite.env import RobosuiteEnv
+from sim.tasks.base import CONTROL_HZ
 
 
 class RobosuiteVecEnv(BatchEnv):

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2ppo_core.data.tasks import ENV_NAMES
-from sim.tasks.deployed import deployed
 from sim.tasks.placement import Item, Region, place
 from sim.tasks.relative import OneObjectTask
 from sim.tasks.robosuite_task import RobosuiteTask
@@ -31,7 +30,7 @@ MARKERS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class CanTraining(OneObjectTask):
+class Can(OneObjectTask):
     """robosuite's PickPlaceCan; all four objects are placed, then all but the can are parked outside."""
 
     def success(self, taps: Rows) -> NDArray[np.bool_]:
@@ -62,11 +61,11 @@ def in_goal(position_m: Array) -> NDArray[np.bool_]:
     return np.asarray(((low < position_m) & (position_m < high)).all(axis=-1))
 
 
-CAN = CanTraining(
+CAN = Can(
     name="can",
     robosuite=RobosuiteTask(env_name=ENV_NAMES["can"]),
     body="Can_main",
     raised_m=0.93,
     parked=("Milk_main", "Bread_main", "Cereal_main"),
+    bundle="can_image",
 )
-CAN_TASK = deployed(CAN)

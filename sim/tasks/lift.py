@@ -1,6 +1,6 @@
 """Lift: pick the red cube up, as in robosuite; solved when its centre is 4 cm above the table.
 
-In training the cube's size is drawn as well, and it falls from a centimetre; the live world has one cube, on the table.
+The cube falls from a centimetre. In training its size is drawn as well; the live world has one, of the middle size.
 """
 
 from __future__ import annotations
@@ -9,22 +9,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from d2ppo_core.data.tasks import ENV_NAMES
-from sim.tasks.base import ASSETS, Task
-from sim.tasks.deployed import ONE_ARM_CAMERAS
+from sim.tasks.base import Task
 from sim.tasks.robosuite_task import RobosuiteTask
 from sim.tasks.taps import Rows, Tap, TapKind
-from sim.tasks.training import HOME_Q_RAD, Array, Start, TrainingTask, draw_arms, xyzw, yaw_quat_wxyz
+from sim.tasks.training import Array, Start, draw_arms, xyzw, yaw_quat_wxyz
 
 TABLE_HEIGHT_M = 0.8
 LIFTED_M = 0.04
 """The cube's centre has to be this far above the table top."""
 START_RANGE_M = 0.03
-CUBE_HALF_SIZE_M = 0.021
 HALF_SIZE_RANGE_M = (0.020, 0.022)
 DROP_M = 0.01
 """The cube starts this far above the table."""
@@ -36,7 +33,7 @@ def is_lifted(cube_height_m: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LiftTraining(TrainingTask):
+class Lift(Task):
     """robosuite's Lift."""
 
     @property
@@ -73,27 +70,9 @@ class LiftTraining(TrainingTask):
         return Start(arm_q_rad=arms, objects={"cube_joint0": pose}, geoms={"cube_g0": {"size": half_size}})
 
 
-@dataclass(frozen=True, kw_only=True)
-class DeployedLift(Task):
-    """The cube lies anywhere in a 6 cm square in the middle of the table, at any yaw."""
-
-    def sample_start(self, rng: np.random.Generator) -> dict[str, NDArray[np.float64]]:
-        """Draw the cube's pose."""
-        x, y = rng.uniform(-START_RANGE_M, START_RANGE_M, size=2)
-        half_yaw = rng.uniform(0.0, 2.0 * math.pi) / 2.0
-        z = TABLE_HEIGHT_M + CUBE_HALF_SIZE_M
-        return {"cube_joint0": np.array([x, y, z, math.cos(half_yaw), 0.0, 0.0, math.sin(half_yaw)])}
-
-    def is_success(self, data: mujoco.MjData) -> bool:
-        """Tell whether the cube's centre is more than 4 cm above the table top, as robosuite does."""
-        return bool(is_lifted(data.body("cube_main").xpos[2]))
-
-
-LIFT = LiftTraining(name="lift", robosuite=RobosuiteTask(env_name=ENV_NAMES["lift"]), varied_body="cube_main")
-LIFT_TASK = DeployedLift(
+LIFT = Lift(
     name="lift",
-    model_path=ASSETS / "lift" / "lift.xml",
-    home_q_rad=HOME_Q_RAD,
-    start_width_m=0.0417,
-    cameras=ONE_ARM_CAMERAS,
+    robosuite=RobosuiteTask(env_name=ENV_NAMES["lift"]),
+    varied_body="cube_main",
+    bundle="lift_image",
 )

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.tasks.base import Task
 from sim.tasks.taps import Rows, Tap, TapKind
-from sim.tasks.training import Array, TrainingTask, xyzw
+from sim.tasks.training import Array, xyzw
 
 NEAR_GAIN, NEAR_LIMIT = 10.0, 0.6
 """robosuite counts success only once the hand has let go: 1 - tanh(10 d) < 0.6, i.e. d > 4.2 cm."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneObjectTask(TrainingTask):
+class OneObjectTask(Task):
     """A task about one body."""
 
     body: str

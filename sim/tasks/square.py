@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2ppo_core.data.tasks import ENV_NAMES
-from sim.tasks.deployed import deployed
 from sim.tasks.placement import Item, Region, place
 from sim.tasks.relative import OneObjectTask
 from sim.tasks.robosuite_task import RobosuiteTask
@@ -27,7 +26,7 @@ ROUND_NUT = Item(joint="RoundNut_joint0", radius_m=0.11, top_m=0.025, bottom_m=-
 
 
 @dataclass(frozen=True, kw_only=True)
-class SquareTraining(OneObjectTask):
+class Square(OneObjectTask):
     """robosuite's NutAssemblySquare; the round nut is placed, then parked outside."""
 
     def success(self, taps: Rows) -> NDArray[np.bool_]:
@@ -58,11 +57,11 @@ def beside_peg(position_m: Array) -> NDArray[np.bool_]:
     return np.asarray((np.abs(position_m[..., :2] - np.array(PEG_M)) < REACH_M).all(axis=-1))
 
 
-SQUARE = SquareTraining(
+SQUARE = Square(
     name="square",
     robosuite=RobosuiteTask(env_name=ENV_NAMES["square"], cameras=("agentview",), horizon_steps=400),
     body="SquareNut_main",
     raised_m=0.9,
     parked=("RoundNut_main",),
+    bundle="square_state",
 )
-SQUARE_TASK = deployed(SQUARE)

@@ -1,18 +1,15 @@
-"""What training needs of a task: robosuite's start distribution, observation and success, on arrays of many worlds."""
+"""What the tasks' starts and observations are made of, as robosuite has them."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.tasks.robosuite_task import RobosuiteTask
-from sim.tasks.taps import Rows, Tap, TapKind
+from sim.tasks.taps import Tap, TapKind
 
 Array = NDArray[np.float64]
 
@@ -34,77 +31,6 @@ class Start:
     """Name of a free joint -> (7,) position (m) and quat_wxyz, world frame."""
     geoms: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
     """Name of a geom -> attributes (`size`, `pos`) unlike the saved world's: robosuite rebuilds some objects."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingTask(ABC):
-    """One task. Everything is robosuite's; the same seed even draws the same start."""
-
-    name: str
-    robosuite: RobosuiteTask
-    """Names, cameras and horizon in robosuite."""
-    parked: tuple[str, ...] = ()
-    """Bodies that robosuite puts outside the scene."""
-    varied_body: str | None = None
-    """The body whose geoms `Start.geoms` changes."""
-
-    @property
-    def num_arms(self) -> int:
-        """Pandas in this world."""
-        return self.robosuite.num_robots
-
-    @property
-    def action_size(self) -> int:
-        """Numbers per action: 7 per arm."""
-        return 7 * self.num_arms
-
-    @property
-    @abstractmethod
-    def object_size(self) -> int:
-        """Numbers of the observation `object`."""
-
-    @property
-    @abstractmethod
-    def success_taps(self) -> Mapping[str, Tap]:
-        """What `success` reads."""
-
-    @property
-    @abstractmethod
-    def object_taps(self) -> Mapping[str, Tap]:
-        """What `object_state` reads, in addition to the arms' taps."""
-
-    @abstractmethod
-    def success(self, taps: Rows) -> NDArray[np.bool_]:
-        """Whether the task is solved, for any leading axes of the taps."""
-
-    @abstractmethod
-    def object_state(self, taps: Rows) -> Array:
-        """The observation `object`, (..., object_size)."""
-
-    @abstractmethod
-    def draw(self, rng: np.random.Generator) -> Start:
-        """Draw a start; uses the generator in robosuite's order, so that equal seeds give equal starts."""
-
-    def stages(self, observation: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.bool_]]:
-        """What is to happen on the way to success, in order, and whether it holds in observations (..., n): by name.
-
-        A task without stages to tell apart has none. All are read from the state, also where a policy sees pictures.
-        """
-        return {}
-
-    @property
-    def observation_taps(self) -> Mapping[str, Tap]:
-        """Everything that an observation is made of."""
-        return {**arm_taps(self.num_arms), **self.object_taps}
-
-    def observe(self, taps: Rows) -> dict[str, Array]:
-        """State observations as in robomimic, (..., n) each: positions in m (world), quaternions xyzw."""
-        observation: dict[str, Array] = {}
-        for arm in range(self.num_arms):
-            observation[f"robot{arm}_eef_pos"] = taps[f"robot{arm}_eef_pos"]
-            observation[f"robot{arm}_eef_quat"] = xyzw(taps[f"robot{arm}_eef_quat"])
-            observation[f"robot{arm}_gripper_qpos"] = taps[f"robot{arm}_gripper_qpos"]
-        return observation | {"object": self.object_state(taps)}
 
 
 def arm_taps(num_arms: int) -> dict[str, Tap]:

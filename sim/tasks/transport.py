@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2ppo_core.data.tasks import ENV_NAMES
-from sim.tasks.deployed import deployed
+from sim.tasks.base import Task
 from sim.tasks.relative import upper_half
 from sim.tasks.robosuite_task import RobosuiteTask
 from sim.tasks.taps import Rows, Tap, TapKind
-from sim.tasks.training import Array, Start, TrainingTask, draw_arms, xyzw, yaw_quat_wxyz
+from sim.tasks.training import Array, Start, draw_arms, xyzw, yaw_quat_wxyz
 
 TABLES_Y_M = (1.2 * -3 / 8, 1.2 * 3 / 8)
 TABLE_HEIGHT_M = 0.8
@@ -38,7 +38,7 @@ _PAYLOAD_GEOMS = tuple(f"payload_{part}" for part in ("handle", "head", "neck", 
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransportTraining(TrainingTask):
+class Transport(Task):
     """robosuite's TwoArmTransport."""
 
     @property
@@ -163,21 +163,19 @@ def _payload_quat(rng: np.random.Generator) -> Array:
     return np.array(product, np.float32)
 
 
-TRANSPORT = TransportTraining(
+TRANSPORT = Transport(
     name="transport",
     robosuite=RobosuiteTask(
         env_name=ENV_NAMES["transport"], num_robots=2, cameras=("shouldercamera0", "shouldercamera1"), horizon_steps=800
     ),
     varied_body="payload_root",
-)
-TRANSPORT_TASK = deployed(
-    TRANSPORT,
-    {
+    arms=("left", "right"),
+    cameras={
         "left_shoulder": "shouldercamera0",
         "right_shoulder": "shouldercamera1",
         "left_wrist": "robot0_eye_in_hand",
         "right_wrist": "robot1_eye_in_hand",
         "scene": "agentview",
     },
-    arms=("left", "right"),
+    cells=("sim_transport_left", "sim_transport_right"),
 )

@@ -13,7 +13,8 @@ import time
 import numpy as np
 
 from sim.evaluation.film import expert_episode, play
-from sim.robosuite.env import TASKS, RobosuiteEnv
+from sim.robosuite.env import RobosuiteEnv
+from sim.tasks import TASKS
 
 WANTED = {"lift": 0.95, "can": 0.95, "square": 0.95, "transport": 0.80}
 

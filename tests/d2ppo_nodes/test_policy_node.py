@@ -246,3 +246,15 @@ def test_what_is_wrong_at_the_start_ends_the_node_with_one_line(ros_domain_id, p
     fatal = [text for text in output.splitlines() if "FATAL" in text]
     assert len(fatal) == 1 and line in fatal[0]
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_a_bundle_of_another_task_is_refused_at_configure_unless_forced(ros_domain_id, forced):
+    process = start_node("bundle:=lift_image", "task:=can", "robot:=fr3", *(["force:=true"] if forced else []))
+    if forced:
+        time.sleep(8.0)
+        process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60.0)
+    said = [line for line in output.splitlines() if "is of task lift, the stack of can" in line]
+    assert len(said) == 1 and "cell sim_can_fr3 at (-0.5, -0.1, 0.912) m" in said[0] and "Traceback" not in output
+    assert ("forced to run it all the same" in said[0]) == forced and process.returncode == (0 if forced else 1)

@@ -106,10 +106,10 @@ def test_reset_puts_the_cube_where_the_seed_says_and_time_goes_on(node, observer
     assert answer.success and answer.episode == 2
     observer.spin(lambda: observer.worlds[-1].episode == 2)
     world = observer.worlds[-1]
-    from sim.tasks.lift import LIFT_TASK
+    from sim.tasks.lift import LIFT
     from sim.world.world import World
 
-    expected = World(LIFT_TASK, seed=7).data.qpos[9:11]
+    expected = World(LIFT, seed=7).data.qpos[9:11]
     assert world.qpos[9:11] == pytest.approx(expected, abs=1e-3)
     assert world.seed == 7
     assert observer.clock_ns[-1] > before_ns

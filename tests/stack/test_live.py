@@ -14,6 +14,7 @@ from d2ppo_core.errors import StackError
 from d2ppo_core.stack.loader import load_stack
 from d2ppo_core.stack.runner import Stack
 from d2ppo_interfaces.msg import ArmState, PolicyStatus
+from d2ppo_interfaces.srv import LoadPolicy
 from d2ppo_nodes.client import StackClient
 from d2ppo_nodes.episodes import EpisodeRunner
 
@@ -94,6 +95,20 @@ def test_the_other_robot_lifts_the_cube_too_by_its_own_protocol(robot, robot_add
         episodes = [runner.run(i, seed) for i, seed in enumerate((1, 2))]
         client.close()
     assert any(episode.success for episode in episodes), [episode.outcome for episode in episodes]
+
+
+@pytest.mark.timeout(240)
+def test_whoever_names_a_task_gets_its_world_cell_camera_and_policy(robot_address, ros_domain_id, tmp_path):
+    description = load_stack("sim", {"robot_address": robot_address, "task": "can"})
+    with Stack(description, domain_id=ros_domain_id, log_file=tmp_path / "stack.log") as stack:
+        os.environ.update({k: v for k, v in stack.environment.items() if k.startswith(("ROS_", "FASTRTPS_"))})
+        client = StackClient(f"/{description.namespace}")
+        EpisodeRunner(client, stack.check, horizon_s=15.0).wait_until_up(START_S)
+        start_moving(client)
+        assert client.world.task == "can" and client.policy.bundle_name == "can_image"
+        with pytest.raises(StackError, match="bundle lift_image is of task lift, the stack of can"):
+            client._call(LoadPolicy, "policy/load", LoadPolicy.Request(bundle_path="lift_image"), 20.0)
+        client.close()
 
 
 @pytest.mark.timeout(240)

@@ -1,6 +1,8 @@
 """Cell file: what the safety filter must know about a robot's surroundings; strict YAML."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,6 +86,9 @@ class Cell:
 
     Attributes:
         robot: ``panda`` or ``fr3``: whose joint limits hold.
+        base_position_m: Where the robot's base stands in the world of the policies' observations; empty: not said, and
+            no bundle is refused for it.
+        base_yaw_rad: How the base is turned there, about z.
         client: ``franky`` or ``franka_rs`` drives it; ``auto``: franky where it speaks what the robot does.
         workspace_min_m: Lower corner of the box that the end effector's origin must stay in.
         workspace_max_m: Upper corner.
@@ -106,6 +111,8 @@ class Cell:
 
     robot: str
     client: str = AUTO
+    base_position_m: tuple[float, ...] = ()
+    base_yaw_rad: float = 0.0
     workspace_min_m: tuple[float, ...]
     workspace_max_m: tuple[float, ...]
     table_height_m: float
@@ -129,6 +136,9 @@ class Cell:
         robot = robot_named(self.robot)
         if self.client not in CLIENTS:
             raise ConfigError(f"client: wanted one of {', '.join(CLIENTS)}, got {self.client!r}")
+        if self.base_position_m:
+            require_numbers("base_position_m", self.base_position_m, 3)
+        require_between("base_yaw_rad", self.base_yaw_rad, -2.0 * np.pi, 2.0 * np.pi)
         require_numbers("workspace_min_m", self.workspace_min_m, 3)
         require_numbers("workspace_max_m", self.workspace_max_m, 3)
         if not all(low < high for low, high in zip(self.workspace_min_m, self.workspace_max_m, strict=True)):
@@ -150,16 +160,46 @@ class Cell:
         ):
             require_between(name, getattr(self, name), least, most)
 
+    @property
+    def T_world_base(self) -> Array | None:
+        """4×4 pose of the base in the world of the observations; None where the file does not say."""
+        if not self.base_position_m:
+            return None
+        cosine, sine = np.cos(self.base_yaw_rad), np.sin(self.base_yaw_rad)
+        transform = np.eye(4)
+        transform[:2, :2] = ((cosine, -sine), (sine, cosine))
+        transform[:3, 3] = self.base_position_m
+        return transform
+
 
 def load_cell(text: str) -> Cell:
     """Return the cell of a YAML file, given by its path or by the name of a shipped one.
+
+    A file that begins with ``like: <another>`` has all that the other one has, but for what it says itself.
 
     Raises:
         ConfigError: There is no such file, it is no YAML, or a key or value is not allowed.
     """
     path = named_file("cell", text)
-    content = read_yaml(path)
     try:
-        return from_mapping(Cell, content)
+        return from_mapping(Cell, _content(path, (path.resolve(),)))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _content(path: Path, seen: tuple[Path, ...]) -> Any:
+    """What a file holds, on top of what it is like; one beside it is named by its file name."""
+    content = read_yaml(path)
+    if not isinstance(content, dict) or "like" not in content:
+        return content
+    like = content.pop("like")
+    if not isinstance(like, str):
+        raise ConfigError(f"like: wanted the name or path of another cell, got {like!r}")
+    beside = path.parent / like
+    other = beside if beside.is_file() else named_file("cell", like)
+    if other.resolve() in seen:
+        raise ConfigError(f"like: {' -> '.join(part.name for part in (*seen, other))} goes round in a circle")
+    below = _content(other, (*seen, other.resolve()))
+    if not isinstance(below, dict):
+        raise ConfigError(f"{other}: wanted a mapping, got {below!r}")
+    return {**below, **content}

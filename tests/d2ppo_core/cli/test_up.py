@@ -162,7 +162,7 @@ def test_settings_are_texts_until_it_is_known_what_they_are_for() -> None:
     ("arguments", "message"),
     [
         (["nowhere"], "there is no stack 'nowhere'"),
-        (["sim", "--set", "robot_adress=127.0.0.1"], "has no 'robot_adress'; wanted one of bundle"),
+        (["sim", "--set", "robot_adress=127.0.0.1"], "has no 'robot_adress'; wanted one of task, bundle"),
         (["sim", "--domain-id", "500"], "ROS_DOMAIN_ID must be in"),
         (["sim", "--namespace", "a/b"], "namespace must be one ROS name without slashes, got 'a/b'"),
         (["sim", "--set", "real_time=maybe"], "argument real_time must be true or false, got 'maybe'"),

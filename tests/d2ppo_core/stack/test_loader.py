@@ -94,6 +94,6 @@ def test_the_committed_stacks_load_and_differ_only_in_the_world() -> None:
     # belongs to that very robot
     arm_sim, arm_real = sim.nodes[-1], real.nodes[-1]
     assert arm_sim.executable == arm_real.executable
-    tuned = {"robot_address", "use_sim_time", "connect_timeout_s", "friction_nm", "friction_nms_rad"}
+    tuned = {"task", "robot_address", "use_sim_time", "connect_timeout_s", "friction_nm", "friction_nms_rad"}
     assert set(arm_sim.parameters) - set(arm_real.parameters) <= tuned
     assert set(arm_real.parameters) <= set(arm_sim.parameters)

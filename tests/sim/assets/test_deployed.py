@@ -10,7 +10,7 @@ import pytest
 from d2ppo_core.errors import WorldError
 from sim.assets.deployed import DEPLOYED, build_deployed
 from sim.assets.saved import ASSETS, load_picture_model
-from sim.tasks import task_named, training_task
+from sim.tasks import task_named
 
 
 @pytest.mark.parametrize("task", DEPLOYED)
@@ -31,9 +31,9 @@ def test_what_a_policy_sees_stays_but_the_arm_is_frankas(task: str):
     ]
     seen = {deployed.geom(i).name for i in range(deployed.ngeom) if deployed.geom_group[i] == 1}
     gone = {training.geom(i).name for i in range(training.ngeom) if training.geom_group[i] == 1} - seen
-    parked = training_task(task).parked
+    parked = task_named(task).parked
     assert all(training.body(training.geom_bodyid[training.geom(name).id]).name in parked for name in gone)
-    for arm in range(training_task(task).num_arms):
+    for arm in range(task_named(task).num_arms):
         ratio = deployed.body(f"robot{arm}_link1").mass[0] / training.body(f"robot{arm}_link1").mass[0]
         assert ratio != pytest.approx(1.0, abs=0.1)
         assert deployed.joint(f"robot{arm}_joint1").qposadr[0] == 9 * arm

@@ -7,7 +7,7 @@ import pytest
 
 from d2ppo_core.errors import WorldError
 from sim.assets.saved import ASSETS, load_physics_model, load_picture_model, model_path
-from sim.tasks import TRAINING_TASKS
+from sim.tasks import TASKS
 
 LARGEST_MIB = 12
 FIELDS = {
@@ -21,7 +21,7 @@ FIELDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("task", TRAINING_TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_everything_that_physics_reads_equals_robosuites_model(task):
     pytest.importorskip("robosuite")
     from sim.robosuite.env import RobosuiteEnv
@@ -53,17 +53,17 @@ def vertices(model, mesh):
     return model.mesh_vert[first : first + model.mesh_vertnum[index]]
 
 
-@pytest.mark.parametrize("task", TRAINING_TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_cameras_are_in_the_pictures_world(task):
     model = load_picture_model(task)
     names = {model.camera(index).name for index in range(model.ncam)}
-    assert names >= set(TRAINING_TASKS[task].robosuite.cameras)
+    assert names >= set(TASKS[task].robosuite.cameras)
 
 
 def test_all_worlds_together_stay_small_and_name_files_of_this_folder_only():
     files = [path for path in ASSETS.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     assert sum(path.stat().st_size for path in files) <= LARGEST_MIB * 2**20
-    for task in TRAINING_TASKS:
+    for task in TASKS:
         text = model_path(task).read_text()
         assert 'file="/' not in text
         for name in text.split('file="')[1:]:

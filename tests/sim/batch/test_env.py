@@ -12,7 +12,7 @@ from d2ppo_core.envs import AutoresetMode
 from d2ppo_core.envs.contract import HORIZON, EnvContract
 from d2ppo_core.errors import ConfigError
 from sim.batch.env import BatchedEnv
-from sim.tasks import TRAINING_TASKS
+from sim.tasks import TASKS
 
 
 class Batched(EnvContract):
@@ -82,7 +82,7 @@ def test_a_goal_out_of_reach_pulls_as_a_delta_of_one_and_no_rotation_turns_nothi
 
 
 @pytest.mark.parametrize("arithmetic", ["fast", "exact"])
-@pytest.mark.parametrize("task", TRAINING_TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_the_number_of_threads_changes_nothing(task, arithmetic):
     results = []
     for threads in (1, 3):

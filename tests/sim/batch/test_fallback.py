@@ -7,10 +7,10 @@ from d2ppo_core.errors import ConfigError, WorldError
 from sim.batch.build import library
 from sim.batch.env import BatchedEnv
 from sim.batch.fallback import NumpyKernel
-from sim.tasks import TRAINING_TASKS
+from sim.tasks import TASKS
 
 
-@pytest.mark.parametrize("task", TRAINING_TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_numpy_and_native_kernels_agree(task):
     with BatchedEnv(task, 2, kernel="native") as native, BatchedEnv(task, 2, kernel="numpy") as slow:
         ends = []

@@ -24,12 +24,12 @@ from scipy.stats import ks_2samp
 from sim.batch.env import BatchedEnv
 from sim.robosuite.env import RobosuiteEnv
 from sim.robosuite.vec import RobosuiteVecEnv
-from sim.tasks import TRAINING_TASKS
+from sim.tasks import TASKS
 
 EPISODES = Path(__file__).parent / "episodes"
 WHOLE_EPISODE_RAD = {"lift": 1e-5, "can": 1e-4, "square": 1e-5, "transport": 1e-5}
 WHOLE_EPISODES = [
-    *(("exact", True, task) for task in TRAINING_TASKS),
+    *(("exact", True, task) for task in TASKS),
     *(("fast", shortcuts, task) for shortcuts in (False, True) for task in ("lift", "can", "square")),
 ]
 """Arithmetic, shortcuts, task; exact without shortcuts is held to equal bits."""
@@ -86,7 +86,7 @@ class Replay:
 
 
 @pytest.mark.parametrize("kernel", ["numpy", "native"])
-@pytest.mark.parametrize("task", TRAINING_TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_exact_arithmetic_repeats_robosuite_bit_by_bit(task, kernel):
     replay = Replay(task, next(iter(episodes(task))), kernel, SHORT_STEPS[task])
     np.testing.assert_array_equal(replay.states, replay.wanted_states)
@@ -97,7 +97,7 @@ def test_exact_arithmetic_repeats_robosuite_bit_by_bit(task, kernel):
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kernel", ["numpy", "native"])
-@pytest.mark.parametrize("task", TRAINING_TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_exact_arithmetic_repeats_whole_expert_episodes_bit_by_bit(task, kernel):
     for seed in episodes(task):
         replay = Replay(task, seed, kernel)
@@ -107,7 +107,7 @@ def test_exact_arithmetic_repeats_whole_expert_episodes_bit_by_bit(task, kernel)
         assert replay.same and replay.solved
 
 
-@pytest.mark.parametrize("task", TRAINING_TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_fast_arithmetic_moves_as_robosuite_does(task):
     replay = Replay(task, next(iter(episodes(task))), "native", SHORT_STEPS[task], arithmetic="fast")
     assert replay.worst_q_rad <= 1e-9
@@ -151,14 +151,14 @@ def one_step_differences(task, seed, actions):
     return np.array(differences)
 
 
-@pytest.mark.parametrize("task", TRAINING_TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_one_control_step_with_fast_arithmetic_agrees(task):
     assert one_step_differences(task, *first_episode(task)).max() <= ONE_STEP_RAD
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("task", TRAINING_TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_one_control_step_with_fast_arithmetic_agrees_from_every_state_of_whole_episodes(task):
     for seed, actions in episodes(task).items():
         differences = one_step_differences(task, seed, actions)
@@ -167,7 +167,7 @@ def test_one_control_step_with_fast_arithmetic_agrees_from_every_state_of_whole_
         assert np.median(differences) <= ONE_STEP_MEDIAN_RAD
 
 
-@pytest.mark.parametrize("task", TRAINING_TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_equal_seeds_draw_robosuites_own_starts(task):
     with RobosuiteEnv(task) as reference, BatchedEnv(task, 4) as batched:
         batched.reset(seed=11)
@@ -178,7 +178,7 @@ def test_equal_seeds_draw_robosuites_own_starts(task):
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("task", TRAINING_TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_starts_are_distributed_as_robosuites(task):
     """Two samples of 500 with different seeds; Kolmogorov and Smirnov per coordinate, corrected for their number."""
     count = 500
@@ -198,7 +198,7 @@ def test_starts_are_distributed_as_robosuites(task):
     assert min(p_values) > 0.01 / len(moving)
 
 
-@pytest.mark.parametrize("task", TRAINING_TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_shortcuts_do_not_show_in_the_motion(task):
     seed, actions = first_episode(task)
     ends = []

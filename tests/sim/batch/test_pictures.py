@@ -6,7 +6,7 @@ import pytest
 from d2ppo_core.envs import AutoresetMode
 from d2ppo_core.envs.contract import HORIZON, EnvContract
 from sim.batch.env import BatchedEnv
-from sim.tasks import TRAINING_TASKS
+from sim.tasks import TASKS
 
 
 class TestLiftWithPictures(EnvContract):
@@ -16,7 +16,7 @@ class TestLiftWithPictures(EnvContract):
         )
 
 
-@pytest.mark.parametrize("task", TRAINING_TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_pictures_show_what_robosuites_world_shows(task):
     robosuite_vec = pytest.importorskip("sim.robosuite.vec")
     pytest.importorskip("robosuite")
@@ -25,7 +25,7 @@ def test_pictures_show_what_robosuites_world_shows(task):
         robosuite_vec.RobosuiteVecEnv.of_task(task, 2, images=True) as theirs,
     ):
         left, right = ours.reset(seed=3)[0], theirs.reset(seed=3)[0]
-        for camera in TRAINING_TASKS[task].robosuite.cameras:
+        for camera in TASKS[task].robosuite.cameras:
             one, other = (obs[f"{camera}_image"].astype(float) for obs in (left, right))
             assert one.std() > 20
             assert np.abs(one - other).mean() < 3.0

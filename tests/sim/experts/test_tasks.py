@@ -12,7 +12,8 @@ from sim.evaluation.playback import play_back_episode
 from sim.experts import EXPERTS
 from sim.experts.recording import Recording, attempt
 from sim.experts.studio import BATCHED, STUDIOS
-from sim.robosuite.env import TASKS, RobosuiteEnv
+from sim.robosuite.env import RobosuiteEnv
+from sim.tasks import TASKS
 
 STEPS = {"lift": (30, 80), "can": (100, 260), "square": (90, 300), "transport": (350, 700)}
 """Control steps within which a plain expert is done."""

@@ -7,7 +7,7 @@ pytest.importorskip("robosuite", reason="robosuite is not installed (pip install
 
 from sim.experts.recording import Recording, attempt
 from sim.robosuite.env import RobosuiteEnv
-from sim.tasks import training_task
+from sim.tasks import task_named
 
 IN_ORDER = {
     "lift": [],
@@ -22,9 +22,9 @@ def test_an_experts_episode_passes_the_stages_in_order(task):
     recording = Recording(task=task, seed=5, skill_min=0.9, images=False, worlds="batched")
     with recording.studio() as studio:
         episode = next(e for e in (attempt(studio, recording, index) for index in range(4)) if e is not None)
-    stages = training_task(task).stages(episode.next_observations)
+    stages = task_named(task).stages(episode.next_observations)
     assert set(stages) == {name for names in IN_ORDER[task] for name in names}
-    assert not any(holds[0] for holds in training_task(task).stages(episode.observations).values())
+    assert not any(holds[0] for holds in task_named(task).stages(episode.observations).values())
     for names in IN_ORDER[task]:
         began = [int(np.argmax(stages[name])) for name in names]
         assert all(stages[name].any() for name in names)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from d2ppo_core.errors import ConfigError, WorldError
-from sim.tasks import TRAINING_TASKS, training_task
+from sim.tasks import TASKS, task_named
 from sim.tasks.can import in_goal
 from sim.tasks.lift import LIFT
 from sim.tasks.placement import Item, Region, place
@@ -37,9 +37,9 @@ def test_transport_needs_both_contacts():
     np.testing.assert_array_equal(TRANSPORT.success(taps), [False, True])
 
 
-@pytest.mark.parametrize("task", TRAINING_TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_a_start_depends_on_its_generator_only(task):
-    one, other, third = (TRAINING_TASKS[task].draw(np.random.default_rng(seed)) for seed in (1, 1, 2))
+    one, other, third = (TASKS[task].draw(np.random.default_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.arm_q_rad, other.arm_q_rad)
     assert not np.array_equal(one.arm_q_rad, third.arm_q_rad)
     for joint, pose in one.objects.items():
@@ -60,4 +60,4 @@ def test_objects_are_not_put_into_each_other_and_a_full_table_is_reported():
 
 def test_an_unknown_task_is_refused():
     with pytest.raises(ConfigError, match="unknown task 'juggling'; known are lift, can, square, transport"):
-        training_task("juggling")
+        task_named("juggling")

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from d2ppo_core.errors import CameraError, WorldError
+from d2ppo_core.errors import CameraError, ConfigError
 from sim.rendering.offscreen import OffscreenRenderer
 from sim.tasks import task_named
 from sim.world.camera import SimCamera
@@ -59,5 +59,5 @@ def test_intrinsics_map_the_field_of_view_onto_the_image():
 def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(CameraError, match="no camera 'ceiling'; it has scene, wrist"):
         SimCamera(name="ceiling")
-    with pytest.raises(WorldError, match="no task 'fold'; known: can, lift, square, transport"):
+    with pytest.raises(ConfigError, match="unknown task 'fold'; known are lift, can, square, transport"):
         SimCamera(task="fold")

@@ -24,7 +24,7 @@ from d2ppo_core.runtime.control.protocols import GripperOrder
 from d2ppo_interfaces.action import ErrorRecovery
 from d2ppo_interfaces.msg import ActionChunk, PolicyStatus
 from d2ppo_interfaces.srv import GoTo
-from d2ppo_nodes.arm_parameters import SPEED_SCALE, arm_config, franka_config, gripper_config, read_cell
+from d2ppo_nodes.arm_parameters import SPEED_SCALE, arm_config, franka_config, gripper_config
 from d2ppo_nodes.broadcast import Broadcast
 from d2ppo_nodes.button import Button
 from d2ppo_nodes.claims import Newcomers, taken
@@ -33,6 +33,7 @@ from d2ppo_nodes.hand import HandActions
 from d2ppo_nodes.lifecycle import StackNode
 from d2ppo_nodes.qos import LATCHED, NEWEST, SENSOR
 from d2ppo_nodes.running import run
+from d2ppo_nodes.setting import read_cell
 
 _WATCH_S = 1.0
 _STRAYED_MS = 500

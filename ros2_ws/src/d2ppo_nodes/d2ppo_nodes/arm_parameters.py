@@ -1,18 +1,17 @@
 """Parameters of the arm node as the core's own configurations."""
 
-from dataclasses import replace
-
 from d2ppo_core.drivers.franka import FrankaConfig, GripperConfig
-from d2ppo_core.errors import ConfigError
 from d2ppo_core.runtime.control.arm_state import HOME, ArmConfig
 from d2ppo_core.runtime.control.blend import BlendLimits
 from d2ppo_core.runtime.control.poses import checked_joints, load_poses
-from d2ppo_core.runtime.safety.cell import Cell, load_cell
+from d2ppo_core.runtime.safety.cell import Cell
 from d2ppo_core.runtime.safety.robots import robot_named
 from d2ppo_nodes.lifecycle import StackNode
+from d2ppo_nodes.setting import task_of
 
 SPEED_SCALE = "speed_scale"
-_SIMULATED_CELLS = {"": "sim_lift", "panda": "sim_lift", "fr3": "sim_lift_fr3"}
+HOME_Q_RAD = (0.0, 0.19635, 0.0, -2.61799, 0.0, 2.94159, 0.785398)
+"""Of our tasks; for an arm without one."""
 
 
 def franka_config(node: StackNode, cell: Cell) -> FrankaConfig:
@@ -48,7 +47,8 @@ def arm_config(node: StackNode, cell: Cell) -> ArmConfig:
     """Read how the arm is commanded."""
     robot = robot_named(cell.robot)
     poses = load_poses(node.text("poses"), robot)
-    home_q_rad = node.numbers("home_q_rad")
+    task = task_of(node)
+    home_q_rad = node.numbers("home_q_rad") or (task.home_q_rad if task else HOME_Q_RAD)
     return ArmConfig(
         reference_hz=node.number("reference_hz"),
         chunk_timeout_s=node.number("chunk_timeout_s"),
@@ -75,19 +75,3 @@ def _blend_limits(node: StackNode) -> BlendLimits:
         acceleration_rad_s2=node.number("blend_acceleration_rad_s2"),
         jerk_rad_s3=node.number("blend_jerk_rad_s3"),
     )
-
-
-def read_cell(node: StackNode) -> Cell:
-    """Read where the robot stands; only a simulated one may leave it open."""
-    name = node.text("cell")
-    address = node.text("robot_address")
-    if not name and not address.startswith("127."):
-        raise ConfigError(f"parameter cell must name the cell of the robot at {address}; see launch/cells")
-    robot = node.text("robot")
-    name = name or _SIMULATED_CELLS[robot]
-    cell = load_cell(name)
-    if robot and robot_named(robot).name != cell.robot:
-        raise ConfigError(f"parameter robot says {robot}, the cell {name} a {cell.robot}")
-    low = tuple(node.numbers("workspace_min_m")) or cell.workspace_min_m
-    high = tuple(node.numbers("workspace_max_m")) or cell.workspace_max_m
-    return replace(cell, workspace_min_m=low, workspace_max_m=high)

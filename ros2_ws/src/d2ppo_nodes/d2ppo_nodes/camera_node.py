@@ -12,6 +12,7 @@ from d2ppo_nodes.convert import image_msg
 from d2ppo_nodes.lifecycle import StackNode
 from d2ppo_nodes.qos import STREAM
 from d2ppo_nodes.running import run
+from d2ppo_nodes.setting import TASK, seen_camera, task_of
 
 _READ_TIMEOUT_S = 1.0
 
@@ -58,16 +59,16 @@ class CameraNode(StackNode):
 
     def _make_driver(self) -> CameraDriver:
         driver = self.text("driver")
-        name = self.text("name")
-        width, height = self._image_size()
+        bundle = self._bundle()
+        width, height = self._image_size(bundle)
         if driver == "sim":
             from sim.world.camera import SimCamera
 
             return SimCamera(
-                name=name,
+                name=self.text("name") or seen_camera(self, bundle),
                 width=width,
                 height=height,
-                task=self.text("task"),
+                task=self.text("task") or TASK,
                 camera=self.text("camera"),
                 robot_address=self.text("robot_address"),
             )
@@ -75,7 +76,7 @@ class CameraNode(StackNode):
 
         return RealSenseCamera(
             RealSenseConfig(
-                name=name,
+                name=self.text("name") or "wrist",
                 width=width,
                 height=height,
                 serial=self.text("serial"),
@@ -85,9 +86,13 @@ class CameraNode(StackNode):
             )
         )
 
-    def _image_size(self) -> tuple[int, int]:
+    def _bundle(self) -> str:
+        """The bundle that was named, or else a simulated task's; empty for none."""
+        task = task_of(self) if self.text("driver") == "sim" else None
+        return self.text("bundle") or (task.bundle if task else "")
+
+    def _image_size(self, bundle: str) -> tuple[int, int]:
         """Width and height as asked for, or else as the bundle's policy was trained with."""
-        bundle = self.text("bundle")
         width = self.integer("width")
         height = self.integer("height")
         if width and height:

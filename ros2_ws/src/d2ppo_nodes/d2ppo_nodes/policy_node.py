@@ -21,6 +21,7 @@ from d2ppo_nodes.guarded import describe
 from d2ppo_nodes.lifecycle import StackNode
 from d2ppo_nodes.qos import LATCHED, NEWEST, SENSOR
 from d2ppo_nodes.running import run
+from d2ppo_nodes.setting import bundle_of, check_fit, image_topic
 
 _STATUS_PERIOD_S = 0.5
 
@@ -45,7 +46,7 @@ class PolicyNode(StackNode):
 
     def configure(self) -> None:
         """Load the bundle, verify it and create the interfaces."""
-        self._planner = self._load(self.text("bundle"))
+        self._planner = self._load(bundle_of(self))
         self._frame = self.text("base_frame")
         self._chunk_pub = self.create_publisher(ActionChunk, "policy/chunk", NEWEST)
         self._status_pub = self.create_publisher(PolicyStatus, "policy/status", LATCHED)
@@ -62,20 +63,19 @@ class PolicyNode(StackNode):
             max_lead_rad=self.number("max_lead_rad"),
             noise_seed=self.integer("noise_seed"),
         )
-        device = self.text("device")
-        planner = ChunkPlanner(Policy(load_bundle(bundle), device), config)
+        loaded = load_bundle(bundle)
+        check_fit(self, loaded.manifest)
+        planner = ChunkPlanner(Policy(loaded, self.text("device")), config)
         name, provider = planner.policy.manifest.name, planner.policy.provider
         self.get_logger().info(f"bundle {name} ({planner.policy.bundle.hash}) on {provider}")
         return planner
 
     def _subscribe_cameras(self) -> None:
-        names = [str(spec.camera) for spec in self._planner.policy.manifest.image_observations]
+        names = self._planner.policy.manifest.cameras
         before, self._cameras = (
             self._cameras,
             [
-                self.create_subscription(
-                    Image, f"camera/{name}/color/image_raw", partial(self._on_image, camera=name), SENSOR
-                )
+                self.create_subscription(Image, image_topic(name), partial(self._on_image, camera=name), SENSOR)
                 for name in names
             ],
         )

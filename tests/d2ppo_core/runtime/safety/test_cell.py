@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import yaml
 
@@ -40,7 +41,10 @@ def test_a_small_cell_has_sensible_defaults(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"colour": "red"}, "unknown key colour; allowed: robot, client, workspace_min_m"),
+        (
+            {"colour": "red"},
+            "unknown key colour; allowed: robot, client, base_position_m, base_yaw_rad, workspace_min_m",
+        ),
         ({"client": "libfranka"}, "client: wanted one of auto, franky, franka_rs, got 'libfranka'"),
         ({"robot": "ur5"}, "robot: wanted one of panda, fr3, got 'ur5'"),
         ({"workspace_min_m": [0.9, 0, 0]}, "workspace: wanted two corners with min < max, got"),
@@ -73,6 +77,35 @@ def test_a_missing_key_file_or_name_is_said(tmp_path):
         load_cell("labb")
     with pytest.raises(ConfigError, match="not a YAML file"):
         load_cell(written(tmp_path, "a: [1"))
+
+
+def test_a_cell_like_another_differs_only_in_what_it_says(tmp_path):
+    fr3, panda = load_cell("sim_lift_fr3"), load_cell("sim_lift")
+    assert fr3 == dataclasses.replace(panda, robot="fr3", linear_acceleration_m_s2=9.0)
+    small = written(tmp_path, SMALL)
+    (tmp_path / "other.yaml").write_text("like: cell.yaml\ntable_height_m: 0.1\n")
+    assert load_cell(str(tmp_path / "other.yaml")) == dataclasses.replace(load_cell(small), table_height_m=0.1)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("like: 3", "like: wanted the name or path of another cell, got 3"),
+        ("like: nowhere", "there is no cell 'nowhere'; known:"),
+        ("like: cell.yaml", "cell.yaml -> cell.yaml goes round in a circle"),
+        ("like: sim_lift\nbase_position_m: [1, 2]", "base_position_m: wanted 3 finite numbers"),
+    ],
+)
+def test_a_cell_like_nothing_is_said(tmp_path, line, message):
+    with pytest.raises(ConfigError, match=message):
+        load_cell(written(tmp_path, line))
+
+
+def test_a_cell_says_where_its_base_stands():
+    left, right = load_cell("sim_transport_left").T_world_base, load_cell("sim_transport_right").T_world_base
+    ahead = np.array([0.81, 0.0, 0.0, 1.0])
+    np.testing.assert_allclose(left @ ahead, right @ ahead, atol=1e-12)  # the arms meet in the middle
+    assert load_cell("example_lab").T_world_base is None
 
 
 def test_a_cell_cannot_be_changed_while_the_arm_moves(tmp_path):

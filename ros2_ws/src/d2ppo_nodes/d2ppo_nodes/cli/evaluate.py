@@ -22,6 +22,7 @@ from d2ppo_core.stack.loader import load_stack
 from d2ppo_core.stack.runner import Stack
 from d2ppo_nodes.client import StackClient
 from d2ppo_nodes.episodes import EpisodeRunner
+from sim.tasks import task_named
 from sim.world.replay import render_positions
 
 _START_S = 90.0
@@ -39,24 +40,31 @@ _SCENE_SIZE = (480, 368)
 )
 @click.option(
     "--horizon",
-    default=15.0,
-    show_default=True,
     type=click.FloatRange(0, min_open=True),
-    help="Simulated seconds per episode.",
+    help="Simulated seconds per episode  [default: the task's].",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the report  [default: reports/<time>].")
 @click.option("--set", "overrides", multiple=True, metavar="NODE.PARAM=VALUE", help="Override a node's parameter.")
 def evaluate(
-    stack_name: str, bundle: str, episodes: int, seed: int, horizon: float, out: Path | None, overrides: tuple[str, ...]
+    stack_name: str,
+    bundle: str,
+    episodes: int,
+    seed: int,
+    horizon: float | None,
+    out: Path | None,
+    overrides: tuple[str, ...],
 ) -> None:
     """Run episodes in a live stack; print success and latencies, write an HTML report."""
-    if not math.isfinite(horizon):
+    if horizon is not None and not math.isfinite(horizon):
         raise ConfigError(f"--horizon: wanted seconds, got {horizon}")
     loaded = load_bundle(bundle)
+    horizon = horizon or task_named(loaded.manifest.task).horizon_s
     out = out or Path("reports") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     check_file(out / _RECORD, *_KIND)
     check_file(out / _PAGE, WHAT, is_page)
-    description = load_stack(stack_name, {"bundle": str(loaded.folder.resolve()), **parse_settings(overrides)})
+    description = load_stack(
+        stack_name, {"bundle": str(loaded.folder.resolve()), "task": loaded.manifest.task, **parse_settings(overrides)}
+    )
     with Stack(description, log_file=out / "stack.log") as stack:
         results = _run_all(stack, description.namespace, episodes, seed, horizon)
     for fault in stack.faults:

@@ -1,15 +1,17 @@
-"""Can, Square and Transport start and end by the definitions of training, in the deployed worlds."""
+"""Live worlds start and end by the definitions that training has."""
 
 import numpy as np
 import pytest
 
-from sim.tasks import TASKS, training_task
+from d2ppo_core.bundle import load_bundle
+from d2ppo_core.runtime.inference.setting import Setting
+from d2ppo_core.runtime.safety.cell import load_cell
+from sim.tasks import TASKS
 from sim.tasks.can import GOAL_BIN_M
 from sim.tasks.square import PEG_M
 from sim.tasks.transport import TABLE_HEIGHT_M, TABLES_Y_M
 from sim.world.world import World
 
-TRAINED = ("can", "square", "transport")
 UPRIGHT = (1.0, 0.0, 0.0, 0.0)
 
 
@@ -26,10 +28,10 @@ def rest(world: World, milliseconds: int) -> None:
         world.step(np.zeros(7 * len(world.arms)))
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", TASKS)
 def test_objects_start_where_training_draws_them(name: str):
     world = World(TASKS[name], seed=11)
-    start = training_task(name).draw(np.random.default_rng(11))
+    start = TASKS[name].draw(np.random.default_rng(11))
     assert start.objects
     for joint, pose in start.objects.items():
         assert np.allclose(world.data.joint(joint).qpos, pose, atol=1e-6), joint
@@ -64,3 +66,33 @@ def test_transport_counts_hammer_and_trash_in_their_bins_and_nothing_less():
     put(world, "payload_joint0", (target_bin[0] - 0.03, TABLES_Y_M[1], TABLE_HEIGHT_M + 0.06))
     rest(world, 400)
     assert world.is_success()
+
+
+@pytest.mark.parametrize("robot", ["panda", "fr3"])
+@pytest.mark.parametrize("name", TASKS)
+def test_every_arm_of_a_task_has_a_cell_where_it_stands_in_the_world(name: str, robot: str):
+    task = TASKS[name]
+    world = World(task, robot=robot)
+    for arm in range(task.num_arms):
+        cell = load_cell(task.cell(robot, arm))
+        stands = cell.T_world_base
+        body = world.data.body(f"robot{arm}_link0")
+        assert cell.robot == robot and stands is not None
+        np.testing.assert_allclose(stands[:3, 3], body.xpos, atol=1e-9)
+        np.testing.assert_allclose(stands[:3, :3], body.xmat.reshape(3, 3), atol=1e-6)
+        home_m = world.arms[arm].ee_pose()[:3, 3]
+        assert (np.array(cell.workspace_min_m) < home_m).all() and (home_m < np.array(cell.workspace_max_m)).all()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_and_its_policy_are_of_the_same_world(name: str):
+    task = TASKS[name]
+    assert task.num_arms == len(task.arms) and set(task.robosuite.cameras) <= set(task.cameras.values())
+    if not task.bundle:
+        return
+    manifest, cell = load_bundle(task.bundle).manifest, load_cell(task.cell())
+    names = {camera: graph for graph, camera in task.cameras.items()}
+    stands = Setting(
+        task=name, num_arms=task.num_arms, cameras=tuple(task.cameras), cell=task.cell(), T_world_base=cell.T_world_base
+    )
+    assert not stands.misfits(manifest, names)
