@@ -1,11 +1,13 @@
 """Distillation: a clone that denoises in few steps learns the chunks that a teacher makes of the same noise in many.
 
 The deterministic sampler is a function of noise and observation; the student's, with all its steps, is fitted to the
-teacher's by squared error. What clipping cuts off keeps its gradient, else a first step that is far out never returns.
+teacher's by squared error. What clipping cuts off keeps a gradient that leads back in, else a first step that is far
+out would never return; one that leads further out would not be felt, and training ran away along it.
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,10 +91,26 @@ def denoised(policy: DiffusionPolicy, condition: Tensor, noise: Tensor) -> Tenso
     """What the sampler makes of noise (B, Tp*Da) for conditions (B, C), with gradients."""
     x, denoise = noise, policy.denoise_given(condition)
     for step in policy.steps:
-        x = ddim_mean(x, denoise(x, step.t), step, _clip_forward).mean
+        x = ddim_mean(x, denoise(x, step.t), step, clip).mean
     return x
 
 
-def _clip_forward(x0: Tensor) -> Tensor:
-    """Clipped, with the gradient of what was not."""
-    return x0 + (into_range(x0) - x0).detach()
+class _Clip(torch.autograd.Function):
+    """See `clip`."""
+
+    @staticmethod
+    def forward(ctx: Any, x0: Tensor) -> Tensor:
+        ctx.save_for_backward(x0)
+        return into_range(x0)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x0,) = ctx.saved_tensors
+        further_out = ((x0 > 1) & (gradient < 0)) | ((x0 < -1) & (gradient > 0))
+        return gradient.masked_fill(further_out, 0.0)
+
+
+def clip(x0: Tensor) -> Tensor:
+    """As the sampler clips, with gradients that lead back into [-1, 1] and none that lead out of it."""
+    clipped: Tensor = _Clip.apply(x0)  # type: ignore[no-untyped-call]
+    return clipped

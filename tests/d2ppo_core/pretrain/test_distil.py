@@ -12,7 +12,7 @@ from d2ppo_core.config import PretrainConfig, load_kept_config
 from d2ppo_core.errors import ConfigError, TrainingError
 from d2ppo_core.models.diffusion import DiffusionPolicy
 from d2ppo_core.pretrain.checkpoint import load_checkpoint
-from d2ppo_core.pretrain.distil import denoised
+from d2ppo_core.pretrain.distil import clip, denoised
 from d2ppo_core.pretrain.run import pretrain
 from d2ppo_core.pretrain.trainer import Trainer
 
@@ -70,6 +70,12 @@ def test_what_is_fitted_is_what_the_sampler_makes(dataset: Path, tiny_config: Bu
     torch.testing.assert_close(found.detach(), policy.sample(state, None, noise).flatten(1), rtol=0, atol=1e-6)
     found.sum().backward()
     assert all(parameter.grad is not None for parameter in policy.denoiser.parameters())
+
+
+def test_what_is_clipped_is_led_back_in_and_never_further_out() -> None:
+    x0 = torch.tensor([-3.0, -3.0, 0.5, 0.5, 3.0, 3.0], requires_grad=True)
+    clip(x0).backward(torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0]))  # descent goes against these
+    assert x0.grad is not None and x0.grad.tolist() == [0.0, -1.0, 1.0, -1.0, 1.0, 0.0]
 
 
 def test_a_distillation_resumes_to_the_bit_and_not_from_another_teacher(
