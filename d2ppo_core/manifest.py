@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from d2ppo_core.errors import BundleError
+from d2ppo_core.objects import KEY, ObjectPart, recipe_of, size_of
 from d2ppo_core.representations import (
     FRAMES,
     OSC_DELTA,
@@ -141,6 +142,7 @@ class Manifest:
         num_denoising_steps: Denoising steps K inside the graph.
         sampler: How the graph samples, e.g. ``ddim_trailing_eta0_clip_x0_recompute_eps``.
         denoising_times: Training times of the K steps, noisiest first; empty in bundles from before they were named.
+        object_parts: What the observation ``object`` is put together from; empty in bundles from before it was written.
         T_world_base: Robot base in the frame of the observations, 4×4 row-major.
         T_ee_site: The dataset's end-effector site in the robot's end-effector frame, 4×4 row-major.
         provenance: Where the bundle comes from: config and dataset hash, commit, seed, measured success.
@@ -157,6 +159,7 @@ class Manifest:
     T_world_base: tuple[float, ...] = _IDENTITY
     T_ee_site: tuple[float, ...] = _IDENTITY
     denoising_times: tuple[int, ...] = ()
+    object_parts: tuple[ObjectPart, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -166,6 +169,10 @@ class Manifest:
         names = [spec.key for spec in self.observations]
         if len(set(names)) != len(names):
             raise BundleError(f"a manifest lists an observation twice: {', '.join(names)}")
+        if self.object_parts:
+            got, wanted = [spec.shape for spec in self.observations if spec.key == KEY], (size_of(self.object_parts),)
+            if got != [wanted]:
+                raise BundleError(f"object_parts make an observation object of shape {wanted}, the manifest has {got}")
         if len({spec.shape for spec in self.image_observations}) > 1:
             raise BundleError(f"all images must have one shape, got {[s.shape for s in self.image_observations]}")
         if not (1 <= self.pred_horizon <= _MAX_HORIZON and 0 <= self.num_denoising_steps <= _MAX_HORIZON):
@@ -207,6 +214,12 @@ class Manifest:
     def num_arms(self) -> int:
         """Arms that it reads and moves."""
         return max(1, len({found[0] for spec in self.observations if (found := _ROBOT.match(spec.key))}))
+
+    @property
+    def object_recipe(self) -> tuple[ObjectPart, ...]:
+        """What ``object`` is put together from: as written, else as the bundle's task has it; empty if nobody knows."""
+        sizes = [int(np.prod(spec.shape)) for spec in self.observations if spec.key == KEY]
+        return self.object_parts or (recipe_of(self.task, sizes[0]) if sizes else ())
 
     @property
     def sampler_times(self) -> str:

@@ -77,8 +77,8 @@ ROOMS = {
     "sim": ("rendering", "tasks", "robosuite", "assets", "batch", "world", "fci", "experts", "evaluation", "cli"),
     "d2ppo_core": (
         "errors", "closing", "shipped", "extras", "interrupt", "environment", "yaml_file", "output", "recognise",
-        "run_lock", "geometry", "representations", "actions", "config", "manifest", "bundle", "compatibility",
-        "runtime.safety", "runtime.inference", "runtime.control", "drivers", "stack", "doctor",
+        "run_lock", "geometry", "representations", "actions", "objects", "config", "manifest", "bundle",
+        "compatibility", "runtime.safety", "runtime.inference", "runtime.control", "drivers", "stack", "doctor",
         "data", "losses", "models", "envs", "pretrain", "finetune", "analysis", "evaluation", "export", "experiments",
         "cli",
     ),

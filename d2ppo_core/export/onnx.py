@@ -30,6 +30,7 @@ from d2ppo_core.export.parity import (
 from d2ppo_core.finetune.runs import Run, load_run
 from d2ppo_core.models import diffusion, gaussian
 from d2ppo_core.models.policy import ChunkPolicy
+from d2ppo_core.objects import KEY, ObjectPart, recipe_of
 from d2ppo_core.pretrain.checkpoint import Checkpoint
 from d2ppo_core.pretrain.provenance import git_commit
 from d2ppo_core.representations import FRAMES
@@ -129,6 +130,11 @@ def _observations(saved: Checkpoint) -> tuple[ObservationSpec, ...]:
     return (*low_dim, *images)
 
 
+def _object_parts(saved: Checkpoint) -> tuple[ObjectPart, ...]:
+    sizes = dict(zip(saved.config.data.low_dim_keys, saved.low_dim_sizes, strict=True))
+    return recipe_of(saved.config.task, sizes.get(KEY, 0))
+
+
 def _translation(offset_m: tuple[float, ...]) -> tuple[float, ...]:
     transform = np.eye(4)
     transform[:3, 3] = offset_m
@@ -182,6 +188,7 @@ def make_manifest(run: Run, weights: str, graph: _Graph, extra: dict[str, Any]) 
         num_denoising_steps=len(graph.times),
         sampler=diffusion.SAMPLERS[config.model.sampler_times] if diffuses else gaussian.SAMPLER,
         denoising_times=graph.times,
+        object_parts=_object_parts(saved),
         T_world_base=_translation(config.deploy.base_position_m),
         T_ee_site=_translation(config.deploy.ee_site_offset_m),
         provenance=provenance,

@@ -13,9 +13,10 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from d2ppo_core.objects import xyzw
 from sim.tasks.robosuite_task import RobosuiteTask
 from sim.tasks.taps import GeomGroups, ResolvedTaps, Rows, Tap, read, resolve
-from sim.tasks.training import HOME_Q_RAD, START_FINGERS_M, Array, Start, arm_taps, xyzw
+from sim.tasks.training import HOME_Q_RAD, START_FINGERS_M, Array, Start, arm_taps
 
 ASSETS = Path(__file__).parents[1] / "assets"
 """The saved worlds, a folder per task."""
@@ -82,6 +83,11 @@ class Task(ABC):
     @abstractmethod
     def object_size(self) -> int:
         """Numbers of the observation `object`."""
+
+    @property
+    def objects(self) -> Mapping[str, str]:
+        """What perception calls the objects -> their bodies in the model."""
+        return {}
 
     @property
     @abstractmethod

@@ -64,6 +64,7 @@ def in_goal(position_m: Array) -> NDArray[np.bool_]:
 CAN = Can(
     name="can",
     robosuite=RobosuiteTask(env_name=ENV_NAMES["can"]),
+    called="can",
     body="Can_main",
     raised_m=0.93,
     parked=("Milk_main", "Bread_main", "Cereal_main"),

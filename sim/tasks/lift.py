@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2ppo_core.data.tasks import ENV_NAMES
+from d2ppo_core.objects import OBJECT_PARTS, Poses, object_state, size_of
 from sim.tasks.base import Task
 from sim.tasks.robosuite_task import RobosuiteTask
 from sim.tasks.taps import Rows, Tap, TapKind
-from sim.tasks.training import Array, Start, draw_arms, xyzw, yaw_quat_wxyz
+from sim.tasks.training import Array, Start, draw_arms, hand_poses, yaw_quat_wxyz
 
 TABLE_HEIGHT_M = 0.8
 LIFTED_M = 0.04
@@ -39,7 +40,12 @@ class Lift(Task):
     @property
     def object_size(self) -> int:
         """Cube position, orientation, and position relative to the hand."""
-        return 10
+        return size_of(OBJECT_PARTS["lift"])
+
+    @property
+    def objects(self) -> Mapping[str, str]:
+        """The cube."""
+        return {"cube": "cube_main"}
 
     @property
     def success_taps(self) -> Mapping[str, Tap]:
@@ -57,8 +63,8 @@ class Lift(Task):
 
     def object_state(self, taps: Rows) -> Array:
         """The observation `object`, (..., 10)."""
-        relative = taps["cube_pos"] - taps["robot0_eef_pos"]
-        return np.concatenate([taps["cube_pos"], xyzw(taps["cube_quat"]), relative], axis=-1)
+        cube = Poses(taps["cube_pos"], taps["cube_quat"])
+        return object_state(OBJECT_PARTS["lift"], {"cube": cube}, hand_poses(taps))
 
     def draw(self, rng: np.random.Generator) -> Start:
         """A cube of random size on the table's middle."""

@@ -60,6 +60,7 @@ def beside_peg(position_m: Array) -> NDArray[np.bool_]:
 SQUARE = Square(
     name="square",
     robosuite=RobosuiteTask(env_name=ENV_NAMES["square"], cameras=("agentview",), horizon_steps=400),
+    called="nut",
     body="SquareNut_main",
     raised_m=0.9,
     parked=("RoundNut_main",),

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.tasks.taps import Tap, TapKind
+from d2ppo_core.objects import Poses
+from sim.tasks.taps import Rows, Tap, TapKind
 
 Array = NDArray[np.float64]
 
@@ -44,6 +45,11 @@ def arm_taps(num_arms: int) -> dict[str, Tap]:
     return taps
 
 
+def hand_poses(taps: Rows, arm: int = 0) -> Poses:
+    """The grip site's position and the hand's orientation, of `arm_taps`."""
+    return Poses(taps[f"robot{arm}_eef_pos"], taps[f"robot{arm}_eef_quat"])
+
+
 def draw_arms(rng: np.random.Generator, num_arms: int) -> Array:
     """(arms, 7) home plus noise."""
     return np.array([HOME_Q_RAD + rng.standard_normal(7) * ARM_NOISE_RAD for _ in range(num_arms)])
@@ -52,8 +58,3 @@ def draw_arms(rng: np.random.Generator, num_arms: int) -> Array:
 def yaw_quat_wxyz(yaw_rad: float) -> Array:
     """(4,) rotation about z."""
     return np.array([math.cos(yaw_rad / 2), 0.0, 0.0, math.sin(yaw_rad / 2)])
-
-
-def xyzw(quat_wxyz: Array) -> Array:
-    """Reorder (..., 4) quaternions; the sign stays."""
-    return np.concatenate([quat_wxyz[..., 1:], quat_wxyz[..., :1]], axis=-1)

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2ppo_core.data.tasks import ENV_NAMES
+from d2ppo_core.objects import upper_half, xyzw
 from sim.tasks.base import Task
-from sim.tasks.relative import upper_half
 from sim.tasks.robosuite_task import RobosuiteTask
 from sim.tasks.taps import Rows, Tap, TapKind
-from sim.tasks.training import Array, Start, draw_arms, xyzw, yaw_quat_wxyz
+from sim.tasks.training import Array, Start, draw_arms, yaw_quat_wxyz
 
 TABLES_Y_M = (1.2 * -3 / 8, 1.2 * 3 / 8)
 TABLE_HEIGHT_M = 0.8
@@ -34,6 +34,7 @@ TRASH_YAW_RAD = 0.3 * math.pi
 PAYLOAD_PITCH_RAD = (math.pi / 2 - math.pi / 6, math.pi / 2 + math.pi / 6)
 HANDLE_RADIUS_M, HANDLE_LENGTH_M = 0.015, 0.2
 FLIPS = (np.array([0.5, -0.5, 0.5, -0.5]), np.array([-0.5, -0.5, -0.5, -0.5]))
+OBJECTS = {"hammer": "payload_root", "trash": "trash_main", "lid": "transport_start_bin_lid_root"}
 _PAYLOAD_GEOMS = tuple(f"payload_{part}" for part in ("handle", "head", "neck", "face", "claw"))
 
 
@@ -47,6 +48,11 @@ class Transport(Task):
         return 41
 
     @property
+    def objects(self) -> Mapping[str, str]:
+        """Hammer, trash and lid."""
+        return OBJECTS
+
+    @property
     def success_taps(self) -> Mapping[str, Tap]:
         """Whether hammer and trash touch the floors of their bins."""
         return {
@@ -57,8 +63,8 @@ class Transport(Task):
     @property
     def object_taps(self) -> Mapping[str, Tap]:
         """Poses of the movable things."""
-        bodies = {"payload": "payload_root", "trash": "trash_main", "lid_handle": "transport_start_bin_lid_root"}
-        quats = {f"{name}_quat": Tap(TapKind.BODY_QUAT_WXYZ, (body,)) for name, body in bodies.items()}
+        bodies = zip(("payload", "trash", "lid_handle"), OBJECTS.values(), strict=True)
+        quats = {f"{name}_quat": Tap(TapKind.BODY_QUAT_WXYZ, (body,)) for name, body in bodies}
         return {
             **quats,
             "payload_pos": Tap(TapKind.BODY_POSITION, ("payload_root",)),

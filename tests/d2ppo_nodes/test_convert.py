@@ -1,4 +1,4 @@
-"""Chunks from messages: what does not fit is refused by its reason, whatever the numbers are."""
+"""Chunks and objects from messages: what does not fit is refused by its reason, whatever the numbers are."""
 
 import numpy as np
 import pytest
@@ -12,8 +12,9 @@ from d2ppo_core.geometry import (
 )
 from d2ppo_core.runtime.control.chunk import ChunkRefusedError  # noqa: E402
 from d2ppo_core.runtime.inference.osc import Targets  # noqa: E402
-from d2ppo_interfaces.msg import ActionChunk  # noqa: E402
-from d2ppo_nodes.convert import chunk_of, fill_targets  # noqa: E402
+from d2ppo_core.runtime.inference.sightings import Sightings  # noqa: E402
+from d2ppo_interfaces.msg import ActionChunk, ObjectPose  # noqa: E402
+from d2ppo_nodes.convert import chunk_of, fill_targets, objects_msg, sightings_of  # noqa: E402
 
 
 def message(frame_id: str = "panda_link0") -> ActionChunk:
@@ -52,3 +53,28 @@ def test_parts_of_different_length_are_refused():
     chunk.twists = chunk.twists[:1]
     with pytest.raises(ChunkRefusedError, match="2 poses, 1 twists and 2 widths"):
         chunk_of(chunk, "panda_link0")
+
+
+def objects() -> Sightings:
+    poses = {
+        name: transform_from([0.5, i, 0.1], Rotation.from_euler("z", 2.0)) for i, name in enumerate(("can", "nut"))
+    }
+    return Sightings(stamp_ns=3_000_000_007, source="sim", poses=poses)
+
+
+def test_objects_survive_the_way_through_a_message():
+    sent = objects_msg(objects(), "fr3_link0", {"can": np.zeros((6, 6)), "nut": np.diag(np.arange(6.0))})
+    assert sent.objects[1].pose.covariance[7] == 1.0
+    got = sightings_of(sent, "fr3_link0")
+    assert (got.stamp_ns, got.source, set(got.poses)) == (3_000_000_007, "sim", {"can", "nut"})
+    for name, pose in objects().poses.items():
+        np.testing.assert_allclose(got.poses[name], pose, atol=1e-12)
+
+
+@pytest.mark.parametrize(("x_m", "w"), [(np.nan, 1.0), (np.inf, 1.0), (0.0, 0.0), (0.0, np.nan), (0.0, 1.1)])
+def test_an_object_whose_pose_is_none_is_refused_by_its_name(x_m, w):
+    sent = objects_msg(objects(), "fr3_link0", dict.fromkeys(objects().poses, np.zeros((6, 6))))
+    sent.objects.append(ObjectPose(name="bolt"))
+    sent.objects[-1].pose.pose.position.x, sent.objects[-1].pose.pose.orientation.w = x_m, w
+    with pytest.raises(ValueError, match="object bolt has no finite position and unit quaternion"):
+        sightings_of(sent, "fr3_link0")

@@ -21,7 +21,7 @@ from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 
 from d2ppo_core.bundle import find_bundle, load_bundle  # noqa: E402
-from d2ppo_interfaces.msg import ActionChunk, ArmState, PolicyStatus  # noqa: E402
+from d2ppo_interfaces.msg import ActionChunk, ArmState, ObjectPose, ObjectPoses, PolicyStatus  # noqa: E402
 from d2ppo_interfaces.srv import LoadPolicy  # noqa: E402
 from d2ppo_nodes.convert import image_msg, time_msg, time_ns  # noqa: E402
 from d2ppo_nodes.qos import LATCHED, NEWEST, SENSOR  # noqa: E402
@@ -52,6 +52,7 @@ class Peer:
         self.node.create_subscription(PolicyStatus, "policy/status", self._hear, LATCHED)
         self.images = self.node.create_publisher(Image, "camera/robot0_eye_in_hand/color/image_raw", SENSOR)
         self.arm = self.node.create_publisher(ArmState, "arm/state", SENSOR)
+        self.objects = self.node.create_publisher(ObjectPoses, "perception/objects", SENSOR)
         self.load = self.node.create_client(LoadPolicy, "policy/load")
 
     def _hear(self, status: PolicyStatus) -> None:
@@ -76,6 +77,24 @@ class Peer:
             image = np.full((96, 96, 3), 200, np.uint8)
             self.images.publish(image_msg(image, stamp_ns, "wrist"))
         return stamp_ns
+
+    def perceive(
+        self, *names: str, source: str = "sim", frame_id: str = "left_fr3_link0", picture: bool = False
+    ) -> None:
+        """Publish the arm's state and where objects of these names are."""
+        message = ObjectPoses(source=source, objects=[ObjectPose(name=name) for name in names])
+        for thing in message.objects:
+            position = thing.pose.pose.position
+            position.x, position.z = 0.55, -0.09
+        message.header.stamp, message.header.frame_id = time_msg(self.observe(picture=picture)), frame_id
+        self.objects.publish(message)
+
+    def perceive_until(self, done, *names: str, timeout_s: float = START_S, **what: str) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not done():
+            assert time.monotonic() < deadline, f"status {self.status}"
+            self.perceive(*names, **what)
+            self.spin(0.05)
 
     def observe_until(self, done, timeout_s: float = START_S, **what: bool) -> None:
         deadline = time.monotonic() + timeout_s
@@ -258,3 +277,35 @@ def test_a_bundle_of_another_task_is_refused_at_configure_unless_forced(ros_doma
     said = [line for line in output.splitlines() if "is of task lift, the stack of can" in line]
     assert len(said) == 1 and "cell sim_can_fr3 at (-0.5, -0.1, 0.912) m" in said[0] and "Traceback" not in output
     assert ("forced to run it all the same" in said[0]) == forced and process.returncode == (0 if forced else 1)
+
+
+def test_a_state_policy_lives_on_perceived_objects_and_names_the_one_that_it_cannot_see(peer):
+    process = start_node("bundle:=lift_state")
+    reason = lambda: peer.status.reason if peer.status else ""  # noqa: E731
+    try:
+        peer.perceive_until(lambda: "object cube was not seen yet" in reason(), "tray")
+        assert peer.status.state == PolicyStatus.STARVED and not peer.chunks
+        peer.perceive_until(lambda: len(peer.chunks) >= 2, "cube", "tray")
+        chunk = peer.chunks[-1]
+        assert chunk.bundle_hash == load_bundle("lift_state").hash and len(chunk.poses) == 1 + 4 + 8
+        assert time_ns(chunk.header.stamp) <= time_ns(chunk.received) < time_ns(chunk.published)
+        peer.perceive_until(lambda: "object cube is out of sight: last seen" in reason(), "tray")
+        count = len(peer.chunks)
+        for what in ({"source": "twice"}, {"source": "afar", "frame_id": "camera"}):
+            for _ in range(5):
+                peer.perceive("cube", *(["cube"] if what["source"] == "twice" else []), **what)
+                peer.spin(0.05)
+            peer.spin(1.0)  # in the log they are throttled
+        assert len(peer.chunks) == count
+        peer.perceive_until(lambda: len(peer.chunks) > count, "cube")
+        two = lambda: peer.perceive("cube") or "cube is reported by markers and by sim" in reason()  # noqa: E731
+        peer.perceive_until(two, "cube", source="markers")
+        assert peer.swap(find_bundle("lift_image")).success
+        count = len(peer.chunks)
+        peer.observe_until(lambda: len(peer.chunks) > count)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=60.0)
+    assert "objects of 'twice' dropped: object cube is there twice" in output
+    assert "objects of 'afar' dropped: they are in frame 'camera', the arm in 'left_fr3_link0'" in output
+    assert "Traceback" not in output

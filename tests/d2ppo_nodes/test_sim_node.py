@@ -12,10 +12,12 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (extra ros)")
 
+from rcl_interfaces.srv import SetParameters  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 
-from d2ppo_interfaces.msg import WorldState  # noqa: E402
+from d2ppo_interfaces.msg import ObjectPoses, WorldState  # noqa: E402
 from d2ppo_interfaces.srv import InjectFault, ResetWorld, StepWorld  # noqa: E402
 
 NAMESPACE = "/test_sim"
@@ -41,6 +43,8 @@ class Observer:
         self.clock_ns: list[int] = []
         self.worlds: list[WorldState] = []
         self.node.create_subscription(Clock, "/clock", self._on_clock, 1000)
+        self.objects: list[ObjectPoses] = []
+        self.node.create_subscription(ObjectPoses, "perception/objects", self.objects.append, 10)
         self.node.create_subscription(WorldState, "sim/state", self.worlds.append, 10)
 
     def _on_clock(self, message: Clock) -> None:
@@ -166,6 +170,27 @@ def test_faults_are_injected_by_service_and_unknown_ones_are_refused(node, obser
     assert not refused.success and "known: lost_commands" in refused.message
 
 
+def test_objects_are_published_and_hidden_on_demand_while_the_world_runs(node, observer):
+    observer.spin(lambda: observer.objects)
+    message = observer.objects[-1]
+    assert (message.source, message.header.frame_id) == ("sim", "fr3_link0")
+    (cube,) = message.objects
+    height_m = 0.821 - 0.912  # of the cube over the floor, and of the base
+    assert cube.name == "cube" and cube.pose.pose.position.z == pytest.approx(height_m, abs=1e-3)
+    assert not any(cube.pose.covariance)
+    set_parameters(observer, objects_hidden="cube", objects_noise_m=0.003)
+    observer.spin(lambda: not observer.objects[-1].objects)
+    set_parameters(observer, objects_hidden="")
+    observer.spin(lambda: observer.objects[-1].objects)
+    assert observer.objects[-1].objects[0].pose.covariance[0] == pytest.approx(9e-6)
+
+
+def set_parameters(observer: Observer, **values: object) -> None:
+    messages = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+    answer = observer.call(SetParameters, "sim/set_parameters", parameters=messages)
+    assert all(result.successful for result in answer.results), answer
+
+
 def test_occupied_port_ends_the_node_with_one_clear_line(node, robot_address, ros_domain_id):
     second = start_node(robot_address, domain_id=ros_domain_id - 1)  # in the same one it is refused for its /clock
     output, _ = second.communicate(timeout=60.0)
@@ -197,6 +222,7 @@ def test_each_robot_is_served_in_the_version_that_it_speaks(robot_address, obser
     [
         (("robot:=fr3", "protocol:='5'"), "no fr3 speaks robot-server version 5; take version 10"),
         (("robot_address:=0.0.0.0",), "0.0.0.0 can be reached from other machines"),
+        (("objects_seen_from:=attic",), "no camera 'attic' in this world; it has frontview"),
     ],
 )
 def test_a_robot_that_cannot_be_served_ends_the_node_with_one_line(robot_address, ros_domain_id, parameters, line):

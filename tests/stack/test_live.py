@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 
 from d2ppo_core.bundle import find_bundle
 from d2ppo_core.errors import StackError
@@ -145,6 +147,37 @@ def test_when_the_robot_goes_away_the_arm_says_so(stack, client, runner, tmp_pat
     while "DISCONNECTED" not in log_of(tmp_path):  # the log lags behind the state by a pipe
         assert time.monotonic() < deadline, log_of(tmp_path)
         time.sleep(0.05)
+
+
+@pytest.mark.timeout(240)
+def test_a_state_policy_lifts_the_cube_and_holds_while_it_is_out_of_sight(robot_address, ros_domain_id, tmp_path):
+    description = load_stack("sim", {"robot_address": robot_address, "bundle": "lift_state"})
+    with Stack(description, domain_id=ros_domain_id, log_file=tmp_path / "stack.log") as stack:
+        os.environ.update({k: v for k, v in stack.environment.items() if k.startswith(("ROS_", "FASTRTPS_"))})
+        client = StackClient(f"/{description.namespace}")
+        runner = EpisodeRunner(client, stack.check, horizon_s=15.0)
+        runner.wait_until_up(START_S)
+        episodes = [runner.run(i, seed) for i, seed in enumerate((1, 2))]
+        assert any(episode.success for episode in episodes), [episode.outcome for episode in episodes]
+        start_moving(client)
+        hide(client, "cube")
+        reach(client, ArmState.HOLDING)
+        client.spin_until(lambda: client.policy.state == PolicyStatus.STARVED, 10.0, "the policy to say so")
+        assert "object cube is out of sight: last seen" in client.policy.reason
+        assert at_rest(client)
+        hide(client, "")
+        reach(client, ArmState.RUNNING, 60.0)
+        client.close()
+
+
+def hide(client: StackClient, names: str) -> None:
+    """Let the simulated perception no longer see objects of these names."""
+    given = [Parameter("objects_hidden", value=names).to_parameter_msg()]
+    asker = client._node.create_client(SetParameters, "sim/set_parameters")
+    client.spin_until(asker.service_is_ready, 20.0, "the sim node's parameters")
+    future = asker.call_async(SetParameters.Request(parameters=given))
+    client.spin_until(future.done, 20.0, "the sim node to take them")
+    assert all(result.successful for result in future.result().results)
 
 
 @pytest.mark.timeout(120)

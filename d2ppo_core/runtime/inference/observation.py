@@ -1,4 +1,4 @@
-"""Puts observations of different rates together: one image per camera and the arm's state when it was taken."""
+"""Puts observations of different rates together: images and objects, and the arm's state when they were seen."""
 
 from bisect import bisect_left
 from collections import deque
@@ -11,12 +11,13 @@ import numpy.typing as npt
 from d2ppo_core.bundle import Manifest
 from d2ppo_core.errors import BundleError
 from d2ppo_core.geometry import Array, RigidState, canonical_quat_xyzw, rotation_of
+from d2ppo_core.objects import KEY, size_of
+from d2ppo_core.runtime.inference.missing import MissingObservationError
+from d2ppo_core.runtime.inference.sightings import ObjectMemory, Sightings
+
+__all__ = ["ArmSample", "MissingObservationError", "Observation", "ObservationBuffer", "Sightings"]
 
 _MS = 1_000_000
-
-
-class MissingObservationError(LookupError):
-    """An observation is missing or too old; the text names it and says since when."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +41,9 @@ class Observation:
 
 
 class ObservationBuffer:
-    """Keeps the newest image of each camera and a short history of the arm.
+    """Keeps the newest image of each camera, the newest pose of each object, and a short history of the arm.
 
-    The images decide the time: the arm's state is the one nearest to the capture of the oldest of the newest images.
+    What is seen decides the time: the arm's state is the one nearest to the oldest of the newest images and poses.
     """
 
     def __init__(self, manifest: Manifest, max_age_s: float = 0.5, max_skew_s: float = 0.03) -> None:
@@ -56,13 +57,18 @@ class ObservationBuffer:
         Raises:
             BundleError: The bundle wants an observation that the robot cannot give.
         """
-        unknown = [s.key for s in manifest.state_observations if s.key not in _STATE_READERS]
-        if unknown:
-            raise BundleError(f"bundle {manifest.name} wants {unknown}; the arm gives {sorted(_STATE_READERS)}")
+        recipe = manifest.object_recipe
+        given = _STATE_SHAPES | ({KEY: (size_of(recipe),)} if recipe else {})
         for spec in manifest.state_observations:
-            if spec.shape != _STATE_SHAPES[spec.key]:
-                gives = _STATE_SHAPES[spec.key]
-                raise BundleError(f"bundle {manifest.name} wants {spec.key} as {spec.shape}; the arm gives {gives}")
+            if spec.key == KEY and not recipe:
+                raise BundleError(
+                    f"bundle {manifest.name} wants {KEY}, but neither its object_parts nor its task {manifest.task} "
+                    "says which poses that is; export it again"
+                )
+            if spec.key not in given:
+                raise BundleError(f"bundle {manifest.name} wants {spec.key}; there are {', '.join(given)}")
+            if spec.shape != given[spec.key]:
+                raise BundleError(f"bundle {manifest.name} wants {spec.key} as {spec.shape}; it is {given[spec.key]}")
         self._manifest = manifest
         self._T_world_base = np.asarray(manifest.T_world_base).reshape(4, 4)
         self._T_ee_site = np.asarray(manifest.T_ee_site).reshape(4, 4)
@@ -70,12 +76,22 @@ class ObservationBuffer:
         self._max_skew_ns = round(max_skew_s * 1e9)
         self._arm: deque[ArmSample] = deque(maxlen=128)
         self._images: dict[str, tuple[int, npt.NDArray[np.uint8]]] = {}
+        self._objects = ObjectMemory(recipe, self._T_world_base, self._max_age_ns)
+
+    @property
+    def object_names(self) -> tuple[str, ...]:
+        """Objects that the bundle's policy wants to know of."""
+        return self._objects.names
 
     def push_arm(self, sample: ArmSample) -> None:
         """Add a state of the arm; a clock that jumps back clears the history."""
         if self._arm and sample.stamp_ns < self._arm[-1].stamp_ns:
             self._arm.clear()
         self._arm.append(sample)
+
+    def push_objects(self, sightings: Sightings) -> None:
+        """Add what a source of object poses saw; each pose replaces the one before."""
+        self._objects.push(sightings)
 
     def push_image(self, camera: str, stamp_ns: int, image: npt.NDArray[np.uint8]) -> None:
         """Add an image (H, W, 3) of a camera; it replaces the one before.
@@ -97,13 +113,13 @@ class ObservationBuffer:
         if not self._arm:
             raise MissingObservationError("no state from the arm yet")
         stamps = [self._newest_stamp(str(s.camera), now_ns) for s in self._manifest.image_observations]
-        stamp_ns = min(stamps, default=self._arm[-1].stamp_ns)
+        stamp_ns = min([*stamps, *self._objects.stamps_ns(now_ns)], default=self._arm[-1].stamp_ns)
         sample = self._nearest_arm(stamp_ns)
         if now_ns - sample.stamp_ns > self._max_age_ns:
             raise MissingObservationError(f"the arm's state is {(now_ns - sample.stamp_ns) / _MS:.0f} ms old")
         if abs(sample.stamp_ns - stamp_ns) > self._max_skew_ns:
             raise MissingObservationError(
-                f"no state of the arm within {self._max_skew_ns / _MS:.0f} ms of the image; "
+                f"no state of the arm within {self._max_skew_ns / _MS:.0f} ms of what was seen; "
                 f"nearest is {abs(sample.stamp_ns - stamp_ns) / _MS:.0f} ms away"
             )
         return Observation(stamp_ns, self._inputs(sample), sample)
@@ -125,16 +141,18 @@ class ObservationBuffer:
         return min(near, key=lambda sample: abs(sample.stamp_ns - stamp_ns))
 
     def _inputs(self, sample: ArmSample) -> dict[str, npt.NDArray[Any]]:
-        values = [
-            _STATE_READERS[spec.key](sample, self._T_world_base, self._T_ee_site)
-            for spec in self._manifest.state_observations
-        ]
+        values = [self._value(spec.key, sample) for spec in self._manifest.state_observations]
         state = np.concatenate([np.zeros(0), *values])  # a policy may look at pictures alone
         inputs: dict[str, npt.NDArray[Any]] = {"state": state.astype(np.float32)[None]}
         if self._manifest.image_observations:
             frames = [self._images[str(spec.camera)][1] for spec in self._manifest.image_observations]
             inputs["images"] = np.stack(frames)[None]
         return inputs
+
+    def _value(self, key: str, sample: ArmSample) -> Array:
+        if key == KEY:
+            return self._objects.state(sample.measured.pose, self._T_ee_site)
+        return _STATE_READERS[key](sample, self._T_world_base, self._T_ee_site)
 
 
 def _eef_pos(sample: ArmSample, T_world_base: Array, T_ee_site: Array) -> Array:

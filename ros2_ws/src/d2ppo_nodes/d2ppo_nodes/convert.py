@@ -1,6 +1,7 @@
 """Between messages and the core's own types; the only place that knows both."""
 
 import array
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,11 @@ from d2ppo_core.runtime.control.chunk import ChunkRefusedError, TimedChunk
 from d2ppo_core.runtime.control.protocols import GripperOutcome, GripperReading
 from d2ppo_core.runtime.inference.observation import ArmSample
 from d2ppo_core.runtime.inference.osc import Targets
-from d2ppo_interfaces.msg import ActionChunk, ArmState
+from d2ppo_core.runtime.inference.sightings import Sightings
+from d2ppo_interfaces.msg import ActionChunk, ArmState, ObjectPose, ObjectPoses
 
 _NS = 1_000_000_000
+_UNIT = 1e-3
 
 
 def time_msg(stamp_ns: int) -> Time:
@@ -119,6 +122,33 @@ def arm_sample(message: ArmState) -> ArmSample:
         gripper_width_m=message.gripper_width_m,
         epoch=message.epoch,
     )
+
+
+def objects_msg(sightings: Sightings, frame_id: str, covariances: Mapping[str, Array]) -> ObjectPoses:
+    """Convert what a source saw; (6, 6) covariances by name, of translation and rotation in this frame."""
+    message = ObjectPoses(source=sightings.source)
+    message.header.stamp, message.header.frame_id = time_msg(sightings.stamp_ns), frame_id
+    for name, transform in sightings.poses.items():
+        thing = ObjectPose(name=name)
+        thing.pose.pose, thing.pose.covariance = pose_msg(transform), covariances[name].ravel()
+        message.objects.append(thing)
+    return message
+
+
+def sightings_of(message: ObjectPoses, frame_id: str) -> Sightings:
+    """Convert; raises ValueError for another frame, an object that is named twice, or a pose that is none."""
+    if message.header.frame_id != frame_id:
+        raise ValueError(f"they are in frame '{message.header.frame_id}', the arm in '{frame_id}'")
+    poses: dict[str, Array] = {}
+    for thing in message.objects:
+        position, q = thing.pose.pose.position, thing.pose.pose.orientation
+        numbers = np.array([position.x, position.y, position.z, q.x, q.y, q.z, q.w])
+        if thing.name in poses:
+            raise ValueError(f"object {thing.name} is there twice")
+        if not np.isfinite(numbers).all() or abs(np.linalg.norm(numbers[3:]) - 1.0) > _UNIT:
+            raise ValueError(f"object {thing.name} has no finite position and unit quaternion: {numbers.round(3)}")
+        poses[thing.name] = transform_of(thing.pose.pose)
+    return Sightings(stamp_ns=time_ns(message.header.stamp), source=message.source, poses=poses)
 
 
 def arm_state_msg(report: ArmReport, gripper: GripperReading, frame_id: str) -> ArmState:

@@ -1,4 +1,4 @@
-"""Policy node: camera images and the arm's state in, timed chunks of absolute targets out."""
+"""Policy node: camera images, object poses and the arm's state in, timed chunks of absolute targets out."""
 
 import secrets
 import sys
@@ -14,9 +14,9 @@ from d2ppo_core.runtime.inference.callback_clock import CallbackClock
 from d2ppo_core.runtime.inference.observation import MissingObservationError
 from d2ppo_core.runtime.inference.planner import ChunkPlanner, PlannerConfig
 from d2ppo_core.runtime.inference.policy import Policy
-from d2ppo_interfaces.msg import ActionChunk, ArmState, PolicyStatus
+from d2ppo_interfaces.msg import ActionChunk, ArmState, ObjectPoses, PolicyStatus
 from d2ppo_interfaces.srv import LoadPolicy
-from d2ppo_nodes.convert import arm_sample, fill_targets, image_array, time_msg, time_ns
+from d2ppo_nodes.convert import arm_sample, fill_targets, image_array, sightings_of, time_msg, time_ns
 from d2ppo_nodes.guarded import describe
 from d2ppo_nodes.lifecycle import StackNode
 from d2ppo_nodes.qos import LATCHED, NEWEST, SENSOR
@@ -27,7 +27,7 @@ _STATUS_PERIOD_S = 0.5
 
 
 class PolicyNode(StackNode):
-    """Messages to the planner and back; one inference per chunk, in the callback of the image that makes it due."""
+    """Messages to the planner and back; one inference per chunk, in the callback of what was seen and makes it due."""
 
     called = "policy"
     claims = ("policy/status",)
@@ -51,6 +51,7 @@ class PolicyNode(StackNode):
         self._chunk_pub = self.create_publisher(ActionChunk, "policy/chunk", NEWEST)
         self._status_pub = self.create_publisher(PolicyStatus, "policy/status", LATCHED)
         self.create_subscription(ArmState, "arm/state", self._on_arm, SENSOR)
+        self.create_subscription(ObjectPoses, "perception/objects", self._on_objects, SENSOR)
         self.create_service(LoadPolicy, "policy/load", self._on_load)
         self._subscribe_cameras()
         self._status_timer = self.create_timer(_STATUS_PERIOD_S, self._publish_status)
@@ -103,7 +104,7 @@ class PolicyNode(StackNode):
         if message.state != ArmState.DISCONNECTED and message.robot_time_ms > 0:
             self._arm_frame = message.header.frame_id
             self._planner.observations.push_arm(arm_sample(message))
-            if not self._cameras:
+            if not (self._cameras or self._planner.observations.object_names):
                 self._received_ns = self._clock_here.begin(time_ns(message.header.stamp))
                 self._plan()
 
@@ -114,6 +115,17 @@ class PolicyNode(StackNode):
             self._planner.observations.push_image(camera, stamp_ns, image_array(message))
         except ValueError as error:
             self.get_logger().error(f"image of camera {camera} dropped: {error}", throttle_duration_sec=1.0)
+            return
+        self._plan()
+
+    def _on_objects(self, message: ObjectPoses) -> None:
+        if not (self._arm_frame and self._planner.observations.object_names):
+            return  # nothing can be planned without the arm, or by a policy that looks at pictures
+        self._received_ns = self._clock_here.begin(time_ns(message.header.stamp))
+        try:
+            self._planner.observations.push_objects(sightings_of(message, self._arm_frame))
+        except ValueError as error:
+            self.get_logger().error(f"objects of {message.source!r} dropped: {error}", throttle_duration_sec=1.0)
             return
         self._plan()
 

@@ -13,6 +13,7 @@ from d2ppo_interfaces.msg import WorldState
 from d2ppo_interfaces.srv import InjectFault, ResetWorld, StepWorld
 from d2ppo_nodes.convert import time_msg
 from d2ppo_nodes.lifecycle import StackNode
+from d2ppo_nodes.object_truth import ObjectTruth
 from d2ppo_nodes.qos import NEWEST
 from d2ppo_nodes.running import run
 from sim.fci.cell import RobotCell
@@ -49,16 +50,17 @@ class SimNode(StackNode):
         robot, protocol = self.text("robot"), self.text("protocol")
         version = SPOKEN[robot] if protocol == "auto" else int(protocol)
         world = World(task, seed, robot)
+        self._frame_period_ns = round(1e3 / rate_hz) * 1_000_000
+        objects = (ObjectTruth(self, world, self._frame_period_ns).on_step,) if self.flag("objects") else ()
         self._cell = RobotCell(
             world,
             addresses,
             version=version,
-            on_step=(self._publish_clock, self._publish_frame),
+            on_step=(self._publish_clock, *objects, self._publish_frame),
             lockstep=self.flag("lockstep"),
             real_time=self.flag("real_time"),
             exposed=self.flag("expose"),
         )
-        self._frame_period_ns = round(1e3 / rate_hz) * 1_000_000
         self._snapshots = SnapshotPublisher(addresses[0])
         self._clock_pub = self.create_publisher(Clock, "/clock", NEWEST)
         self._state_pub = self.create_publisher(WorldState, "sim/state", NEWEST)

@@ -1,0 +1,97 @@
+"""The observation `object` is put together by a recipe: sizes, orders and frames, against scipy's rotations."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from d2ppo_core.bundle import load_bundle
+from d2ppo_core.errors import BundleError
+from d2ppo_core.manifest import manifest_from
+from d2ppo_core.objects import (
+    OBJECT_PARTS,
+    ObjectPart,
+    Poses,
+    names_in,
+    object_state,
+    parts_beside_the_hand,
+    parts_in_the_hand,
+    recipe_of,
+    size_of,
+)
+
+
+def random_poses(rng: np.random.Generator, shape: tuple[int, ...]) -> Poses:
+    quat = rng.standard_normal((*shape, 4))
+    return Poses(rng.uniform(-1, 1, (*shape, 3)), quat / np.linalg.norm(quat, axis=-1, keepdims=True))
+
+
+def rotation(poses: Poses) -> Rotation:
+    return Rotation.from_quat(poses.quat_wxyz, scalar_first=True)
+
+
+def test_every_part_is_in_its_frame_and_place():
+    rng = np.random.default_rng(4)
+    cube, hand = random_poses(rng, (50,)), random_poses(rng, (50,))
+    beside = object_state(parts_beside_the_hand("cube"), {"cube": cube}, hand)
+    assert beside.shape == (50, 10)
+    np.testing.assert_array_equal(beside[:, :3], cube.position_m)
+    np.testing.assert_array_equal(beside[:, 3:7], np.roll(cube.quat_wxyz, -1, axis=-1))
+    np.testing.assert_array_equal(beside[:, 7:], cube.position_m - hand.position_m)
+    within = object_state(parts_in_the_hand("cube"), {"cube": cube}, hand)
+    assert within.shape == (50, 14)
+    np.testing.assert_allclose(within[:, :3], rotation(hand).inv().apply(cube.position_m - hand.position_m), atol=1e-12)
+    relative = (rotation(hand).inv() * rotation(cube)).as_quat(canonical=True)
+    np.testing.assert_allclose(within[:, 3:7], relative, atol=1e-12)
+    np.testing.assert_array_equal(within[:, 7:], beside[:, :7])
+
+
+def test_two_objects_come_in_the_order_of_the_recipe_and_leading_axes_stay():
+    rng = np.random.default_rng(5)
+    things = {name: random_poses(rng, (3, 2)) for name in ("bolt", "nut")}
+    parts = (*parts_beside_the_hand("nut")[:1], ObjectPart(name="bolt", what="position"), *parts_in_the_hand("nut"))
+    state = object_state(parts, things, random_poses(rng, (3, 2)))
+    assert state.shape == (3, 2, size_of(parts)) and names_in(parts) == ("nut", "bolt")
+    np.testing.assert_array_equal(state[..., :6], np.concatenate([things[n].position_m for n in ("nut", "bolt")], -1))
+
+
+@pytest.mark.parametrize(("what", "frame"), [("colour", "world"), ("quat_xyzw", "at_hand"), ("position", "camera")])
+def test_a_part_that_nobody_could_compute_is_refused(what, frame):
+    with pytest.raises(BundleError, match=f"object cube: no part {what} in frame {frame}; there are position in world"):
+        ObjectPart(name="cube", what=what, frame=frame)
+
+
+def test_a_recipe_is_taken_from_the_task_where_a_bundle_has_none_and_the_size_fits():
+    for task in ("lift", "can", "square"):
+        manifest = load_bundle(f"{task}_state").manifest
+        assert manifest.object_parts == () and manifest.object_recipe == OBJECT_PARTS[task]
+    assert load_bundle("lift_image").manifest.object_recipe == ()
+    assert recipe_of("lift", 11) == recipe_of("fold", 10) == ()
+
+
+def plain_manifest(parts: list[dict[str, str]]) -> dict[str, object]:
+    spec = {"key": "object", "shape": [3], "dtype": "float32", "unit": "m", "frame": "world"}
+    horizons = {"pred_horizon": 4, "action_horizon": 4, "num_denoising_steps": 0}
+    return {"name": "own", "task": "own", "observations": [spec], "action": {}, "sampler": "gaussian", **horizons,
+            "object_parts": parts}  # fmt: skip
+
+
+def test_a_manifest_carries_the_recipe_of_any_task():
+    manifest = manifest_from(plain_manifest([{"name": "peg", "what": "position", "frame": "hand"}]))
+    assert manifest.object_recipe == (ObjectPart(name="peg", what="position", frame="hand"),)
+
+
+@pytest.mark.parametrize(
+    ("part", "line"),
+    [
+        (
+            {"name": "peg", "what": "quat_xyzw"},
+            r"object_parts make .* of shape \(4,\), the manifest has \[\(3,\)\]",
+        ),
+        ({"name": "peg", "what": "smell"}, "object_parts.*object peg: no part smell"),
+        ({"name": "", "what": "position"}, "needs the name of an object"),
+        ({"name": "peg"}, "object_parts.* misses what"),
+    ],
+)
+def test_a_recipe_that_contradicts_its_manifest_is_refused_in_one_line(part, line):
+    with pytest.raises(BundleError, match=line):
+        manifest_from(plain_manifest([part]))
