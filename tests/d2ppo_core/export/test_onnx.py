@@ -24,6 +24,7 @@ from d2ppo_core.export.parity import (
 )
 from d2ppo_core.finetune.runs import load_run
 from d2ppo_core.models.policy import ChunkPolicy
+from d2ppo_core.objects import recipe_of
 from d2ppo_core.pretrain.checkpoint import Checkpoint, load_checkpoint
 from d2ppo_core.pretrain.run import pretrain
 from d2ppo_core.runtime.inference.policy import Policy
@@ -128,6 +129,8 @@ def test_a_bundle_loads_in_the_runtime_and_describes_itself(
     assert manifest.action.frame == {"osc_delta": "base", "ee_absolute": "world"}[representation]
     assert bundle.hash == done.bundle_hash and done.parity.samples == 8
     assert manifest.input_shapes == {name: value.shape for name, value in golden.inputs.items()}
+    observed = {spec.key: spec.shape for spec in manifest.observations}
+    assert manifest.object_parts == recipe_of("lift", observed.get("object", (0,))[0])
     assert manifest.T_world_base[3::4][:3] == (-0.56, 0.0, 0.912)
     assert manifest.provenance["dataset"]["num_episodes"] == 6
     assert manifest.provenance["training"]["steps"] == 30
