@@ -4,6 +4,7 @@
 # make docs   builds the pages into build/docs
 VENV ?= .venv
 EPISODES ?= 10
+TASK ?= lift
 PYTEST_ARGS ?=
 export VENV
 
@@ -15,7 +16,7 @@ setup:
 	@tools/setup.sh
 
 sim: setup
-	@tools/run.sh d2ppo evaluate --stack sim --episodes $(EPISODES)
+	@tools/run.sh d2ppo evaluate $(TASK) --in stack --episodes $(EPISODES)
 
 test: setup
 	@tools/run.sh python tools/run_tests.py $(PYTEST_ARGS)

@@ -1,7 +1,7 @@
 """A report of an evaluation as one HTML file, with plots, filmstrip and video."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,13 +44,16 @@ def chosen_episodes(evaluation: Evaluation) -> list[Episode]:
     return [episode for episode in firsts if episode is not None]
 
 
-def write_report(path: Path, evaluation: Evaluation, films: Sequence[Film]) -> Path:
+def write_report(
+    path: Path, evaluation: Evaluation, films: Sequence[Film], row: Mapping[str, str] | None = None
+) -> Path:
     """Write the report.
 
     Args:
         path: HTML file to write.
         evaluation: What was measured.
         films: Pictures of some of its episodes.
+        row: The line of the table that all evaluations share, by column.
 
     Returns:
         The path.
@@ -59,6 +62,7 @@ def write_report(path: Path, evaluation: Evaluation, films: Sequence[Film]) -> P
         path,
         "evaluation.html.j2",
         e=evaluation,
+        row=row or {},
         latency_plots=_latency_plots(evaluation),
         outcome_plot=_outcome_plot(evaluation),
         films=[

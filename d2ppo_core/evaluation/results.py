@@ -14,10 +14,10 @@ from d2ppo_core.envs.episodes import Episodes
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.evaluation.samplers import Variant
 
-HEADER = (
-    f"{'task':<10}{'where':<11}{'weights':<9}{'sampling':<15}{'K':>3}  {'success':>15}  {'95 % Wilson':>15}"
-    f"  {'median steps':>12}  {'seconds':>8}"
-)
+COLUMNS = ("task", "where", "weights", "sampling", "K", "success", "95 % Wilson", "median steps", "seconds")
+_LAYOUT = "{:<10}{:<11}{:<9}{:<15}{:>3}  {:>15}  {:>15}  {:>12}  {:>8}"
+HEADER = _LAYOUT.format(*COLUMNS)
+"""Above the rows; the same wherever a policy is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Result:
 
     task: str
     where: str
-    """`batched` or `robosuite`."""
+    """`batched`, `robosuite` or `stack`."""
     variant: Variant
     episodes: Episodes
     wall_s: float
@@ -47,17 +47,25 @@ class Result:
         solved = self.episodes.steps[self.episodes.success]
         return float(np.median(solved)) if len(solved) else float("nan")
 
-    def line(self) -> str:
-        """Row of the table under `HEADER`."""
+    def cells(self) -> tuple[str, ...]:
+        """What stands under `COLUMNS`."""
         count, variant = len(self.episodes.seeds), self.variant
         low, high = (100 * limit for limit in self.interval)
-        success = f"{self.successes}/{count} {100 * self.successes / count:5.1f} %"
-        steps = "–" if np.isnan(self.median_steps) else f"{self.median_steps:.0f}"
         return (
-            f"{self.task:<10}{self.where:<11}{variant.weights:<9}{variant.sampling:<15}"
-            f"{variant.num_denoising_steps:>3}  {success:>15}  {f'{low:.1f} … {high:.1f} %':>15}  {steps:>12}"
-            f"  {self.wall_s:>8.1f}"
+            self.task,
+            self.where,
+            variant.weights,
+            variant.sampling,
+            f"{variant.num_denoising_steps}",
+            f"{self.successes}/{count} {100 * self.successes / count:5.1f} %",
+            f"{low:.1f} … {high:.1f} %",
+            "–" if np.isnan(self.median_steps) else f"{self.median_steps:.0f}",
+            f"{self.wall_s:.1f}",
         )
+
+    def line(self) -> str:
+        """Row of the table under `HEADER`."""
+        return _LAYOUT.format(*self.cells())
 
     def stages_line(self) -> str:
         """How many episodes got how far, in words; empty for a task without stages."""

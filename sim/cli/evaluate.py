@@ -1,64 +1,59 @@
-"""`d2ppo evaluate`: measure trained policies in batched worlds and in robosuite; `--stack`: in a live stack."""
+"""`d2ppo evaluate`: measure trained policies in batched worlds, in robosuite, and in a live stack."""
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm
 
+from d2ppo_core.cli.up import parse_settings
 from d2ppo_core.config.schema import SAMPLER_TIMES
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.output import check_file
 from d2ppo_core.recognise import is_record
-from d2ppo_core.stack.ros_packages import FIX, missing_ros
+from sim.evaluation.live import SIM, LiveRequest, live_evaluator
+from sim.evaluation.spelling import new_spelling
+from sim.tasks import task_named
+from sim.tasks.base import Task
 
 if TYPE_CHECKING:
     from d2ppo_core.evaluation.samplers import Variant
     from sim.evaluation.evaluators import Evaluator
 
-EVALUATORS = "d2ppo.evaluators"
-"""Entry-point group: the ROS packages add the verb's use with a live stack, so that this one need not import them."""
 PLACES = ("batched", "robosuite")
+STACK = "stack"
+_IN_WORLDS = ("weights", "sampling", "steps", "times", "ladder", "worlds", "processes", "threads")
+_IN_STACK = ("stack", "settings", "horizon", "force")
+"""Options that mean something in one kind of place only."""
+_EPISODES = {STACK: 10}
+_MANY = 200
 _VERSIONS = ("d2ppo-panda", "numpy", "torch", "mujoco", "robosuite", "onnxruntime")
 _ARGUMENTS = "d2ppo.evaluate.arguments"
 
 
-def live_command() -> click.Command:
-    """The evaluator in a live stack. Raises ConfigError where the ROS packages are not built."""
-    if lack := missing_ros():
-        raise ConfigError(f"--stack: {lack}")
-    for point in entry_points(group=EVALUATORS, name="live"):
-        command: click.Command = point.load()
-        return command
-    raise ConfigError(f"--stack: d2ppo_nodes is here without its evaluator; run: {FIX}")
-
-
 class Evaluate(click.Command):
-    """Hands the whole command line over to the live evaluator where it names a stack."""
+    """Remembers how it was called, and answers an old spelling with the new one."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """As `click.Command.make_context`."""
-        if any(arg == "--stack" or arg.startswith("--stack=") for arg in args):
-            return live_command().make_context(info_name, args, parent, **extra)
+        """As `click.Command.make_context`. Raises ConfigError for an old spelling."""
+        if now := new_spelling(args):
+            raise ConfigError(f"evaluate takes task and policy first, wherever it is; write: {now}")
         line = shlex.join(args)
         context = super().make_context(info_name, args, parent, **extra)
         context.meta[_ARGUMENTS] = line
         return context
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """As `click.Command.invoke`."""
-        return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
 
 
 def _listed(ctx: click.Context, option: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
@@ -75,61 +70,100 @@ def _numbers(ctx: click.Context, option: click.Parameter, values: Sequence[str])
 
 @click.command(cls=Evaluate)
 @click.argument("task")
-@click.argument("policy")
+@click.argument("policy", required=False, default="")
 @click.option(
-    "--in", "where", default="batched", show_default=True, metavar="[batched|robosuite|both]",
-    help="Worlds; `both` runs the same episodes in both and compares them.",
+    "--in", "where", default="batched", show_default=True, metavar="[batched|robosuite|both|stack]",
+    help="Worlds, or the live stack; `both` runs the same episodes in both kinds of worlds and compares them.",
 )  # fmt: skip
-@click.option("--episodes", default=200, show_default=True, type=click.IntRange(1), help="Episodes per policy.")
+@click.option("--episodes", type=click.IntRange(1), help="Episodes per policy  [default: 200, 10 in a stack].")
 @click.option("--seed", default=1000, show_default=True, type=click.IntRange(0), help="Of the first episode.")
 @click.option(
+    "--out", type=click.Path(path_type=Path),
+    help="Also write everything to this JSON file; in a stack, the report's folder  [default: reports/<time>].",
+)  # fmt: skip
+@click.option(
     "--weights", multiple=True, callback=_listed, metavar="[ema|raw|best]",
-    help="Which of a run's; default: best where fine-tuning was evaluated, else ema.",
+    help="Worlds: which of a run's; default: best where fine-tuning was evaluated, else ema.",
 )  # fmt: skip
 @click.option(
     "--sampling", multiple=True, callback=_listed, metavar="[deterministic|stochastic]",
-    help="As exported (default), or with noise in every step, as fine-tuning explores.",
+    help="Worlds: as exported (default), or with noise in every step, as fine-tuning explores.",
 )  # fmt: skip
 @click.option(
-    "--steps", multiple=True, callback=_numbers, metavar="K", help="Denoising steps; default: the configured number."
-)
+    "--steps", multiple=True, callback=_numbers, metavar="K",
+    help="Worlds: denoising steps; default: the configured number.",
+)  # fmt: skip
 @click.option(
-    "--times", type=click.Choice(SAMPLER_TIMES), help="Where a clone's denoising steps lie; default: as it was trained."
-)
-@click.option("--ladder", is_flag=True, help="The whole table: all weights with K = 1, 2, 5, 10, 20 and stochastic.")
+    "--times", type=click.Choice(SAMPLER_TIMES),
+    help="Worlds: where a clone's denoising steps lie; default: as it was trained.",
+)  # fmt: skip
+@click.option("--ladder", is_flag=True, help="Worlds: all weights with K = 1, 2, 5, 10, 20 and stochastic.")
 @click.option("--worlds", default=50, show_default=True, type=click.IntRange(1), help="Batched worlds side by side.")
 @click.option("--processes", default=2, show_default=True, type=click.IntRange(1), help="Of robosuite.")
 @click.option("--threads", type=click.IntRange(1), help="Of batched worlds and image encoders; default: all cores.")
-@click.option("--out", type=click.Path(path_type=Path), help="Also write everything to this JSON file.")
-@click.option("--stack", expose_value=False, help="Other use: a live stack; see d2ppo evaluate --stack sim --help.")
+@click.option("--stack", default=SIM, show_default=True, help="Stack: name or file of the one to start.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Stack: an argument or node.parameter.")
+@click.option(
+    "--horizon", type=click.FloatRange(0, min_open=True),
+    help="Stack: simulated seconds per episode  [default: the task's].",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Stack: run a bundle of another task, camera or cell all the same.")
 @click.pass_context
-def evaluate(
-    ctx: click.Context,
-    task: str,
-    policy: str,
-    where: str,
-    episodes: int,
-    seed: int,
-    weights: tuple[str, ...],
-    sampling: tuple[str, ...],
-    steps: tuple[int, ...],
-    times: str | None,
-    ladder: bool,
-    worlds: int,
-    processes: int,
-    threads: int | None,
-    out: Path | None,
-) -> None:
+def evaluate(ctx: click.Context, /, task: str, policy: str, where: str, **options: Any) -> None:
     """Measure how often POLICY solves TASK, with 95 % intervals.
 
-    POLICY is the folder of a run of either stage or of a bundle, or a shipped bundle's name. What may be asked for
-    several times also takes a list: --steps 1,2,5. An episode ends when solved or at the task's horizon; that of a seed
-    is the same in batched worlds and in robosuite.
+    POLICY is the folder of a run of either stage or of a bundle, or a shipped bundle's name; left out, the task's own
+    bundle. A stack runs bundles only. What may be asked for several times also takes a list: --steps 1,2,5. An episode
+    ends when solved or at the task's horizon; that of a seed is the same in batched worlds and in robosuite, and
+    in the stack its objects start alike.
     """
-    if ladder and (sampling or steps):
+    if where not in (*PLACES, "both", STACK):
+        raise ConfigError(f"--in: wanted one of {', '.join(PLACES)}, both, {STACK}, got {where!r}")
+    _refuse_foreign(ctx, where)
+    known = task_named(task)
+    if not policy and not known.bundle:
+        raise ConfigError(f"task {task} has no bundle of its own yet; name a policy: d2ppo evaluate {task} POLICY")
+    wish = {**options, "episodes": options["episodes"] or _EPISODES.get(where, _MANY)}
+    command = f"d2ppo evaluate {ctx.meta[_ARGUMENTS]}"
+    if where == STACK:
+        _in_a_stack(command, known, policy, wish)
+    else:
+        _in_worlds(command, task, policy or known.bundle, where, wish)
+
+
+def _refuse_foreign(ctx: click.Context, where: str) -> None:
+    """Raise ConfigError for an option that was given and has no meaning in this kind of place."""
+    foreign, home = (_IN_WORLDS, "worlds") if where == STACK else (_IN_STACK, "a stack")
+    for option in ctx.command.params:
+        if option.name in foreign and ctx.get_parameter_source(option.name) == click.core.ParameterSource.COMMANDLINE:
+            raise ConfigError(f"{option.opts[0]} is for {home}; it says nothing with --in {where}")
+
+
+def _in_a_stack(command: str, task: Task, policy: str, wish: Mapping[str, Any]) -> None:
+    horizon_s = wish["horizon"] or task.horizon_s
+    if not math.isfinite(horizon_s):
+        raise ConfigError(f"--horizon: wanted seconds, got {horizon_s}")
+    if task.num_arms > 1 and wish["stack"] == SIM:
+        raise ConfigError(f"task {task.name} has {task.num_arms} arms; stack {SIM} runs policies on one")
+    settings = parse_settings(wish["settings"]) | ({"force": "true"} if wish["force"] else {})
+    request = LiveRequest(
+        command=command,
+        task=task.name,
+        policy=policy or task.bundle,
+        stack=wish["stack"],
+        episodes=wish["episodes"],
+        seed=wish["seed"],
+        horizon_s=horizon_s,
+        out=wish["out"],
+        settings=settings,
+    )
+    live_evaluator()(request)
+
+
+def _in_worlds(command: str, task: str, policy: str, where: str, wish: Mapping[str, Any]) -> None:
+    seed, episodes, out = wish["seed"], wish["episodes"], wish["out"]
+    if wish["ladder"] and (wish["sampling"] or wish["steps"]):
         raise ConfigError("wanted --ladder or --sampling and --steps, got both")
-    if where not in (*PLACES, "both"):
-        raise ConfigError(f"--in: wanted one of {', '.join(PLACES)}, both, got {where!r}")
     if out is not None:
         check_file(out, "record of an evaluation", is_record("command", "policy", "rows"))
 
@@ -138,14 +172,17 @@ def evaluate(
     from d2ppo_core.evaluation.policies import open_policies
     from sim.evaluation.evaluators import BatchedEvaluator, RobosuiteEvaluator, check_policies
 
-    policies = open_policies(policy, times)
+    policies = open_policies(policy, wish["times"])
     check_policies(policies, task)
-    variants = policies.ladder(weights) if ladder else policies.variants(weights, sampling, steps)
+    weights = wish["weights"]
+    variants = (
+        policies.ladder(weights) if wish["ladder"] else policies.variants(weights, wish["sampling"], wish["steps"])
+    )
     places = PLACES if where == "both" else (where,)
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = wish["threads"] or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads if policies.image_keys else 1)  # small networks lose by more
     record = {
-        "command": f"d2ppo evaluate {ctx.meta[_ARGUMENTS]}",
+        "command": command,
         "task": task,
         "policy": {"path": policy, **policies.record()},
         "seed": seed,
@@ -155,10 +192,10 @@ def evaluate(
     with ExitStack() as stack:
         evaluators: list[Evaluator] = []
         if "batched" in places:
-            evaluators.append(BatchedEvaluator(policies, num_envs=min(worlds, episodes), threads=threads))
+            evaluators.append(BatchedEvaluator(policies, num_envs=min(wish["worlds"], episodes), threads=threads))
             stack.callback(evaluators[-1].close)
         if "robosuite" in places:
-            evaluators.append(RobosuiteEvaluator(policies, processes=min(processes, episodes)))
+            evaluators.append(RobosuiteEvaluator(policies, processes=min(wish["processes"], episodes)))
             stack.callback(evaluators[-1].close)
         _measure(evaluators, task, variants, range(seed, seed + episodes), record, out)
 

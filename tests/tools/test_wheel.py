@@ -125,7 +125,7 @@ def d2ppo(environment: Path, *arguments: str, **variables: str) -> subprocess.Co
     [
         (["up", "sim"], "stack sim: "),
         (["arm", "go-to", "--anything", "x"], "arm: "),
-        (["evaluate", "--stack", "sim"], "--stack: "),
+        (["evaluate", "lift", "--in", "stack"], "--in stack: "),
     ],
 )
 def test_without_the_nodes_each_verb_that_needs_them_names_the_missing_step(
@@ -167,7 +167,7 @@ def test_from_the_wheel_alone_the_doctor_is_content_and_an_episode_runs_in_the_l
     setting = ["--set", f"robot_address={robot_address}"]
     examined = d2ppo(installed, "doctor", *setting, **own)
     assert examined.returncode == 0, examined.stdout + examined.stderr
-    here = d2ppo(installed, "evaluate", "--stack", "sim", "--episodes", "1", "--horizon", "3", *setting, **own)
+    here = d2ppo(installed, "evaluate", "lift", "--in", "stack", "--episodes", "1", "--horizon", "3", *setting, **own)
     assert here.returncode == 0, here.stdout[-3000:] + here.stderr[-3000:]
     (report,) = (installed / "reports").glob("*/report.html")
     log = report.with_name("stack.log").read_text()

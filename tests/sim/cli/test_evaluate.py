@@ -5,13 +5,14 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 
 from d2ppo_core.errors import ConfigError, D2ppoError
 from sim.cli import evaluate as module
 from sim.cli.evaluate import evaluate
+from sim.evaluation import live
+from sim.evaluation.live import LiveRequest
 
 MakeRun = Callable[..., Path]
 
@@ -91,7 +92,12 @@ def test_both_kinds_of_worlds_are_compared(make_run: MakeRun, short, monkeypatch
         (["lift", "{run}", "--sampling", "greedy"], "sampling: wanted one of deterministic, stochastic, got 'greedy'"),
         (["lift", "{run}", "--steps", "3"], "wanted K that divides T = 20 .*, got 3"),
         (["lift", "{run}", "--steps", "1,two"], "--steps: wanted whole numbers, got two"),
-        (["lift", "{run}", "--in", "dreams"], "--in: wanted one of batched, robosuite, both, got 'dreams'"),
+        (["lift", "{run}", "--in", "dreams"], "--in: wanted one of batched, robosuite, both, stack, got 'dreams'"),
+        (["lift", "--in", "stack", "--steps", "5"], "--steps is for worlds; it says nothing with --in stack"),
+        (["lift", "{run}", "--force"], "--force is for a stack; it says nothing with --in batched"),
+        (["lift", "--in", "stack", "--horizon", "nan"], "--horizon"),
+        (["transport"], "task transport has no bundle of its own yet; name a policy: d2ppo evaluate transport POLICY"),
+        (["transport", "{run}", "--in", "stack"], "task transport has 2 arms; stack sim runs policies on one"),
         (["lift", "{run}", "--ladder", "--steps", "5"], "wanted --ladder or --sampling and --steps, got both"),
         (["lift", "{run}", "--out", "{folder}"], "is a folder; wanted a file"),
         (["lift", "{run}", "--out", "/dev/null/table.json"], "table.json: cannot be written: "),
@@ -133,33 +139,52 @@ def entry_points_of(*points: EntryPoint) -> Callable[..., tuple[EntryPoint, ...]
     return find
 
 
-@click.command()
-@click.option("--stack")
-@click.option("--episodes", type=int)
-def live(stack: str, episodes: int) -> None:
-    """Stands in for the evaluator of the ROS packages."""
-    click.echo(f"{episodes} episodes in {stack}")
+@pytest.fixture
+def asked(monkeypatch) -> list[LiveRequest]:
+    """What the evaluator of the ROS packages would have been asked."""
+    requests: list[LiveRequest] = []
+    monkeypatch.setattr(module, "live_evaluator", lambda: requests.append)
+    return requests
 
 
-class Installed(EntryPoint):
-    def load(self) -> click.Command:
-        return live
+def test_in_a_stack_the_task_says_bundle_and_time_unless_they_are_named(asked):
+    assert call("can", "--in", "stack").exit_code == 0
+    more = ("--episodes", 3, "--seed", 7, "--horizon", 2.5, "--force", "--set", "robot=panda", "--out", "there")
+    assert call("square", "can_state", "--in", "stack", *more).exit_code == 0
+    first, second = asked
+    assert (first.task, first.policy, first.stack, first.episodes, first.seed) == ("can", "can_image", "sim", 10, 1000)
+    assert (first.horizon_s, first.settings, first.out) == (15.0, {}, None)
+    assert first.command == "d2ppo evaluate can --in stack"
+    assert (second.policy, second.episodes, second.seed, second.horizon_s) == ("can_state", 3, 7, 2.5)
+    assert second.settings == {"robot": "panda", "force": "true"} and second.out == Path("there")
 
 
-@pytest.mark.parametrize("arguments", [["--stack", "sim", "--episodes", "2"], ["--episodes=2", "--stack=sim"]])
-def test_with_a_stack_the_whole_line_goes_to_the_live_evaluator(monkeypatch, arguments):
-    found = Installed(name="live", value="somewhere:live", group="d2ppo.evaluators")
-    monkeypatch.setattr(module, "entry_points", entry_points_of(found))
-    assert call(*arguments).output == "2 episodes in sim\n"
-    group = click.Group(commands={"evaluate": evaluate})
-    assert CliRunner().invoke(group, ["evaluate", *arguments]).output == "2 episodes in sim\n"
+@pytest.mark.parametrize(
+    ("arguments", "now"),
+    [
+        ("--stack sim", "lift --in stack"),
+        ("--stack sim --bundle can_image --episodes 5", "can can_image --in stack --episodes 5"),
+        ("--episodes=2 --stack=mine.yaml", "lift --in stack --stack mine.yaml --episodes=2"),
+        ("--stack sim --task can --set robot=panda", "can --in stack --set robot=panda"),
+        ("--stack sim --bundle nowhere --help", "lift nowhere --in stack --help"),
+    ],
+)
+def test_an_old_spelling_is_answered_with_the_new_one(asked, arguments, now):
+    result = call(*arguments.split())
+    assert isinstance(result.exception, ConfigError) and not asked
+    assert str(result.exception).endswith(f"; write: d2ppo evaluate {now}") and "\n" not in str(result.exception)
+
+
+def test_another_stack_file_is_no_old_spelling(asked):
+    assert call("lift", "--in", "stack", "--stack", "mine.yaml").exit_code == 0
+    assert asked[0].stack == "mine.yaml"
 
 
 @pytest.mark.parametrize("lack", ["", "the ROS packages d2ppo_interfaces and d2ppo_nodes must be built here; run: it"])
 def test_without_the_ros_packages_a_stack_is_refused_in_one_line(monkeypatch, lack):
-    monkeypatch.setattr(module, "missing_ros", lambda: lack)
-    monkeypatch.setattr(module, "entry_points", entry_points_of())
-    result = call("--stack", "sim")
+    monkeypatch.setattr(live, "missing_ros", lambda: lack)
+    monkeypatch.setattr(live, "entry_points", entry_points_of())
+    result = call("lift", "--in", "stack")
     assert isinstance(result.exception, ConfigError)
     wanted = lack or "d2ppo_nodes is here without its evaluator; run: d2ppo doctor --fix-ros"
-    assert str(result.exception) == f"--stack: {wanted}"
+    assert str(result.exception) == f"--in stack: {wanted}"

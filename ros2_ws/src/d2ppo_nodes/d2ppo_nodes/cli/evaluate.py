@@ -1,27 +1,31 @@
-"""``d2ppo evaluate --stack …``: runs episodes in a live stack and writes a report."""
+"""``d2ppo evaluate … --in stack``: runs episodes in a live stack and writes a report."""
 
 import json
-import math
 import os
 import platform
+import time
 from datetime import datetime
 from pathlib import Path
 
 import click
+import numpy as np
 from tqdm import tqdm
 
 from d2ppo_core.analysis.evaluation import Episode, Evaluation
 from d2ppo_core.analysis.pages import WHAT
 from d2ppo_core.analysis.report import Film, chosen_episodes, write_report
-from d2ppo_core.bundle import load_bundle
-from d2ppo_core.cli.up import parse_settings
+from d2ppo_core.bundle import Manifest, load_bundle
+from d2ppo_core.envs.episodes import Episodes
 from d2ppo_core.errors import ConfigError, StackError
+from d2ppo_core.evaluation.results import COLUMNS, HEADER, Result
+from d2ppo_core.evaluation.samplers import DETERMINISTIC, Variant
 from d2ppo_core.output import check_file, writing_file
 from d2ppo_core.recognise import is_page, is_record
 from d2ppo_core.stack.loader import load_stack
 from d2ppo_core.stack.runner import Stack
 from d2ppo_nodes.client import StackClient
 from d2ppo_nodes.episodes import EpisodeRunner
+from sim.evaluation.live import LiveRequest
 from sim.tasks import task_named
 from sim.world.replay import render_positions
 
@@ -31,63 +35,59 @@ _KIND = ("record of an evaluation", is_record("stack", "bundle", "episodes"))
 _SCENE_SIZE = (480, 368)
 
 
-@click.command()
-@click.option("--stack", "stack_name", default="sim", show_default=True, help="Stack to start and evaluate in.")
-@click.option("--bundle", default="lift_image", show_default=True, help="Bundle folder, or a shipped bundle's name.")
-@click.option("--episodes", default=10, show_default=True, type=click.IntRange(1), help="Episodes to run.")
-@click.option(
-    "--seed", default=1000, show_default=True, type=click.IntRange(0), help="Seed of the first episode's world."
-)
-@click.option(
-    "--horizon",
-    type=click.FloatRange(0, min_open=True),
-    help="Simulated seconds per episode  [default: the task's].",
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the report  [default: reports/<time>].")
-@click.option("--set", "overrides", multiple=True, metavar="NODE.PARAM=VALUE", help="Override a node's parameter.")
-def evaluate(
-    stack_name: str,
-    bundle: str,
-    episodes: int,
-    seed: int,
-    horizon: float | None,
-    out: Path | None,
-    overrides: tuple[str, ...],
-) -> None:
-    """Run episodes in a live stack; print success and latencies, write an HTML report."""
-    if horizon is not None and not math.isfinite(horizon):
-        raise ConfigError(f"--horizon: wanted seconds, got {horizon}")
-    loaded = load_bundle(bundle)
-    horizon = horizon or task_named(loaded.manifest.task).horizon_s
-    out = out or Path("reports") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+def evaluate(request: LiveRequest) -> None:
+    """Run episodes in a live stack; print success and latencies, write an HTML report.
+
+    Raises:
+        ConfigError: the bundle is of another task, or an argument of the stack is not allowed.
+        BundleError: there is no such bundle, or it is damaged.
+        StackError: the stack does not come up, or episodes were lost.
+    """
+    loaded = load_bundle(request.policy)
+    manifest = loaded.manifest
+    if manifest.task != request.task and request.settings.get("force") != "true":
+        raise ConfigError(f"wanted a policy for {request.task}, got {request.policy} for {manifest.task} (or --force)")
+    out = request.out or Path("reports") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     check_file(out / _RECORD, *_KIND)
     check_file(out / _PAGE, WHAT, is_page)
-    description = load_stack(
-        stack_name, {"bundle": str(loaded.folder.resolve()), "task": loaded.manifest.task, **parse_settings(overrides)}
-    )
+    chosen = {"bundle": str(loaded.folder.resolve()), "task": request.task, **request.settings}
+    description = load_stack(request.stack, chosen)
+    began_s = time.monotonic()
     with Stack(description, log_file=out / "stack.log") as stack:
-        results = _run_all(stack, description.namespace, episodes, seed, horizon)
+        results = _run_all(stack, description.namespace, request.episodes, request.seed, request.horizon_s)
     for fault in stack.faults:
         click.echo(f"d2ppo: {fault}", err=True)
     evaluation = Evaluation(
-        task=loaded.manifest.task,
-        stack=stack_name,
-        bundle=loaded.manifest.name,
+        task=request.task,
+        stack=request.stack,
+        bundle=manifest.name,
         bundle_hash=loaded.hash,
-        seed=seed,
+        seed=request.seed,
         episodes=tuple(results),
         host={"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()},
     )
+    row = _row(evaluation, manifest, time.monotonic() - began_s)
+    record = {"command": request.command, **evaluation.to_json(), "rows": [row.to_json()]}
     with writing_file(out / _RECORD, *_KIND) as unfinished:
-        unfinished.write_text(json.dumps(evaluation.to_json(), indent=1), encoding="utf-8")
-    rate_hz = loaded.manifest.action.control_hz
-    films = [_film(episode, evaluation.task, rate_hz) for episode in chosen_episodes(evaluation)]
-    report = write_report(out / _PAGE, evaluation, films)
-    for line in evaluation.lines():
+        unfinished.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    films = [_film(episode, request.task, manifest) for episode in chosen_episodes(evaluation)]
+    report = write_report(out / _PAGE, evaluation, films, dict(zip(COLUMNS, row.cells(), strict=True)))
+    for line in (HEADER, row.line(), *evaluation.lines(), f"report       {report}"):
         click.echo(line)
-    click.echo(f"report       {report}")
     if evaluation.lost:
         raise StackError(f"{evaluation.lost} episodes were lost; see {out / 'stack.log'}")
+
+
+def _row(evaluation: Evaluation, manifest: Manifest, wall_s: float) -> Result:
+    """The evaluation as a row of the table that all places have; a control step is a period of the policy."""
+    episodes = Episodes(
+        seeds=tuple(episode.seed for episode in evaluation.episodes),
+        success=np.array([episode.success for episode in evaluation.episodes], bool),
+        steps=np.array([round(e.duration_s * manifest.action.control_hz) for e in evaluation.episodes], np.int32),
+        stages={},
+    )
+    variant = Variant(weights="bundle", sampling=DETERMINISTIC, num_denoising_steps=manifest.num_denoising_steps)
+    return Result(task=evaluation.task, where="stack", variant=variant, episodes=episodes, wall_s=wall_s)
 
 
 def _run_all(stack: Stack, namespace: str, count: int, seed: int, horizon_s: float) -> list[Episode]:
@@ -131,12 +131,14 @@ def _lost(index: int, seed: int, reason: str) -> Episode:
     )
 
 
-def _film(episode: Episode, task: str, rate_hz: float) -> Film:
-    """Pictures of an episode, drawn afterwards from its recorded positions."""
+def _film(episode: Episode, task: str, manifest: Manifest) -> Film:
+    """Pictures of an episode, drawn afterwards from its recorded positions: the scene, and what the policy saw."""
     positions = [sample.qpos for sample in episode.samples]
+    cameras = task_named(task).cameras
+    seen = next((name for name, camera in cameras.items() if camera in manifest.cameras), next(iter(cameras)))
     return Film(
         episode=episode,
         scene=list(render_positions(task, positions, "scene", *_SCENE_SIZE)),
-        wrist=list(render_positions(task, positions, "wrist", 96, 96)),
-        rate_hz=rate_hz,
+        wrist=list(render_positions(task, positions, seen, 96, 96)),
+        rate_hz=manifest.action.control_hz,
     )
