@@ -78,7 +78,8 @@ ROOMS = {
     "d2ppo_core": (
         "errors", "closing", "shipped", "extras", "interrupt", "environment", "yaml_file", "output", "recognise",
         "run_lock", "geometry", "representations", "actions", "objects", "config", "manifest", "bundle",
-        "compatibility", "runtime.safety", "runtime.inference", "runtime.control", "drivers", "stack", "doctor",
+        "compatibility", "runtime.safety", "runtime.inference", "runtime.perception", "runtime.control", "drivers",
+        "stack", "doctor",
         "data", "losses", "models", "envs", "pretrain", "finetune", "analysis", "evaluation", "export", "experiments",
         "cli",
     ),

@@ -23,6 +23,7 @@ from d2ppo_nodes.arm_node import ArmNode
 from d2ppo_nodes.camera_node import CameraNode
 from d2ppo_nodes.coordinator_node import CoordinatorNode
 from d2ppo_nodes.lifecycle import StackNode
+from d2ppo_nodes.marker_node import MarkerNode
 from d2ppo_nodes.policy_node import PolicyNode
 from d2ppo_nodes.sim_node import SimNode
 
@@ -30,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/reference/topics.md"
 MEANINGS = ROOT / "tools/topics.yaml"
 INTERFACES = ROOT / "ros2_ws/src/d2ppo_interfaces"
-NODES = (SimNode, CameraNode, PolicyNode, ArmNode, CoordinatorNode)
+NODES = (SimNode, CameraNode, MarkerNode, PolicyNode, ArmNode, CoordinatorNode)
 SPACE = "/panda"
 CHOSEN = {"/left/": "/<arm>/", "/right/": "/<arm>/", "camera/wrist/": "camera/<camera>/",
           "camera/robot0_eye_in_hand/": "camera/<camera>/"}  # fmt: skip

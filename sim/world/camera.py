@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2ppo_core.errors import CameraError
+from d2ppo_core.runtime.perception.markers import load_markers
 from sim.rendering.offscreen import OffscreenRenderer
 from sim.tasks import task_named
+from sim.world.marked import marked_model
 from sim.world.snapshots import SnapshotSubscriber
 
 
@@ -28,15 +30,20 @@ class SimCamera:
         task: str = "lift",
         camera: str = "",
         robot_address: str = "127.0.0.1",
+        markers: str = "",
     ) -> None:
         """Choose a camera of the world behind `robot_address`; `camera` overrides the task's camera of this name.
 
+        It sees the objects with the printed `markers` of a file on them, if one is named.
+
         Raises:
+            ConfigError: the file is none of markers.
             WorldError: there is no such task.
             CameraError: the task has no camera of this name.
         """
         self.name, self.width, self.height = name, width, height
         self._task = task_named(task)
+        self._markers = load_markers(markers) if markers else None
         if not camera and name not in self._task.cameras:
             known = ", ".join(sorted(self._task.cameras))
             raise CameraError(f"task {task!r} has no camera {name!r}; it has {known}")
@@ -47,7 +54,7 @@ class SimCamera:
 
     def connect(self) -> None:
         """Load the world and listen to it; the world itself may start later. Raises WorldError without EGL."""
-        self._model = mujoco.MjModel.from_xml_path(str(self._task.model_path))
+        self._model = marked_model(self._task, self._markers)
         self._data = mujoco.MjData(self._model)
         mujoco.mj_forward(self._model, self._data)
         self._renderer = OffscreenRenderer(self._model, self.width, self.height)

@@ -20,6 +20,7 @@ setup(
         "console_scripts": [
             "sim_node = d2ppo_nodes.sim_node:main",
             "camera_node = d2ppo_nodes.camera_node:main",
+            "marker_node = d2ppo_nodes.marker_node:main",
             "policy_node = d2ppo_nodes.policy_node:main",
             "arm_node = d2ppo_nodes.arm_node:main",
             "coordinator_node = d2ppo_nodes.coordinator_node:main",

@@ -71,6 +71,7 @@ class CameraNode(StackNode):
                 task=self.text("task") or TASK,
                 camera=self.text("camera"),
                 robot_address=self.text("robot_address"),
+                markers=self.text("markers"),
             )
         from d2ppo_core.drivers.realsense import RealSenseCamera, RealSenseConfig
 
