@@ -34,7 +34,7 @@ INTERFACES = ROOT / "ros2_ws/src/d2ppo_interfaces"
 NODES = (SimNode, CameraNode, MarkerNode, PolicyNode, ArmNode, CoordinatorNode)
 SPACE = "/panda"
 CHOSEN = {"/left/": "/<arm>/", "/right/": "/<arm>/", "camera/wrist/": "camera/<camera>/",
-          "camera/robot0_eye_in_hand/": "camera/<camera>/"}  # fmt: skip
+          "camera/scene/": "camera/<camera>/", "camera/robot0_eye_in_hand/": "camera/<camera>/"}  # fmt: skip
 """What a user chooses, in the names as they are here."""
 EVERY = "every node"
 SECTIONS = {"publishes": "Publishes", "listens": "Listens to", "services": "Services", "actions": "Actions",
@@ -70,7 +70,7 @@ def parameters(robot_address: str, world_address: str) -> dict[str, dict[str, st
     """Return by node what has to be set as a stack does."""
     camera = {"camera": "robot0_eye_in_hand", "robot_address": world_address}
     arm = {"robot_address": robot_address, "connect_timeout_s": "60.0"}
-    return {"sim": {"robot_address": world_address}, "camera": camera, "arm": arm}
+    return {"sim": {"robot_address": world_address}, "camera": camera, "arm": arm, "marker": {"task": "lift"}}
 
 
 def ask(node_class: type[StackNode], parameters: Mapping[str, str]) -> Found:

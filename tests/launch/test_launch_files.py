@@ -19,6 +19,7 @@ SOURCES = Path(__file__).parents[2] / "ros2_ws" / "src"
 STACKS = tuple(sorted(path.stem for path in (LAUNCH / "stacks").glob("*.yaml")))
 CHOSEN: dict[str, dict[str, Any]] = {
     "sim": {"robot_address": "127.0.0.9", "real_time": False},
+    "sim_markers": {"robot_address": "127.0.0.9", "real_time": False},
     "real": {"robot_address": "10.0.0.1"},
     "sim_transport": {"left_address": "127.0.0.8", "right_address": "127.0.0.9", "real_time": False},
     "real_transport": {"left_address": "10.0.0.1", "right_address": "10.0.1.1"},
