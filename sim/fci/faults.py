@@ -26,6 +26,7 @@ ARM_FAULTS = {
     "reflex": ("the robot stops itself with a cartesian_reflex; any other of its 41 errors by its name", "", math.nan),
     "user_stop": ("the operator's stop button is pressed", "", math.nan),
     "guiding": ("somebody takes the arm by the hand", "", math.nan),
+    "led_home": ("somebody leads the arm home by the hand, over whatever is in its way", "", math.nan),
 }
 HAND_FAULTS = {
     "gripper_blocked": ("something holds the fingers", "", math.nan),
@@ -33,7 +34,7 @@ HAND_FAULTS = {
 }
 FAULTS = ARM_FAULTS | HAND_FAULTS
 """Name: what happens, what the amount means, its default."""
-AT_ONCE = ("clock_jump", "reflex")
+AT_ONCE = ("clock_jump", "reflex", "led_home")
 CLEAR = "clear"
 
 
@@ -191,6 +192,9 @@ class FaultInjector:
             case "guiding":
                 robot.guide(True)
                 return lambda: robot.guide(False)
+            case "led_home":
+                task = robot.arm.task
+                robot.place_arm(np.array(task.home_q_rad), task.start_width_m)
             case "clock_jump":
                 self._jump_clock(amount)
             case "reflex":

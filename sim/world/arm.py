@@ -57,6 +57,7 @@ class WorldArm:
             WorldError: the world has no such arm.
         """
         self.name, self.robot = world.task.arms[index], world.robot
+        self.task = world.task
         self._world = world
         model, data, prefix = world.model, world.data, f"robot{index}_"
         try:

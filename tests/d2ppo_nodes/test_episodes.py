@@ -66,3 +66,20 @@ def test_a_sample_needs_both_the_world_and_the_arm(client: StackClient) -> None:
     (sample,) = runner._samples
     assert (sample.time_s, sample.qpos, sample.gripper_width_m) == (5.0, (1.0, 2.0), 0.04)
     assert (sample.measured_m[2], sample.reference_m[2]) == (0.3, 0.31)
+
+
+@pytest.mark.parametrize("state", [ArmState.REFLEX, ArmState.RUNNING])
+def test_an_arm_that_stops_itself_as_the_episode_ends_costs_no_evaluation(
+    client: StackClient, monkeypatch: pytest.MonkeyPatch, state: int
+) -> None:
+    def refuse(service: str) -> str:
+        client.arm = ArmState(state=state)  # said after the stop was called
+        raise StackError(f"{service}: stop needs READY, RUNNING, HOLDING")
+
+    monkeypatch.setattr(client, "trigger", refuse)
+    runner = EpisodeRunner(client, lambda: None, horizon_s=1.0)
+    if state == ArmState.REFLEX:
+        runner._stop()
+    else:
+        with pytest.raises(StackError, match="arm/stop: stop needs READY"):
+            runner._stop()

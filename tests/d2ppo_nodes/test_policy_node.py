@@ -309,3 +309,15 @@ def test_a_state_policy_lives_on_perceived_objects_and_names_the_one_that_it_can
     assert "objects of 'twice' dropped: object cube is there twice" in output
     assert "objects of 'afar' dropped: they are in frame 'camera', the arm in 'left_fr3_link0'" in output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [
+        ("task:=transport", "task transport has 2 arms, this stack's policy moves one"),
+        ("task:=juggling", "unknown task 'juggling'; known are lift, can, square, transport"),
+    ],
+)
+def test_a_task_that_one_arm_cannot_do_or_nobody_knows_is_one_line(ros_domain_id, parameter, message):
+    output, _ = (process := start_node(parameter)).communicate(timeout=60.0)
+    assert process.returncode == 1 and message in output and "Traceback" not in output

@@ -157,3 +157,10 @@ def test_faults_that_cannot_be_are_refused(rig, arguments, message):
     with pytest.raises(WorldError, match=message):
         rig.faults.inject(*arguments)
     assert rig.faults.running == ()
+
+
+def test_an_arm_is_led_home_by_hand_also_after_a_reflex(rig):
+    rig.robot.place_arm(np.array(rig.arm.task.home_q_rad) + 0.2, 0.01)
+    rig.faults.inject("reflex")
+    assert rig.faults.inject("led_home").startswith("somebody leads the arm home") and not rig.faults.running
+    assert np.array_equal(rig.arm.q_rad, rig.arm.task.home_q_rad) and rig.robot.mode == RobotMode.REFLEX

@@ -14,7 +14,7 @@ from std_srvs.srv import Trigger
 
 from d2ppo_core.errors import StackError
 from d2ppo_interfaces.msg import ActionChunk, ArmState, PolicyStatus, WorldState
-from d2ppo_interfaces.srv import ResetWorld
+from d2ppo_interfaces.srv import InjectFault, ResetWorld
 from d2ppo_nodes.qos import LATCHED, NEWEST, SENSOR
 
 _SETTLE_S = 0.3
@@ -83,6 +83,10 @@ class StackClient:
     def reset_world(self, seed: int, timeout_s: float = 10.0) -> int:
         """Start an episode of the simulated world; returns its number."""
         return int(self._call(ResetWorld, "sim/reset_world", ResetWorld.Request(seed=seed), timeout_s).episode)
+
+    def lead_home(self, timeout_s: float = 10.0) -> None:
+        """Have somebody lead the simulated arm home by the hand."""
+        self._call(InjectFault, "sim/inject_fault", InjectFault.Request(fault="led_home"), timeout_s)
 
     def publish_estop(self, stop: bool) -> None:
         """Press (True) or let go (False) the emergency stop; letting go does not clear it."""

@@ -66,7 +66,7 @@ class EpisodeRunner:
         duration_s = (client.now_ns() - start_ns) * 1e-9
         after = self._arm
         if after.state in (ArmState.RUNNING, ArmState.HOLDING):
-            client.trigger("arm/stop")
+            self._stop()
         return Episode(
             index=index,
             seed=seed,
@@ -83,10 +83,22 @@ class EpisodeRunner:
             samples=tuple(self._samples),
         )
 
+    def _stop(self) -> None:
+        """Stop the arm; one that stopped itself at this very moment refuses, and needs no stop."""
+        try:
+            self._client.trigger("arm/stop")
+        except StackError as refusal:
+            try:
+                self._client.spin_until(lambda: self._arm.state in _FAULTS, 1.0, "the arm's own stop", self._check)
+            except StackError:
+                raise refusal from None
+
     def bring_home(self) -> None:
         """Go home; a robot that stopped itself is recovered first, a few times at most."""
         client = self._client
         for attempt in range(_HOMING_ATTEMPTS):
+            if attempt:
+                client.lead_home()  # the way was barred, by a peg say; a person would do that with a real arm
             if self._arm.state in (ArmState.REFLEX, ArmState.DISCONNECTED):
                 client.trigger("arm/recover")
             epoch = self._arm.epoch

@@ -37,11 +37,13 @@ def bundle_of(node: StackNode) -> str:
     """The bundle that was named, or else the task's.
 
     Raises:
-        ConfigError: neither names one.
+        ConfigError: neither names one, or the task has more arms than a policy node moves.
     """
     if bundle := node.text("bundle"):
         return bundle
     task = task_of(node)
+    if task is not None:
+        _refuse_pair(task)
     if task is not None and not task.bundle:
         raise ConfigError(f"task {task.name} has no policy yet; name one with bundle:=...")
     return task.bundle if task else _BUNDLE
@@ -100,6 +102,11 @@ def read_cell(node: StackNode) -> Cell:
     return replace(cell, workspace_min_m=low, workspace_max_m=high)
 
 
+def _refuse_pair(task: Task) -> None:
+    if task.num_arms != 1:
+        raise ConfigError(f"task {task.name} has {task.num_arms} arms, this stack's policy moves one")
+
+
 def setting_of(node: StackNode) -> Setting:
     """What the stack of a policy node is set up for.
 
@@ -109,8 +116,7 @@ def setting_of(node: StackNode) -> Setting:
     cell = cell_name(node)
     cameras = tuple(name.strip() for name in node.text("cameras").split(",") if name.strip())
     if not cameras and (task := task_of(node)) is not None:
-        if task.num_arms != 1:
-            raise ConfigError(f"task {task.name} has {task.num_arms} arms, this stack's policy moves one")
+        _refuse_pair(task)
         cameras = tuple(task.cameras)
     return Setting(
         task=node.text("task"),
