@@ -49,6 +49,10 @@ class CameraError(D2ppoError):
     """A camera cannot be opened or stopped delivering frames."""
 
 
+class CalibrationError(D2ppoError):
+    """A capture or a calibration is unusable, belongs to another device, or is less accurate than it has to be."""
+
+
 class StackError(D2ppoError):
     """The processes of a stack cannot be started, or one of them died."""
 

@@ -33,7 +33,8 @@ sys.exit("loaded: " + ", ".join(loaded[:5]) if loaded else 0)
         ),
         (["d2ppo_core.cli.main", "d2ppo_core.cli.up", "d2ppo_core.cli.doctor"], "torch,rclpy,mujoco,matplotlib"),
         (["sim"], "rclpy,d2ppo_nodes,d2ppo_interfaces,calibration"),
-        (["calibration"], "rclpy,d2ppo_nodes,sim,torch"),
+        (["calibration"], "rclpy,d2ppo_nodes,sim,torch,mujoco,h5py"),
+        (["calibration.cli"], "cv2,scipy,matplotlib"),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, list) else None,
 )
@@ -74,10 +75,14 @@ def test_the_run_time_and_the_drivers_import_torch_nowhere() -> None:
 
 
 ROOMS = {
+    "calibration": (
+        "board", "sheet", "optics", "capture", "views", "session", "intrinsics", "closed_form", "chain", "estimate",
+        "start", "hand_eye", "check", "page", "cli",
+    ),
     "sim": ("rendering", "tasks", "robosuite", "assets", "batch", "world", "fci", "experts", "evaluation", "cli"),
     "d2ppo_core": (
         "errors", "closing", "shipped", "extras", "interrupt", "environment", "yaml_file", "output", "recognise",
-        "run_lock", "geometry", "representations", "actions", "objects", "config", "manifest", "bundle",
+        "run_lock", "geometry", "representations", "actions", "objects", "config", "calibrated", "manifest", "bundle",
         "compatibility", "runtime.safety", "runtime.inference", "runtime.perception", "runtime.control", "drivers",
         "stack", "doctor",
         "data", "losses", "models", "envs", "pretrain", "finetune", "analysis", "evaluation", "export", "experiments",
@@ -129,7 +134,7 @@ def test_nothing_lies_loose_where_there_are_rooms() -> None:
     assert {path.name for path in loose} == {"__init__.py"}
 
 
-@pytest.mark.parametrize("package", ["d2ppo_core", "sim"])
+@pytest.mark.parametrize("package", ["d2ppo_core", "sim", "calibration"])
 def test_the_packages_have_no_import_cycle(package: str) -> None:
     graph = import_graph(package)
     done: set[str] = set()

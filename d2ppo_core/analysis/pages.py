@@ -13,6 +13,7 @@ from d2ppo_core.output import writing_file
 from d2ppo_core.recognise import PAGE_MARK, is_page
 
 WHAT = "page of ours"
+_HERE = "d2ppo_core.analysis"
 
 
 def data_uri(kind: str, content: bytes) -> str:
@@ -34,13 +35,13 @@ def png_uri(figure: Figure, dpi: int = 110) -> str:
     return data_uri("image/png", buffer.getvalue())
 
 
-def write_page(path: Path, template: str, **values: Any) -> Path:
-    """Render a template of this package to `path`, whose folder is created; `made` is set to the time now (UTC).
+def write_page(path: Path, template: str, *, package: str = _HERE, **values: Any) -> Path:
+    """Render a template of a package, or of this one, to `path`, whose folder is created; `made` is the time now (UTC).
 
     Raises OutputError where something else than a page of ours is there, or nothing can be written.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("d2ppo_core.analysis"),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(name) for name in dict.fromkeys((package, _HERE))]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
