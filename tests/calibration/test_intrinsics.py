@@ -90,3 +90,14 @@ def test_the_factorys_intrinsics_are_compared_up_to_a_turn_of_the_camera() -> No
     assert compare(PINHOLE, PINHOLE).most_px == pytest.approx(0, abs=1e-6)
     with pytest.raises(CalibrationError, match="factory intrinsics are of 1280x720 pictures, these are 640x480"):
         compare(PINHOLE, replace(PINHOLE, width_px=1280, height_px=720))
+
+
+@pytest.mark.long
+def test_of_ten_captures_none_is_off_by_more_than_three_tenths_of_a_percent() -> None:
+    errors = [
+        error_percent(calibrate(wide_views(seed, 25, CAMERA), 640, 480, names(25)).intrinsics, CAMERA)
+        for seed in range(10)
+    ]
+    worst = np.max(errors, axis=0)
+    print(f"\n  25 views, greatest error of 10: {worst.round(3).tolist()} % of fx, fy and of the width for cx, cy")
+    assert (worst <= 0.3).all()
