@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from d2ppo_core.doctor import devices, host, robot, ros
+from d2ppo_core.doctor.calibrations import check_calibrations
 from d2ppo_core.doctor.finding import Finding
 from d2ppo_core.stack.description import StackDescription
 from d2ppo_core.stack.environment import stack_environment
@@ -29,5 +30,6 @@ def examine(stack: StackDescription) -> Iterator[Finding]:
         yield robot.check_robot_answers(address)
     yield devices.check_bundle(str(stack.arguments.get("bundle", "")))
     yield devices.check_realsense(environment, required=not simulated)
+    yield from check_calibrations()
     yield host.check_realtime_kernel()
     yield host.check_processor()
