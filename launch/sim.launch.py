@@ -20,6 +20,7 @@ ARGUMENTS = {
     "protocol": "Robot-server version: auto (the robot's own: 10 of an FR3, 5 of a Panda), 5 or 10.",
     "cell": "Name or path of a cell's file, to rehearse in it; empty: the task's for this robot.",
     "real_time": "true: pace the world with the wall clock; false: as fast as the machine can.",
+    "stepping": "real_time, or deterministic: the world waits for all nodes, and a seed gives the same motion again.",
 }
 
 

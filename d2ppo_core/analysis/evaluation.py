@@ -1,5 +1,6 @@
 """What an evaluation in a running stack measured; plain data that goes to JSON and into the report."""
 
+import hashlib
 import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -43,6 +44,10 @@ class Episode:
     chunks_refused: int
     safety_interventions: int
     real_time_factor: float
+    digest: str = ""
+    """In deterministic stepping, of all positions and chunks from the start to the end: the same for the same seed."""
+    waits_given_up: int = 0
+    """In deterministic stepping, how often the world waited for a node in vain: the digest means nothing then."""
     timings: tuple[ChunkTiming, ...] = ()
     samples: tuple[Sample, ...] = ()
 
@@ -57,6 +62,7 @@ class Evaluation:
     bundle_hash: str
     seed: int
     episodes: tuple[Episode, ...]
+    stepping: str = "real_time"
     host: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -95,6 +101,12 @@ class Evaluation:
         factors = [episode.real_time_factor for episode in self.episodes if episode.ticks]
         return (spread(factors).p50, min(factors)) if factors else (math.nan, math.nan)
 
+    @property
+    def digest(self) -> str:
+        """Of all episodes in deterministic stepping; empty when one has none."""
+        digests = [episode.digest for episode in self.episodes]
+        return hashlib.sha256("".join(digests).encode()).hexdigest()[:16] if digests and all(digests) else ""
+
     def latencies(self) -> dict[str, Spread]:
         """Spread of each step from capture to first command, ms."""
         timings = [timing for episode in self.episodes for timing in episode.timings]
@@ -115,6 +127,7 @@ class Evaluation:
             "success_rate": self.success_rate,
             "wilson_95": [low, high],
             "lost": self.lost,
+            "digest": self.digest,
             "latency_ms": {name: asdict(value) for name, value in self.latencies().items()},
             **data,
         }
@@ -132,4 +145,7 @@ class Evaluation:
         rows.append(f"control ticks {self.ticks}, missed {self.missed_ticks}")
         usual, slowest = self.real_time
         rows.append(f"real-time factor of the world, median of the episodes {usual:.3f}, slowest {slowest:.3f}")
+        if self.stepping != "real_time":
+            given_up = sum(episode.waits_given_up for episode in self.episodes)
+            rows.append(f"stepping     {self.stepping}, digest {self.digest or 'none'}, waits given up {given_up}")
         return rows

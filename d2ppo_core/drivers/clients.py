@@ -20,7 +20,7 @@ from d2ppo_core.drivers.franka_rs_hand import open_franka_rs_hand
 from d2ppo_core.drivers.server_version import server_version
 from d2ppo_core.errors import RobotError
 from d2ppo_core.geometry import Array, RigidState
-from d2ppo_core.runtime.control.protocols import ArmDriver, ArmReading, GripperDriver
+from d2ppo_core.runtime.control.protocols import ArmDriver, ArmReading
 
 _ARMS: dict[str, Callable[[FrankaConfig], ArmDriver]] = {FRANKY: FrankaArm, FRANKA_RS: FrankaRsArm}
 _HANDS: dict[str, Callable[[str], Any]] = {FRANKY: open_franky_hand, FRANKA_RS: open_franka_rs_hand}
@@ -35,7 +35,7 @@ def fitting_client(server: int) -> str:
     raise RobotError(explain_mismatch(server, franky_speaks()))
 
 
-def franka_drivers(config: FrankaConfig, hand: GripperConfig) -> tuple[ArmDriver, GripperDriver]:
+def franka_drivers(config: FrankaConfig, hand: GripperConfig) -> tuple[ArmDriver, FrankaGripper]:
     """Return arm and hand, unconnected."""
     if config.client == AUTO:
         arm = ChosenArm(config)

@@ -100,6 +100,22 @@ class FrankaGripper:
             raise RobotError(f"no gripper is connected at {self._config.address}")
         return self._session.want(order, again=True)
 
+    def wait_for(self, time_ms: int, timeout_s: float) -> bool:
+        """Wait until ``reading`` is of this time of the hand's clock or later; whether it is.
+
+        From the first call on the hand's state is read as often as it comes: a simulated one tells it at every step.
+        """
+        return self._session is None or self._session.wait_for(time_ms, timeout_s)
+
+    def wait_begun(self, timeout_s: float) -> bool:
+        """Wait until the newest command is on its way; whether it is."""
+        return self._session is None or self._session.wait_begun(timeout_s)
+
+    @property
+    def sent(self) -> int:
+        """How many commands to move this connection has sent."""
+        return 0 if self._session is None else self._session.sent
+
     def hold(self) -> None:
         """Stop fingers that move to an opening; a grasp, finished or not, keeps its force."""
         if self._session is not None:
@@ -127,6 +143,8 @@ class _Session:
         self._running: Any = None
         self._grasping = self._holding = False
         self._lock = threading.Lock()
+        self._news = threading.Condition()
+        self._period_s, self.sent = _PERIOD_S, 0
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="franka-gripper", daemon=True)
         self.reading = GripperReading()
@@ -148,6 +166,15 @@ class _Session:
             self._wanted, self._holding = None, True
         self._wake.set()
 
+    def wait_for(self, time_ms: int, timeout_s: float) -> bool:
+        self._period_s = 0.0
+        with self._news:
+            return self._news.wait_for(lambda: self.reading.time_ms >= time_ms, timeout_s)
+
+    def wait_begun(self, timeout_s: float) -> bool:
+        with self._news:
+            return self._news.wait_for(lambda: self._wanted == self._begun, timeout_s)
+
     def end(self) -> None:
         self._stop.set()
         self._wake.set()
@@ -155,7 +182,7 @@ class _Session:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._wake.wait(timeout=_PERIOD_S)
+            self._wake.wait(timeout=self._period_s)
             self._wake.clear()
             try:
                 self._step()
@@ -163,6 +190,8 @@ class _Session:
                 self.reading = self._failed(one_line(error))
                 self._running = None
                 self._stop.wait(_RETRY_S)
+            with self._news:
+                self._news.notify_all()
         self._finish()
 
     def _failed(self, fault: str) -> GripperReading:
@@ -192,6 +221,7 @@ class _Session:
             self._interrupt()
             self._grasping = wanted is not None and wanted[0].act == GripperAct.GRASP
             self._running = self._begin(wanted)
+            self.sent += self._running is not None
             self._begun, outcome = wanted, GripperOutcome.MOVING
             self._newest = wanted or self._newest
         if self._running is not None and self._running.wait(0.0):
@@ -237,7 +267,15 @@ class _Session:
         order, number = self._newest
         told_n = order.force_n or config.force_n
         force_n = told_n if outcome == GripperOutcome.GRASPED else 0.0
-        self.reading = GripperReading(width_m=width_m, force_n=force_n, outcome=outcome, order=number)
+        self.reading = GripperReading(
+            width_m=width_m, force_n=force_n, outcome=outcome, order=number, time_ms=_time_ms(state)
+        )
+
+
+def _time_ms(state: Any) -> int:
+    """The hand's clock as its client gives it: franky an object of its own, others seconds, or nothing."""
+    time = getattr(state, "time", 0.0)
+    return int(time.to_msec()) if hasattr(time, "to_msec") else round(1e3 * float(time))
 
 
 def _result(future: Any) -> bool:

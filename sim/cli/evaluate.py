@@ -21,6 +21,7 @@ from d2ppo_core.config.schema import SAMPLER_TIMES
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.output import check_file
 from d2ppo_core.recognise import is_record
+from d2ppo_core.stack.stepping import DETERMINISTIC, REAL_TIME, STEPPING
 from sim.evaluation.live import SIM, LiveRequest, live_evaluator
 from sim.evaluation.spelling import new_spelling
 from sim.tasks import task_named
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 PLACES = ("batched", "robosuite")
 STACK = "stack"
 _IN_WORLDS = ("weights", "sampling", "steps", "times", "ladder", "worlds", "processes", "threads")
-_IN_STACK = ("stack", "settings", "horizon", "force")
+_IN_STACK = ("stack", "settings", "stepping", "horizon", "force")
 """Options that mean something in one kind of place only."""
 _EPISODES = {STACK: 10}
 _MANY = 200
@@ -104,6 +105,10 @@ def _numbers(ctx: click.Context, option: click.Parameter, values: Sequence[str])
 @click.option("--stack", default=SIM, show_default=True, help="Stack: name or file of the one to start.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Stack: an argument or node.parameter.")
 @click.option(
+    "--stepping", type=click.Choice([DETERMINISTIC, REAL_TIME]),
+    help="Stack: a seed gives the same motion, or timing is measured  [default: deterministic where the stack can].",
+)  # fmt: skip
+@click.option(
     "--horizon", type=click.FloatRange(0, min_open=True),
     help="Stack: simulated seconds per episode  [default: the task's].",
 )  # fmt: skip
@@ -145,7 +150,8 @@ def _in_a_stack(command: str, task: Task, policy: str, wish: Mapping[str, Any]) 
         raise ConfigError(f"--horizon: wanted seconds, got {horizon_s}")
     if task.num_arms > 1 and wish["stack"] == SIM:
         raise ConfigError(f"task {task.name} has {task.num_arms} arms; stack {SIM} runs policies on one")
-    settings = parse_settings(wish["settings"]) | ({"force": "true"} if wish["force"] else {})
+    stepping = {STEPPING: wish["stepping"]} if wish["stepping"] else {}
+    settings = stepping | parse_settings(wish["settings"]) | ({"force": "true"} if wish["force"] else {})
     request = LiveRequest(
         command=command,
         task=task.name,

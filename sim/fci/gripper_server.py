@@ -47,6 +47,8 @@ class GripperServer:
         """Open the port, to other machines only if it is `exposed`; raises WorldError when it is taken."""
         self.silent = False
         """Whether the network is cut."""
+        self.orders = 0
+        """How many motions the present client has asked for."""
         self._world, self._address = world, address
         self._listener = listen(address, wire.GRIPPER_PORT, exposed=exposed)
         self._connection: Connection | None = None
@@ -71,6 +73,11 @@ class GripperServer:
                     self._serve(peer)
             except _BAD_CLIENT:
                 self._drop(peer)
+
+    def abort(self) -> None:
+        """End the motion under way, as a stop does that is on its way."""
+        if self._connection is not None:
+            self._finish(self._connection, GripperStatus.ABORTED)
 
     def close(self) -> None:
         """Let the port go."""
@@ -117,13 +124,14 @@ class GripperServer:
                 connection.greet(udp_port)
                 if connection is self._newcomer:  # a hand serves the newest client
                     self._drop(self._connection)
-                    self._connection, self._newcomer = connection, None
+                    self._connection, self._newcomer, self.orders = connection, None, 0
             answer = wire.GRIPPER_CONNECT_REPLY.pack(not known, wire.GRIPPER_VERSION)
             connection.reply(command, request_id, answer)
             return
         if not connection.ready:
             raise ConnectionAbortedError("a client says hello first")
         job = None if command is GripperCommand.STOP else _job_of(command, request_id, payload)
+        self.orders += job is not None
         if job is not None and not job.possible:
             connection.reply(command, request_id, wire.GRIPPER_REPLY.pack(GripperStatus.FAIL))
             return

@@ -26,6 +26,7 @@ RATED_COMMANDS = 100
 """The success rate is that of this many commands."""
 SENSE_CYCLES = 20
 """The wrench at the end effector is computed this rarely while nothing touches the arm, and so are self-collisions."""
+MS = 1_000_000
 TOUCH_NM = 0.02
 _UNTOUCHED = [TOUCH_NM] * 7
 RECOVERY_CYCLES = 20
@@ -72,13 +73,14 @@ class Robot:
         if self._load[0] > 0.0 and not isinstance(arm, KinematicArm):
             self._load_nm = load_torque(arm, *self._load)
         external = arm.tau_ext_nm - self._load_nm
-        if message_id % SENSE_CYCLES == 0 or not inside(external, _UNTOUCHED):
+        senses = arm.time_ns // MS % SENSE_CYCLES == 0  # by the world's time: clocks of robots may run apart from it
+        if senses or not inside(external, _UNTOUCHED):
             moving = np.abs(self._reference.ddq_rad_s2) > ACCELERATING * self.limits.ddq_rad_s2
             error = self.contacts.sense(arm.q_rad, self._pose, external, bool(moving.any()))
             if error is not None and self.motion is not None:
                 self.reflex(error)
         if self.motion is not None:
-            self._watch(message_id, before)
+            self._watch(before, senses)
         buffer = self._state.write(
             message_id, self._reference, self._pose, self._tau, arm.gravity_nm + self._load_nm, external
         )
@@ -129,12 +131,12 @@ class Robot:
             return self.laws.joint.torque(self._reference, None)
         return motion.torque(command)
 
-    def _watch(self, message_id: int, before: Vector) -> None:
+    def _watch(self, before: Vector, senses: bool) -> None:
         """Errors that show in the arm itself."""
         x, y, z = (self._pose[:3, 3] - before[:3, 3]).tolist()
         if (x * x + y * y + z * z) ** 0.5 > 1e-3 * self.limits.speed[0] * self.limits.rounding[1]:
             self.reflex(Error.CARTESIAN_VELOCITY_VIOLATION)
-        elif message_id % SENSE_CYCLES == 0 and self._self_collision.distance_m() < 0.0:
+        elif senses and self._self_collision.distance_m() < 0.0:
             self.reflex(Error.SELF_COLLISION_AVOIDANCE_VIOLATION)
 
     def _measured_pose(self) -> Vector:

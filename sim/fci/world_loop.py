@@ -49,6 +49,11 @@ class WorldLoop(ABC):
         """Run `function` between two cycles, from any thread; returns what it returns, raises what it raises."""
         return self._calls.call(function, timeout_s)
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether simulated time stands still until somebody lets it go on."""
+        return self._paused_steps == 0
+
     def pause(self, paused: bool) -> None:
         """Stop or continue simulated time; clients stay connected."""
         self._paused_steps = 0 if paused else None

@@ -70,7 +70,7 @@ class ObjectSight:
         self._T_base_world = inverse(self._pose(model.body("robot0_base").id))
         self._groups = np.zeros(6, np.uint8)
         self._groups[VISUAL_GEOM_GROUP] = 1
-        self._episode, self._rng = -1, np.random.default_rng()
+        self._episode, self._rng = (-1, False), np.random.default_rng()
         self._under_way: deque[Report] = deque()
 
     @property
@@ -81,8 +81,8 @@ class ObjectSight:
     def look(self, flaws: Flaws) -> None:
         """See what there is at this instant; `due` returns it when it is time."""
         world = self._world
-        if world.episode != self._episode:  # what was seen of the world before is of no use any more
-            self._episode, self._rng = world.episode, np.random.default_rng((world.seed, _STREAM))
+        if self._episode != (world.episode, world.held):  # what was seen of the world before is of no use any more
+            self._episode, self._rng = (world.episode, world.held), np.random.default_rng((world.seed, _STREAM))
             self._under_way.clear()
         poses = {}
         for name, body in self._bodies.items():

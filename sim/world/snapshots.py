@@ -11,12 +11,11 @@ import os
 import select
 import socket
 import struct
-import tempfile
-from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
 
+from d2ppo_core.stack.stepping import channel_folder
 from sim.world.world import Snapshot
 
 _HEADER = struct.Struct("<4sIQ")
@@ -24,14 +23,6 @@ _HEADER = struct.Struct("<4sIQ")
 _MAGIC = b"d2w1"
 _FRESH_QUEUE = 2
 """More messages than this waiting mean that the reader was away."""
-
-
-def channel_folder(robot_address: str) -> Path:
-    """Folder in which the renderers of the world at this address wait, private to the user."""
-    root = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    if not os.access(root, os.W_OK):
-        root = Path(tempfile.gettempdir())
-    return root / f"d2ppo-{os.getuid()}" / robot_address
 
 
 class SnapshotPublisher:

@@ -14,6 +14,10 @@ from sim.world.arm import WorldArm
 from sim.world.arm_model import load_model
 
 ARM_JOINTS = tuple(f"robot0_joint{i}" for i in range(1, 8))
+START_RAD = 0.1
+"""An arm this near to the task's home can be put there unnoticed."""
+STEADY_NM = 1e-9
+"""Torques that change by no more than this are those of a controller that has come to rest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,11 @@ class World:
         self._ready = 0
         self._settled = False
         self._steps = 0
+        self.held = False
+        """Whether the world stands at the start of an episode: time goes by, and nothing moves."""
+        self.steady_steps = 0
+        """While it is held: for how many steps the commanded torques have been steady."""
+        self._held_motors_nm = np.zeros(7 * len(task.arms))
         self._step_ns = round(self.model.opt.timestep * 1e9)
         self.seed = seed
         self.episode = 0
@@ -91,6 +100,9 @@ class World:
     def _advance(self) -> None:
         self.settle()
         self._ready = 0
+        if self.held:
+            self._stand_still()
+            return
         for arm in self.arms:
             arm.fingers.advance()
         mujoco.mj_step2(self.model, self.data)
@@ -101,6 +113,13 @@ class World:
         mujoco.mj_passive(self.model, self.data)  # gravity
         for arm in self.arms:
             arm.refresh()
+        self._steps += 1
+
+    def _stand_still(self) -> None:
+        motors_nm = np.concatenate([arm.motors_nm for arm in self.arms])
+        steady = np.abs(motors_nm - self._held_motors_nm).max() <= STEADY_NM
+        self.steady_steps = self.steady_steps + 1 if steady else 0
+        self._held_motors_nm = motors_nm
         self._steps += 1
 
     def update(self) -> None:
@@ -128,6 +147,33 @@ class World:
             arm.tau_ext_nm[:] = 0.0
         self.seed = seed
         self.episode += 1
+
+    def hold_start(self, seed: int) -> None:
+        """Start an episode and stand there until `release`: arms at the task's home, at rest, whatever their torques.
+
+        What the clients read meanwhile is always the same, so that their controllers begin from the same, too, however
+        long they take.
+
+        Raises:
+            WorldError: the seed is negative, or an arm is not near the task's home.
+        """
+        home_q_rad = np.asarray(self.task.home_q_rad)
+        off_rad = max(float(np.abs(arm.q_rad - home_q_rad).max()) for arm in self.arms)
+        if off_rad > START_RAD:
+            raise WorldError(f"an arm is {off_rad:.2f} rad from where episodes begin; send it home first")
+        self.reset_objects(seed)
+        for arm in self.arms:
+            arm.place_arm(home_q_rad, self.task.start_width_m)
+        self.held, self.steady_steps = True, 0
+
+    def release(self) -> None:
+        """Let things move, from the very state that has been shown."""
+        self.data.qvel[:] = 0.0
+        self.data.qacc_warmstart[:] = 0.0
+        self.update()
+        for arm in self.arms:
+            arm.tau_ext_nm[:] = 0.0
+        self.held = False
 
     def place_arm(self, q_rad: NDArray[np.float64], width_m: float) -> None:
         """Put the arm and the fingers somewhere at once, at rest; no robot can do that."""

@@ -1,6 +1,7 @@
 """The sim node as a process: its clock, its services, its ground truth, and how it fails."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from rclpy.parameter import Parameter  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 
+from d2ppo_core.stack.stepping import DRAW, Member  # noqa: E402
 from d2ppo_interfaces.msg import ObjectPoses, WorldState  # noqa: E402
 from d2ppo_interfaces.srv import InjectFault, ResetWorld, StepWorld  # noqa: E402
 
@@ -231,3 +233,48 @@ def test_a_robot_that_cannot_be_served_ends_the_node_with_one_line(robot_address
     fatal = [text for text in output.splitlines() if "FATAL" in text]
     assert node.returncode == 1 and len(fatal) == 1 and line in fatal[0], output
     assert "Traceback" not in output
+
+
+def test_a_world_in_step_begins_no_episode_before_the_nodes_it_waits_for_are_there(robot_address, observer):
+    process = start_node(
+        robot_address,
+        "stepping:=deterministic",
+        f"world_address:={robot_address}",
+        "waits_for:='a/camera'",
+        "patience_s:=0.5",
+    )
+    try:
+        observer.spin(lambda: observer.worlds)
+        answer = observer.call(SetBool, "sim/set_pause", data=True)
+        assert not answer.success and "nobody answers as a/camera yet (parameter waits_for)" in answer.message
+        camera = Member("a/camera", robot_address)
+        camera.join(DRAW)
+        camera.say(DRAW)
+        observer.spin(lambda: observer.worlds[-1].waits_given_up == 1)
+        camera.close()
+        steps = {b - a for a, b in zip(observer.clock_ns, observer.clock_ns[1:], strict=False)}
+        assert min(steps) == 8_000_000
+    finally:
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60.0)
+    assert process.returncode == 0
+    assert re.search(r"waited 0.5 s for a/camera \(the frame of [0-9.]+ s\); goes on without", output)
+
+
+def test_a_world_in_step_pauses_where_tick_and_frame_meet_and_goes_on(robot_address, observer):
+    process = start_node(robot_address, "stepping:=deterministic", f"world_address:={robot_address}")
+    try:
+        observer.spin(lambda: observer.worlds)
+        assert observer.call(ResetWorld, "sim/reset_world", seed=3).success
+        assert observer.call(SetBool, "sim/set_pause", data=True).success
+        observer.spin_for(0.2)
+        stood_ns = observer.clock_ns[-1]
+        assert stood_ns % 200_000_000 == 0 and observer.worlds[-1].header.stamp.nanosec == stood_ns % 10**9
+        observer.spin_for(0.2)
+        assert observer.clock_ns[-1] == stood_ns
+        assert observer.call(SetBool, "sim/set_pause", data=False).success
+        observer.spin(lambda: observer.clock_ns[-1] > stood_ns)
+    finally:
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60.0)
+    assert process.returncode == 0 and "waited" not in output

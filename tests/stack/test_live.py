@@ -17,15 +17,23 @@ from d2ppo_core.stack.loader import load_stack
 from d2ppo_core.stack.runner import Stack
 from d2ppo_interfaces.msg import ArmState, PolicyStatus
 from d2ppo_interfaces.srv import LoadPolicy
-from d2ppo_nodes.client import StackClient
+from d2ppo_nodes.client import StackClient, client_of
 from d2ppo_nodes.episodes import EpisodeRunner
+from d2ppo_nodes.episodes_in_step import episode_runner
 
 START_S = 90.0
 
 
 @pytest.fixture
-def stack(robot_address: str, ros_domain_id: int, tmp_path: Path) -> Iterator[Stack]:
-    description = load_stack("sim", {"robot_address": robot_address})
+def stepping() -> str:
+    """How the world steps; a test that is about the machine's own time has another one."""
+    return "deterministic"
+
+
+@pytest.fixture
+def stack(robot_address: str, ros_domain_id: int, tmp_path: Path, stepping: str) -> Iterator[Stack]:
+    chosen = {"robot_address": robot_address, "stepping": stepping, "sim.patience_s": 3.0}
+    description = load_stack("sim", chosen)
     with Stack(description, domain_id=ros_domain_id, log_file=tmp_path / "stack.log") as running:
         yield running
 
@@ -33,14 +41,14 @@ def stack(robot_address: str, ros_domain_id: int, tmp_path: Path) -> Iterator[St
 @pytest.fixture
 def client(stack: Stack) -> Iterator[StackClient]:
     os.environ.update({k: v for k, v in stack.environment.items() if k.startswith(("ROS_", "FASTRTPS_"))})
-    client = StackClient(f"/{stack.description.namespace}")
+    client = client_of(stack.description)
     yield client
     client.close()
 
 
 @pytest.fixture
 def runner(stack: Stack, client: StackClient) -> EpisodeRunner:
-    runner = EpisodeRunner(client, stack.check, horizon_s=15.0)
+    runner = episode_runner(client, stack.check, horizon_s=15.0)
     runner.wait_until_up(START_S)
     return runner
 
@@ -50,7 +58,9 @@ def reach(client: StackClient, state: int, timeout_s: float = 30.0) -> None:
 
 
 def start_moving(client: StackClient) -> None:
+    epoch = client.arm.epoch
     client.trigger("arm/home")
+    client.spin_until(lambda: client.arm.epoch != epoch, 30.0, "a new epoch")
     reach(client, ArmState.READY)
     client.trigger("arm/start")
     sequence = client.arm.chunk_sequence
@@ -62,6 +72,7 @@ def log_of(tmp_path: Path) -> str:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("stepping", ["real_time"])
 def test_the_shipped_policy_lifts_the_cube_and_everything_is_measured(runner: EpisodeRunner):
     assert runner._client.arm.header.frame_id == "fr3_link0"
     episodes = [runner.run(i, seed) for i, seed in enumerate((1, 2, 3))]
@@ -81,16 +92,18 @@ def test_the_shipped_policy_lifts_the_cube_and_everything_is_measured(runner: Ep
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("robot", ["panda"])
-def test_the_other_robot_lifts_the_cube_too_by_its_own_protocol(robot, robot_address, ros_domain_id, tmp_path):
+@pytest.mark.parametrize(("robot", "stepping"), [("panda", "real_time")])
+def test_the_other_robot_lifts_the_cube_too_by_its_own_protocol(
+    robot, robot_address, ros_domain_id, tmp_path, stepping
+):
     """The stack's default is an FR3; a Panda speaks version 5, for which a client must be installed."""
     pytest.importorskip("d2ppo_core.drivers.clients", reason="needs the arm node's second client")
     pytest.importorskip("franka", reason="needs franka-rs (extra franka)")
-    description = load_stack("sim", {"robot_address": robot_address, "robot": robot})
+    description = load_stack("sim", {"robot_address": robot_address, "robot": robot, "stepping": stepping})
     with Stack(description, domain_id=ros_domain_id, log_file=tmp_path / "stack.log") as stack:
         os.environ.update({k: v for k, v in stack.environment.items() if k.startswith(("ROS_", "FASTRTPS_"))})
-        client = StackClient(f"/{description.namespace}")
-        runner = EpisodeRunner(client, stack.check, horizon_s=15.0)
+        client = client_of(description)
+        runner = episode_runner(client, stack.check, horizon_s=15.0)
         runner.wait_until_up(START_S)
         assert client.arm.header.frame_id == f"{robot}_link0"
         assert "serves a panda, version 5" in log_of(tmp_path)
@@ -100,12 +113,12 @@ def test_the_other_robot_lifts_the_cube_too_by_its_own_protocol(robot, robot_add
 
 
 @pytest.mark.timeout(240)
-def test_whoever_names_a_task_gets_its_world_cell_camera_and_policy(robot_address, ros_domain_id, tmp_path):
-    description = load_stack("sim", {"robot_address": robot_address, "task": "can"})
+def test_whoever_names_a_task_gets_its_world_cell_camera_and_policy(robot_address, ros_domain_id, tmp_path, stepping):
+    description = load_stack("sim", {"robot_address": robot_address, "task": "can", "stepping": stepping})
     with Stack(description, domain_id=ros_domain_id, log_file=tmp_path / "stack.log") as stack:
         os.environ.update({k: v for k, v in stack.environment.items() if k.startswith(("ROS_", "FASTRTPS_"))})
-        client = StackClient(f"/{description.namespace}")
-        EpisodeRunner(client, stack.check, horizon_s=15.0).wait_until_up(START_S)
+        client = client_of(description)
+        episode_runner(client, stack.check, horizon_s=15.0).wait_until_up(START_S)
         start_moving(client)
         assert client.world.task == "can" and client.policy.bundle_name == "can_image"
         with pytest.raises(StackError, match="bundle lift_image is of task lift, the stack of can"):
@@ -137,6 +150,7 @@ def test_when_the_policy_is_killed_the_arm_holds_and_the_stack_says_who_died(sta
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.parametrize("stepping", ["real_time"])
 def test_when_the_robot_goes_away_the_arm_says_so(stack, client, runner, tmp_path):
     start_moving(client)
     os.kill(stack.processes["sim"].pid, signal.SIGKILL)
@@ -150,12 +164,15 @@ def test_when_the_robot_goes_away_the_arm_says_so(stack, client, runner, tmp_pat
 
 
 @pytest.mark.timeout(240)
-def test_a_state_policy_lifts_the_cube_and_holds_while_it_is_out_of_sight(robot_address, ros_domain_id, tmp_path):
-    description = load_stack("sim", {"robot_address": robot_address, "bundle": "lift_state"})
+def test_a_state_policy_lifts_the_cube_and_holds_while_it_is_out_of_sight(
+    robot_address, ros_domain_id, tmp_path, stepping
+):
+    chosen = {"robot_address": robot_address, "bundle": "lift_state", "stepping": stepping, "sim.patience_s": 3.0}
+    description = load_stack("sim", chosen)
     with Stack(description, domain_id=ros_domain_id, log_file=tmp_path / "stack.log") as stack:
         os.environ.update({k: v for k, v in stack.environment.items() if k.startswith(("ROS_", "FASTRTPS_"))})
-        client = StackClient(f"/{description.namespace}")
-        runner = EpisodeRunner(client, stack.check, horizon_s=15.0)
+        client = client_of(description)
+        runner = episode_runner(client, stack.check, horizon_s=15.0)
         runner.wait_until_up(START_S)
         episodes = [runner.run(i, seed) for i, seed in enumerate((1, 2))]
         assert any(episode.success for episode in episodes), [episode.outcome for episode in episodes]

@@ -130,6 +130,7 @@ class GripperReading:
         outcome: How the newest command came out.
         order: Number of the order that the outcome belongs to; 0: of no order.
         fault: Why commands fail; empty when they don't.
+        time_ms: The hand's own clock.
     """
 
     width_m: float = 0.0
@@ -137,6 +138,7 @@ class GripperReading:
     outcome: GripperOutcome = GripperOutcome.NONE
     order: int = 0
     fault: str = ""
+    time_ms: int = 0
 
 
 class GripperDriver(Protocol):

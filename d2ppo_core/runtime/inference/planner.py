@@ -65,6 +65,11 @@ class ChunkPlanner:
         self._last: Observation | None = None
         self.inference_s: deque[float] = deque(maxlen=100)
 
+    def restart(self, noise_seed: int) -> None:
+        """Begin anew with this seed: the next observation makes a chunk due."""
+        self._noise = np.random.default_rng(noise_seed)
+        self._last = None
+
     def plan(self, now_ns: int) -> Plan | None:
         """Make the next chunk if one is due.
 

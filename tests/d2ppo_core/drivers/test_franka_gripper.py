@@ -214,3 +214,24 @@ def test_calibration_that_is_interrupted_has_failed_and_is_not_tried_again(gripp
     assert gripper.reading.order == number
     time.sleep(0.1)
     assert hands[0].calls == [("homing", 0.0), ("stop", 0.0)]
+
+
+@pytest.mark.parametrize("clock", [lambda ms: 1e-3 * ms, lambda ms: SimpleNamespace(to_msec=lambda: ms)])
+def test_a_caller_may_wait_for_the_state_of_a_time_of_the_hands_own_clock(gripper, hands, clock):
+    assert not gripper.wait_for(80, 0.05), "this hand has told no time"
+    hands[0].state = SimpleNamespace(width=0.03, is_grasped=False, time=clock(80))
+    assert gripper.wait_for(80, LIMIT_S) and gripper.reading.width_m == 0.03
+    assert gripper.reading.time_ms == 80 and not gripper.wait_for(88, 0.05)
+
+
+def test_a_caller_may_wait_until_what_it_asked_for_is_on_its_way(gripper, hands):
+    assert gripper.wait_begun(0.0) and gripper.sent == 0
+    hands[0].slow.clear()
+    gripper.command(0.03)
+    assert not gripper.wait_begun(0.05) and gripper.sent == 0
+    hands[0].slow.set()
+    assert gripper.wait_begun(LIMIT_S) and gripper.sent == 1 and hands[0].calls == [("move", 0.03)]
+    gripper.command(0.03)
+    assert gripper.wait_begun(LIMIT_S) and gripper.sent == 1, "the same again is no new command"
+    gripper.command(0.0)
+    assert gripper.wait_begun(LIMIT_S) and gripper.sent == 2 and hands[0].calls[-1][0] == "grasp"

@@ -5,7 +5,7 @@ import pytest
 
 from sim.fci.kinematic_arm import KinematicArm
 from sim.fci.motion import MoveRequest
-from sim.fci.robot import LOST_COMMANDS_TO_REFLEX, RECOVERY_CYCLES, Robot
+from sim.fci.robot import LOST_COMMANDS_TO_REFLEX, RECOVERY_CYCLES, SENSE_CYCLES, Robot
 from sim.fci.wire import PROTOCOLS, Controller, Error, Generator, RobotMode
 from sim.tasks import task_named
 from sim.world.world import World
@@ -224,7 +224,7 @@ def test_contact_shows_below_the_collision_threshold_and_collision_above_it(phys
         assert physical.fields["joint_collision"].tolist() == [0, collision, 0, 0, 0, 0, 0]
     assert physical.errors == [Error.JOINT_REFLEX]
     arm.tau_ext_nm[:] = 0.0
-    physical.robot.state(20)
+    physical.step(SENSE_CYCLES)
     assert not physical.fields["joint_contact"].any()
     assert physical.fields["joint_collision"].any(), "a collision stays until somebody recovers the robot"
     physical.robot.recover()

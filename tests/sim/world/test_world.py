@@ -151,3 +151,44 @@ def test_success_is_judged_by_the_contacts_of_this_instant():
 def test_positions_of_another_world_are_refused(world):
     with pytest.raises(WorldError, match="'lift' has 16 positions"):
         world.set_positions(np.zeros(3))
+
+
+def test_a_held_world_shows_the_start_whatever_the_torques_while_time_goes_by(world):
+    world.q_rad[0] += 0.03
+    world.update()
+    world.hold_start(5)
+    assert world.q_rad == pytest.approx(world.task.home_q_rad, abs=0) and (world.seed, world.episode) == (5, 2)
+    shown, began_ns = world.data.qpos.copy(), world.time_ns
+    for _ in range(50):
+        world.step(np.full(7, 5.0))
+    assert np.array_equal(world.data.qpos, shown) and not world.data.qvel.any()
+    assert world.time_ns == began_ns + 50_000_000 and world.steady_steps == 49
+    world.step(np.zeros(7))
+    assert world.steady_steps == 0, "the torques have changed"
+    world.release()
+    world.step(np.full(7, 5.0))
+    assert not world.held and not np.array_equal(world.data.qpos, shown)
+
+
+def test_from_a_held_start_the_same_torques_give_the_same_motion_whatever_happened_before():
+    def motion(steps_before, steps_held):
+        world = World(task_named("lift"))
+        for step in range(steps_before):
+            world.step(np.full(7, 0.1 * (step % 3)))
+        world.hold_start(3)
+        for _ in range(steps_held):
+            world.step(np.ones(7))
+        world.release()
+        for _ in range(100):
+            world.step(np.linspace(-3.0, 3.0, 7))
+        return world.data.qpos.tobytes()
+
+    assert motion(0, 1) == motion(37, 12)
+
+
+def test_an_arm_that_is_elsewhere_is_not_put_at_the_start_but_named(world):
+    world.q_rad[3] += 0.5
+    world.update()
+    with pytest.raises(WorldError, match="an arm is 0.50 rad from where episodes begin; send it home first"):
+        world.hold_start(0)
+    assert not world.held

@@ -30,12 +30,15 @@ from d2ppo_nodes.button import Button
 from d2ppo_nodes.claims import Newcomers, taken
 from d2ppo_nodes.convert import arm_state_msg, chunk_of
 from d2ppo_nodes.hand import HandActions
+from d2ppo_nodes.in_step import ArmInStep, member_of
 from d2ppo_nodes.lifecycle import StackNode
-from d2ppo_nodes.qos import LATCHED, NEWEST, SENSOR
+from d2ppo_nodes.qos import EVERY, LATCHED, NEWEST, SENSOR, STREAM
 from d2ppo_nodes.running import run
 from d2ppo_nodes.setting import read_cell
 
 _WATCH_S = 1.0
+_IN_STEP_WATCH_S = 15.0
+"""A world that waits for all its nodes may keep its clock still for longer."""
 _STRAYED_MS = 500
 _MOVING = (ArmMode.READY, ArmMode.RUNNING, ArmMode.HOLDING)
 _ALARMING = (ArmMode.REFLEX, ArmMode.USER_STOPPED, ArmMode.ESTOPPED, ArmMode.DISCONNECTED)
@@ -65,6 +68,10 @@ class ArmNode(StackNode):
         self._frame = self.text("base_frame") or f"{self._parts}_link0"
         self._arm, self._gripper = franka_drivers(driven, gripper_config(self, driven.address))
         config = arm_config(self, cell)
+        member = member_of(self)
+        warn = self.get_logger().warning
+        self._in_step = None if member is None else ArmInStep(member, self._gripper, self._expect_life, warn)
+        self._watch_s = _WATCH_S if member is None else _IN_STEP_WATCH_S
         # libfranka itself waits 2 s for a lost robot: that is no hang.
         self._hang_s = self.number("hang_timeout_s")
         self._controller = ArmController(self._arm, self._gripper, config)
@@ -92,17 +99,21 @@ class ArmNode(StackNode):
 
     def _create_interfaces(self) -> None:
         joints = [f"{self._parts}_joint{i}" for i in range(1, 8)]
-        self._broadcast = Broadcast(self, self._frame, joints, [f"{self._parts}_finger_joint{i}" for i in (1, 2)])
+        fingers = [f"{self._parts}_finger_joint{i}" for i in (1, 2)]
+        self._broadcast = Broadcast(self, self._frame, joints, fingers, STREAM if self._in_step is None else EVERY)
         self._newcomers = Newcomers(self, "arm/state")
         self._crowded = False
-        self.create_subscription(ActionChunk, "policy/chunk", self._on_chunk, NEWEST)
+        if self._in_step is None:
+            self.create_subscription(ActionChunk, "policy/chunk", self._on_chunk, NEWEST)
+        else:
+            self.create_subscription(ActionChunk, "policy/chunk", self._in_step.keep, EVERY)
         Button(self, "estop", self._on_estop)
         self.create_subscription(Bool, "deadman", self._on_deadman, SENSOR)
         self.create_subscription(PolicyStatus, "policy/status", self._on_policy, LATCHED)
         controller = self._controller
         calls: dict[str, Callable[[Any], None]] = {
             "home": lambda _: controller.home(),
-            "start": lambda _: controller.start(),
+            "start": lambda _: self._start(),
             "stop": lambda _: controller.stop(),
             "clear_estop": lambda _: controller.clear_estop(),
             "recover": lambda _: controller.recover(),
@@ -113,6 +124,11 @@ class ArmNode(StackNode):
         self.create_service(GoTo, "arm/go_to", go_to)
         self._hand = HandActions(self, self._gripper, self._order_hand)
         self._recovery = ActionServer(self, ErrorRecovery, "action_server/error_recovery", self._on_recovery)
+
+    def _start(self) -> None:
+        if self._in_step is not None:
+            self._in_step.forget()  # chunks from before
+        self._controller.start()
 
     def _serve(self, call: Callable[[Any], None], *, moves: bool = False) -> Callable[[Any, Any], Any]:
         def serve(request: Any, response: Any) -> Any:
@@ -141,7 +157,7 @@ class ArmNode(StackNode):
 
     def _refuse_if_still(self) -> None:
         silence_s = time.monotonic() - self._ticked_s
-        if silence_s > _WATCH_S:
+        if silence_s > self._watch_s:
             raise RobotError(
                 f"the arm's clock stands still since {silence_s:.1f} s; with use_sim_time the world must run, "
                 "and publish /clock"
@@ -164,11 +180,15 @@ class ArmNode(StackNode):
         """Begin to read and command the robot; it does not move before ``arm/home``."""
         self._active, self._ticked_s = True, time.monotonic()
         self._timer.reset()
+        if self._in_step is not None:
+            self._in_step.join()
 
     def deactivate(self) -> None:
         """Stop the robot smoothly."""
         self._active = False
         self._timer.cancel()
+        if self._in_step is not None:
+            self._in_step.leave()
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         self._controller.halt("the node was deactivated; call home")
         self._log_change()
@@ -179,12 +199,16 @@ class ArmNode(StackNode):
         self._hand.close()
         self._recovery.destroy()
         self._controller.close()
+        if self._in_step is not None:
+            self._in_step.close()
 
     def _look(self) -> None:
         """Look at the robot although the clock stands still: it may be gone."""
         silence_s = time.monotonic() - self._ticked_s
         self._look_for_rivals()
-        if not self._active or silence_s <= _WATCH_S:
+        if not self._active or silence_s <= self._watch_s:
+            if self._in_step is not None:  # whoever else the world waits for, this node lives
+                self._expect_life()
             return
         self._step()
         # A world that is paused pauses the robot too; one that goes on without our ticks is not followed any more.
@@ -237,18 +261,27 @@ class ArmNode(StackNode):
             self._log_change()
 
     def _tick(self) -> None:
-        self._ticked_s = time.monotonic()
+        self._ticked_s, now_ns = time.monotonic(), self.now_ns()
+        if self._in_step is not None:
+            for message in self._in_step.begin(now_ns):
+                self._on_chunk(message)
         self._step()
         self._ticked_ms = self._robot_time_ms()
+        if self._in_step is not None:
+            self._in_step.end(now_ns)
 
     def _step(self) -> None:
         report = self._controller.tick(self.now_ns())
-        # The kernel ends a process that hangs, even one that holds Python's lock; without commands the robot stops.
-        signal.setitimer(signal.ITIMER_REAL, self._hang_s if report.mode in _MOVING else 0.0)
+        self._expect_life()
         self._log_change()
         state = arm_state_msg(report, self._gripper.reading, self._frame)
         self._broadcast.publish(state, self.now_ns())
         self._hand.look()
+
+    def _expect_life(self) -> None:
+        """The kernel ends a process that hangs, even one that holds Python's lock; without commands the robot stops."""
+        moving = self._controller.report.mode in _MOVING
+        signal.setitimer(signal.ITIMER_REAL, self._hang_s if moving else 0.0)
 
     def _log_change(self) -> None:
         fault = self._gripper.reading.fault

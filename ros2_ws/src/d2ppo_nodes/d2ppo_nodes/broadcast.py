@@ -5,6 +5,7 @@ import array
 from geometry_msgs.msg import PoseStamped, WrenchStamped
 from rclpy.node import Node
 from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState
 
 from d2ppo_interfaces.msg import ArmState
@@ -18,7 +19,7 @@ _EVERY = 4
 class Broadcast:
     """Publishers of the arm's state."""
 
-    def __init__(self, node: Node, frame: str, joints: list[str], fingers: list[str]) -> None:
+    def __init__(self, node: Node, frame: str, joints: list[str], fingers: list[str], quality: QoSProfile) -> None:
         """Create the publishers.
 
         Args:
@@ -26,10 +27,11 @@ class Broadcast:
             frame: in which poses and forces are given.
             joints: names of the arm's seven joints.
             fingers: names of the hand's two.
+            quality: of the arm's state.
         """
         self._frame, self._joints, self._fingers = frame, joints, fingers
         self._count = 0
-        self._state_pub = node.create_publisher(ArmState, "arm/state", STREAM)
+        self._state_pub = node.create_publisher(ArmState, "arm/state", quality)
         self._joints_pub = node.create_publisher(JointState, "joint_states", STREAM)
         self._fingers_pub = node.create_publisher(JointState, "franka_gripper/joint_states", STREAM)
         prefix = "franka_robot_state_broadcaster"

@@ -8,7 +8,9 @@ from sensor_msgs.msg import CameraInfo, Image
 from d2ppo_core.bundle import load_bundle
 from d2ppo_core.errors import CameraError
 from d2ppo_core.runtime.inference.camera import CameraDriver
+from d2ppo_core.stack.stepping import DRAW
 from d2ppo_nodes.convert import image_msg
+from d2ppo_nodes.in_step import member_of
 from d2ppo_nodes.lifecycle import StackNode
 from d2ppo_nodes.qos import STREAM
 from d2ppo_nodes.running import run
@@ -35,6 +37,7 @@ class CameraNode(StackNode):
         self._driver = self._make_driver()
         self._driver.connect()
         name = self._driver.name
+        self._member = member_of(self)
         self._info = self._camera_info(self._driver)
         self._image_pub = self.create_publisher(Image, f"camera/{name}/color/image_raw", STREAM)
         self._info_pub = self.create_publisher(CameraInfo, f"camera/{name}/color/camera_info", STREAM)
@@ -44,9 +47,13 @@ class CameraNode(StackNode):
         self._stop.clear()
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
         self._thread.start()
+        if self._member is not None:
+            self._member.join(DRAW)
 
     def deactivate(self) -> None:
         """Stop publishing."""
+        if self._member is not None:
+            self._member.leave()
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -55,6 +62,8 @@ class CameraNode(StackNode):
     def cleanup(self) -> None:
         """Release the camera."""
         self._driver.close()
+        if self._member is not None:
+            self._member.close()
         del self._driver
 
     def _make_driver(self) -> CameraDriver:
@@ -128,6 +137,8 @@ class CameraNode(StackNode):
             self._info.header.stamp = message.header.stamp
             self._image_pub.publish(message)
             self._info_pub.publish(self._info)
+            if self._member is not None:
+                self._member.say(DRAW, stamp_ns)
 
 
 def main() -> None:

@@ -1,35 +1,51 @@
 """A client of a running stack: calls its services, watches its topics, waits with a time limit."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 from typing import Any
 
 import rclpy
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters  # type: ignore[attr-defined]
 from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_msgs.msg import Bool
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 
 from d2ppo_core.errors import StackError
+from d2ppo_core.stack.description import StackDescription
+from d2ppo_core.stack.stepping import CHUNK, DETERMINISTIC, STEPPING, WATCH, Member
 from d2ppo_interfaces.msg import ActionChunk, ArmState, PolicyStatus, WorldState
 from d2ppo_interfaces.srv import InjectFault, ResetWorld
-from d2ppo_nodes.qos import LATCHED, NEWEST, SENSOR
+from d2ppo_nodes.convert import time_ns
+from d2ppo_nodes.qos import EVERY, LATCHED, NEWEST, SENSOR
 
 _SETTLE_S = 0.3
 """A server may find a new client later than the client finds it, and until then its answers are lost."""
 
 
+def client_of(stack: StackDescription, domain_id: int | None = None) -> StackClient:
+    """Return a client of a running stack, in step with its world if that steps deterministically."""
+    in_step = stack.arguments.get(STEPPING) == DETERMINISTIC
+    return StackClient(f"/{stack.namespace}", domain_id, str(stack.arguments["robot_address"]) if in_step else "")
+
+
 class StackClient:
     """Sees and operates a stack as any other ROS node would."""
 
-    def __init__(self, namespace: str, domain_id: int | None = None) -> None:
+    def __init__(self, namespace: str, domain_id: int | None = None, world_address: str = "") -> None:
         """Join the graph.
 
         Args:
             namespace: Namespace of the stack, e.g. ``/panda``.
             domain_id: ROS domain; None takes the environment's.
+            world_address: Of the first robot of a world that steps deterministically; it can be asked to wait for this
+                client too, see ``join``. Empty: another world.
         """
         self._context = rclpy.Context()
         self._context.init(domain_id=domain_id)
@@ -46,12 +62,14 @@ class StackClient:
         self.on_chunk: Callable[[ActionChunk], None] = lambda _: None
         self.on_arm: Callable[[ArmState], None] = lambda _: None
         self.on_world: Callable[[WorldState], None] = lambda _: None
+        self.member = Member(f"{namespace.strip('/')}/stack_client", world_address) if world_address else None
+        heard = NEWEST if self.member is None else EVERY
         node = self._node
         self._estop = node.create_publisher(Bool, "estop", LATCHED)
         node.create_subscription(ArmState, "arm/state", self._arm_arrived, SENSOR)
         node.create_subscription(PolicyStatus, "policy/status", self._policy_arrived, LATCHED)
-        node.create_subscription(ActionChunk, "policy/chunk", self._chunk_arrived, NEWEST)
-        node.create_subscription(WorldState, "sim/state", self._world_arrived, NEWEST)
+        node.create_subscription(ActionChunk, "policy/chunk", self._chunk_arrived, heard)
+        node.create_subscription(WorldState, "sim/state", self._world_arrived, heard)
 
     def now_ns(self) -> int:
         """Return the stack's time."""
@@ -88,11 +106,29 @@ class StackClient:
         """Have somebody lead the simulated arm home by the hand."""
         self._call(InjectFault, "sim/inject_fault", InjectFault.Request(fault="led_home"), timeout_s)
 
+    def pause_world(self, paused: bool, timeout_s: float = 10.0) -> None:
+        """Stop or continue simulated time; StackError when the world refuses."""
+        self._call(SetBool, "sim/set_pause", SetBool.Request(data=paused), timeout_s)
+
+    def set_noise_seed(self, seed: int, timeout_s: float = 10.0) -> None:
+        """Let the policy begin anew with this seed of its noise."""
+        value = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=seed)
+        request = SetParameters.Request(parameters=[ParameterMessage(name="noise_seed", value=value)])
+        result = self._answer(SetParameters, "policy/set_parameters", request, timeout_s).results[0]
+        if not result.successful:
+            raise StackError(f"policy/set_parameters: {result.reason}")
+
     def publish_estop(self, stop: bool) -> None:
         """Press (True) or let go (False) the emergency stop; letting go does not clear it."""
         self._estop.publish(Bool(data=stop))
 
     def _call(self, kind: Any, service: str, request: Any, timeout_s: float) -> Any:
+        answer = self._answer(kind, service, request, timeout_s)
+        if not answer.success:
+            raise StackError(f"{service}: {answer.message}")
+        return answer
+
+    def _answer(self, kind: Any, service: str, request: Any, timeout_s: float) -> Any:
         if service not in self._clients:
             client = self._node.create_client(kind, service)
             self.spin_until(client.service_is_ready, timeout_s, f"service {service}")
@@ -101,13 +137,12 @@ class StackClient:
             self.spin_until(lambda: time.monotonic() > found_s + _SETTLE_S, timeout_s, "the server to know its client")
         future = self._clients[service].call_async(request)
         self.spin_until(future.done, timeout_s, f"an answer of {service}")
-        answer = future.result()
-        if not answer.success:
-            raise StackError(f"{service}: {answer.message}")
-        return answer
+        return future.result()
 
     def close(self) -> None:
         """Leave the graph."""
+        if self.member is not None:
+            self.member.close()
         self._executor.shutdown(timeout_sec=1.0)
         self._node.destroy_node()
         self._context.try_shutdown()
@@ -118,6 +153,8 @@ class StackClient:
 
     def _chunk_arrived(self, message: ActionChunk) -> None:
         self.on_chunk(message)
+        if self.member is not None:
+            self.member.say(CHUNK, time_ns(message.header.stamp))
 
     def _policy_arrived(self, message: PolicyStatus) -> None:
         self.policy = message
@@ -125,3 +162,5 @@ class StackClient:
     def _world_arrived(self, message: WorldState) -> None:
         self.world = message
         self.on_world(message)
+        if self.member is not None:
+            self.member.say(WATCH, time_ns(message.header.stamp))

@@ -11,7 +11,7 @@ from d2ppo_interfaces.msg import ActionChunk, ArmState, WorldState
 from d2ppo_nodes.client import StackClient
 from d2ppo_nodes.convert import time_ns
 
-_FAULTS = {
+FAULTS = {
     ArmState.REFLEX: "reflex",
     ArmState.USER_STOPPED: "user stop",
     ArmState.ESTOPPED: "emergency stop",
@@ -51,19 +51,14 @@ class EpisodeRunner:
 
     def run(self, index: int, seed: int) -> Episode:
         """Run one episode; faults of the robot end it, they do not raise."""
-        client = self._client
         began = time.monotonic()
         self.bring_home()
-        number = client.reset_world(seed)
-        client.spin_until(
-            lambda: client.world and client.world.episode == number, _ANSWER_WALL_S, "the new episode", self._check
-        )
-        self._chunks, self._first_command, self._samples = {}, {}, []
+        self.reset_world(seed)
+        start_ns = self._begin(seed)
+        given_up = self._world.waits_given_up
         before = self._arm
-        start_ns = client.now_ns()
-        client.trigger("arm/start")
-        outcome, factors = self._watch(start_ns)
-        duration_s = (client.now_ns() - start_ns) * 1e-9
+        outcome, factors, end_ns = self._watch(start_ns)
+        duration_s = (end_ns - start_ns) * 1e-9
         after = self._arm
         if after.state in (ArmState.RUNNING, ArmState.HOLDING):
             self._stop()
@@ -79,6 +74,8 @@ class EpisodeRunner:
             chunks_refused=int(after.chunks_refused - before.chunks_refused),
             safety_interventions=int(after.safety_interventions - before.safety_interventions),
             real_time_factor=sum(factors) / max(1, len(factors)),
+            digest=self._digest(start_ns, end_ns),
+            waits_given_up=self._world.waits_given_up - given_up,
             timings=self._timings(),
             samples=tuple(self._samples),
         )
@@ -89,9 +86,31 @@ class EpisodeRunner:
             self._client.trigger("arm/stop")
         except StackError as refusal:
             try:
-                self._client.spin_until(lambda: self._arm.state in _FAULTS, 1.0, "the arm's own stop", self._check)
+                self._client.spin_until(lambda: self._arm.state in FAULTS, 1.0, "the arm's own stop", self._check)
             except StackError:
                 raise refusal from None
+
+    def reset_world(self, seed: int) -> None:
+        """Put the task's objects where this seed has them, and wait until that shows."""
+        client = self._client
+        number = client.reset_world(seed, _ANSWER_WALL_S)
+        client.spin_until(
+            lambda: client.world and client.world.episode == number, _ANSWER_WALL_S, "the new episode", self._check
+        )
+
+    def _begin(self, seed: int) -> int:
+        """Let the policy move the arm; returns the stack's time."""
+        self._forget()
+        start_ns = self._client.now_ns()
+        self._client.trigger("arm/start")
+        return start_ns
+
+    def _forget(self) -> None:
+        self._chunks, self._first_command, self._samples = {}, {}, []
+
+    def _digest(self, start_ns: int, end_ns: int) -> str:
+        """Of what happened, where the same can happen again."""
+        return ""
 
     def bring_home(self) -> None:
         """Go home; a robot that stopped itself is recovered first, a few times at most."""
@@ -141,8 +160,11 @@ class EpisodeRunner:
         arm = self._arm
         return bool(arm.state == ArmState.READY and arm.reason == AT_HOME and arm.epoch != epoch_before)
 
-    def _watch(self, start_ns: int) -> tuple[str, list[float]]:
-        """Wait for the end of the episode; a world that stands still for half a minute is a hang."""
+    def _watch(self, start_ns: int) -> tuple[str, list[float], int]:
+        """Wait for the end of the episode, and return how it came, the world's pace, and when.
+
+        A world that stands still for half a minute is a hang.
+        """
         client = self._client
         factors: list[float] = []
         while True:
@@ -150,15 +172,15 @@ class EpisodeRunner:
                 self._wait_for_clock(client.now_ns())
             except StackError as error:
                 self._check()
-                return f"hang: {error}", factors
+                return f"hang: {error}", factors, client.now_ns()
             arm, world = self._arm, self._world
             if world.success:
-                return "success", factors
+                return "success", factors, client.now_ns()
             factors.append(world.real_time_factor)
-            if arm.state in _FAULTS:
-                return f"{_FAULTS[arm.state]}: {arm.reason}", factors
+            if arm.state in FAULTS:
+                return f"{FAULTS[arm.state]}: {arm.reason}", factors, client.now_ns()
             if (client.now_ns() - start_ns) * 1e-9 > self._horizon_s:
-                return "time out", factors
+                return "time out", factors, client.now_ns()
 
     def _wait_for_clock(self, after_ns: int) -> None:
         client = self._client

@@ -1,6 +1,7 @@
 """The simulated world's objects on `perception/objects`, as exact or as flawed as somebody wants them."""
 
 from d2ppo_core.runtime.inference.sightings import Sightings
+from d2ppo_core.stack.stepping import DETERMINISTIC, STEPPING
 from d2ppo_interfaces.msg import ObjectPoses
 from d2ppo_nodes.convert import objects_msg
 from d2ppo_nodes.lifecycle import StackNode
@@ -17,6 +18,7 @@ class ObjectTruth:
     def __init__(self, node: StackNode, world: World, period_ns: int) -> None:
         """Create the publisher; poses are in the base frame of the first arm, whose name its robot gives."""
         self._node, self._period_ns = node, period_ns
+        self._in_step = node.text(STEPPING) == DETERMINISTIC
         self._sight = ObjectSight(world, node.text("objects_seen_from"))
         prefix = f"{world.task.arms[0]}_" if len(world.arms) > 1 else ""
         self._frame_id = f"{prefix}{world.robot}_link0"
@@ -33,6 +35,11 @@ class ObjectTruth:
 
     def _flaws(self) -> Flaws:
         number = self._node.number
+        if self._in_step and number("objects_delay_s") > 0.0:
+            self._node.get_logger().warning(
+                "objects_delay_s does nothing in deterministic stepping; declare the policy's image_latency_ms",
+                throttle_duration_sec=10.0,
+            )
         hidden = frozenset(filter(None, (name.strip() for name in self._node.text("objects_hidden").split(","))))
         if unknown := hidden - self._sight.names:
             known = ", ".join(sorted(self._sight.names)) or "no objects"
@@ -42,7 +49,7 @@ class ObjectTruth:
         return Flaws(
             noise_m=number("objects_noise_m"),
             noise_rad=number("objects_noise_rad"),
-            delay_s=number("objects_delay_s"),
+            delay_s=0.0 if self._in_step else number("objects_delay_s"),
             lost_share=number("objects_lost"),
             hidden=hidden,
         )

@@ -5,12 +5,16 @@ import sys
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.parameter import Parameter
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 
 from d2ppo_core.bundle import load_bundle
 from d2ppo_core.errors import ActionError, D2ppoError
 from d2ppo_core.runtime.inference.callback_clock import CallbackClock
+from d2ppo_core.runtime.inference.latency import latencies
 from d2ppo_core.runtime.inference.observation import MissingObservationError
 from d2ppo_core.runtime.inference.planner import ChunkPlanner, PlannerConfig
 from d2ppo_core.runtime.inference.policy import Policy
@@ -18,12 +22,16 @@ from d2ppo_interfaces.msg import ActionChunk, ArmState, ObjectPoses, PolicyStatu
 from d2ppo_interfaces.srv import LoadPolicy
 from d2ppo_nodes.convert import arm_sample, fill_targets, image_array, sightings_of, time_msg, time_ns
 from d2ppo_nodes.guarded import describe
+from d2ppo_nodes.in_step import PolicyInStep, member_of
 from d2ppo_nodes.lifecycle import StackNode
-from d2ppo_nodes.qos import LATCHED, NEWEST, SENSOR
+from d2ppo_nodes.qos import EVERY, LATCHED, NEWEST, SENSOR
 from d2ppo_nodes.running import run
 from d2ppo_nodes.setting import bundle_of, check_fit, image_topic
 
 _STATUS_PERIOD_S = 0.5
+NOISE_SEED = "noise_seed"
+OBJECTS = "perception/objects"
+"""Among what a frame consists of, beside the cameras' names."""
 
 
 class PolicyNode(StackNode):
@@ -43,18 +51,29 @@ class PolicyNode(StackNode):
         self._received_ns = 0
         self._clock_here = CallbackClock(self.now_ns)
         self._cameras: list[Subscription] = []
+        self.add_on_set_parameters_callback(self._on_parameters)
 
     def configure(self) -> None:
         """Load the bundle, verify it and create the interfaces."""
+        self._in_step = self._step_in()
         self._planner = self._load(bundle_of(self))
         self._frame = self.text("base_frame")
-        self._chunk_pub = self.create_publisher(ActionChunk, "policy/chunk", NEWEST)
+        self._chunk_pub = self.create_publisher(ActionChunk, "policy/chunk", NEWEST if self._in_step is None else EVERY)
         self._status_pub = self.create_publisher(PolicyStatus, "policy/status", LATCHED)
-        self.create_subscription(ArmState, "arm/state", self._on_arm, SENSOR)
-        self.create_subscription(ObjectPoses, "perception/objects", self._on_objects, SENSOR)
+        self.create_subscription(ArmState, "arm/state", self._on_arm, self._hearing)
+        self.create_subscription(ObjectPoses, OBJECTS, self._on_objects, self._hearing)
         self.create_service(LoadPolicy, "policy/load", self._on_load)
         self._subscribe_cameras()
         self._status_timer = self.create_timer(_STATUS_PERIOD_S, self._publish_status)
+
+    def _step_in(self) -> PolicyInStep | None:
+        member = member_of(self)
+        self._hearing = SENSOR if member is None else EVERY
+        if member is None:
+            return None
+        image_ms, inference_ms = self.number("image_latency_ms"), self.number("inference_latency_ms")
+        seed = self.integer(NOISE_SEED)
+        return PolicyInStep(member, latencies(image_ms, inference_ms, self.text("latency_ledger"), seed))
 
     def _load(self, bundle: str) -> ChunkPlanner:
         config = PlannerConfig(
@@ -62,7 +81,7 @@ class PolicyNode(StackNode):
             settle_ticks=self.integer("settle_ticks"),
             max_lead_m=self.number("max_lead_m"),
             max_lead_rad=self.number("max_lead_rad"),
-            noise_seed=self.integer("noise_seed"),
+            noise_seed=self.integer(NOISE_SEED),
         )
         loaded = load_bundle(bundle)
         check_fit(self, loaded.manifest)
@@ -76,27 +95,44 @@ class PolicyNode(StackNode):
         before, self._cameras = (
             self._cameras,
             [
-                self.create_subscription(Image, image_topic(name), partial(self._on_image, camera=name), SENSOR)
+                self.create_subscription(Image, image_topic(name), partial(self._on_image, camera=name), self._hearing)
                 for name in names
             ],
         )
         for subscription in before:
             self.destroy_subscription(subscription)
+        if self._in_step is not None:
+            objects = (OBJECTS,) if self._planner.observations.object_names else ()
+            self._in_step.see((*names, *objects))
 
     def activate(self) -> None:
         """Begin to plan."""
         self._active, self._sequence = True, 0
+        if self._in_step is not None:
+            self._in_step.join()
         self._source = f"{self.get_fully_qualified_name()} {secrets.token_hex(4)}"
 
     def deactivate(self) -> None:
         """Stop planning; the arm's watchdog brings it to rest."""
         self._active = False
+        if self._in_step is not None:
+            self._in_step.leave()
         self._publish_status()
 
     def cleanup(self) -> None:
         """Let the bundle go."""
         self._cameras = []
+        if self._in_step is not None:
+            self._in_step.close()
         del self._planner
+
+    def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        for parameter in parameters:
+            if parameter.name == NOISE_SEED and self.is_configured:
+                self._planner.restart(parameter.value)
+                if self._in_step is not None:
+                    self._in_step.restart(parameter.value)
+        return SetParametersResult(successful=True)
 
     def _on_arm(self, message: ArmState) -> None:
         self._followed = message.state in (ArmState.RUNNING, ArmState.HOLDING)
@@ -104,35 +140,75 @@ class PolicyNode(StackNode):
         if message.state != ArmState.DISCONNECTED and message.robot_time_ms > 0:
             self._arm_frame = message.header.frame_id
             self._planner.observations.push_arm(arm_sample(message))
+        if self._in_step is not None:
+            self._in_step.order.push_arm(time_ns(message.header.stamp))
+            self._plan_in_order()
+        elif message.state != ArmState.DISCONNECTED and message.robot_time_ms > 0:
             if not (self._cameras or self._planner.observations.object_names):
                 self._received_ns = self._clock_here.begin(time_ns(message.header.stamp))
                 self._plan()
 
     def _on_image(self, message: Image, *, camera: str) -> None:
         stamp_ns = time_ns(message.header.stamp)
+        if self._in_step is not None:
+            self._in_step.order.push(camera, stamp_ns, image_array(message))
+            self._plan_in_order()
+            return
         self._received_ns = self._clock_here.begin(stamp_ns)
+        if self._see(camera, stamp_ns, image_array(message)):
+            self._plan()
+
+    def _see(self, camera: str, stamp_ns: int, image: npt.NDArray[np.uint8]) -> bool:
         try:
-            self._planner.observations.push_image(camera, stamp_ns, image_array(message))
+            self._planner.observations.push_image(camera, stamp_ns, image)
         except ValueError as error:
             self.get_logger().error(f"image of camera {camera} dropped: {error}", throttle_duration_sec=1.0)
-            return
-        self._plan()
+            return False
+        return True
 
     def _on_objects(self, message: ObjectPoses) -> None:
-        if not (self._arm_frame and self._planner.observations.object_names):
-            return  # nothing can be planned without the arm, or by a policy that looks at pictures
-        self._received_ns = self._clock_here.begin(time_ns(message.header.stamp))
+        if not self._planner.observations.object_names:
+            return
+        stamp_ns = time_ns(message.header.stamp)
+        if self._in_step is not None:
+            self._in_step.order.push(OBJECTS, stamp_ns, message)
+            self._plan_in_order()
+        elif self._arm_frame:  # nothing can be planned without the arm
+            self._received_ns = self._clock_here.begin(stamp_ns)
+            if self._locate(message):
+                self._plan()
+
+    def _locate(self, message: ObjectPoses) -> bool:
         try:
             self._planner.observations.push_objects(sightings_of(message, self._arm_frame))
         except ValueError as error:
             self.get_logger().error(f"objects of {message.source!r} dropped: {error}", throttle_duration_sec=1.0)
-            return
-        self._plan()
+            return False
+        return True
 
-    def _plan(self) -> None:
+    def _plan_in_order(self) -> None:
+        """Plan by every frame that is complete, with the latency that was declared, and tell the world."""
+        in_step = self._in_step
+        if in_step is None:
+            return
+        for stamp_ns, frame in in_step.order.ready():
+            latency, before = in_step.latencies.draw(), self._sequence
+            seen = [
+                self._locate(part) if source == OBJECTS else self._see(source, stamp_ns, part)
+                for source, part in frame.items()
+            ]
+            try:
+                if all(seen):
+                    self._received_ns = stamp_ns + latency.received_ns
+                    self._plan(stamp_ns + latency.published_ns)
+            finally:
+                in_step.done(stamp_ns, chunk=self._sequence > before)
+
+    def _plan(self, published_ns: int = 0) -> None:
+        """Plan, from ``received`` to a declared time, or as long as it takes."""
         if not self._active:
             return
-        began_ns = self._clock_here.now_ns()
+        began_ns = self._received_ns if published_ns else self._clock_here.now_ns()
         try:
             plan = self._planner.plan(began_ns)
         except (MissingObservationError, ActionError) as error:
@@ -151,13 +227,13 @@ class PolicyNode(StackNode):
             source=self._source,
             received=time_msg(self._received_ns),
             inference_start=time_msg(began_ns),
-            inference_end=time_msg(self._clock_here.now_ns()),
+            inference_end=time_msg(published_ns or self._clock_here.now_ns()),
             inference_wall_s=plan.inference_s,
         )
         chunk.header.stamp = time_msg(plan.observation.stamp_ns)
         chunk.header.frame_id = self._frame or self._arm_frame
         fill_targets(chunk, plan.targets)
-        chunk.published = time_msg(self._clock_here.now_ns())
+        chunk.published = time_msg(published_ns or self._clock_here.now_ns())
         self._chunk_pub.publish(chunk)
         self._sequence += 1
 

@@ -8,6 +8,9 @@ SENSOR = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 STREAM = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 """To publish them: every subscription hears it, also a default one; who asks for less costs nothing more."""
 
+EVERY = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+"""In deterministic stepping: nothing may get lost on the way, and the world waits before a hundred are under way."""
+
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 """Chunks and commands: every one arrives, only the newest is kept."""
 

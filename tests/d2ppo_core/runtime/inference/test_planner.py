@@ -65,3 +65,19 @@ def test_an_answer_that_is_no_pose_makes_no_chunk_and_the_next_observation_is_tr
     bad = planner("ee_absolute", np.zeros((4, 10)))
     with pytest.raises(ActionError, match="goal 0 of the chunk is no pose"):
         bad.plan(10**9)
+
+
+def test_a_planner_that_begins_anew_plans_at_once_and_draws_its_noise_again():
+    drawn = []
+
+    def infer(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        drawn.append(inputs["noise"].copy())
+        return np.zeros((4, 7), np.float32)
+
+    chosen = planner("osc_delta", np.zeros((4, 7)))
+    chosen.policy.infer = infer
+    for seed in (3, 4, 3):
+        chosen.restart(seed)
+        assert chosen.plan(10**9) is not None
+        assert chosen.plan(10**9) is None, "not before it is due"
+    assert np.array_equal(drawn[0], drawn[2]) and not np.array_equal(drawn[0], drawn[1])

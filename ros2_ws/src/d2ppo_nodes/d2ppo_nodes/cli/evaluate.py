@@ -21,10 +21,12 @@ from d2ppo_core.evaluation.results import COLUMNS, HEADER, Result
 from d2ppo_core.evaluation.samplers import DETERMINISTIC, Variant
 from d2ppo_core.output import check_file, writing_file
 from d2ppo_core.recognise import is_page, is_record
+from d2ppo_core.stack import stepping
 from d2ppo_core.stack.loader import load_stack
 from d2ppo_core.stack.runner import Stack
-from d2ppo_nodes.client import StackClient
-from d2ppo_nodes.episodes import EpisodeRunner
+from d2ppo_core.stack.stepping import REAL_TIME, STEPPING
+from d2ppo_nodes.client import client_of
+from d2ppo_nodes.episodes_in_step import episode_runner
 from sim.evaluation.live import LiveRequest
 from sim.tasks import task_named
 from sim.world.replay import render_positions
@@ -50,11 +52,16 @@ def evaluate(request: LiveRequest) -> None:
     out = request.out or Path("reports") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     check_file(out / _RECORD, *_KIND)
     check_file(out / _PAGE, WHAT, is_page)
-    chosen = {"bundle": str(loaded.folder.resolve()), "task": request.task, **request.settings}
+    chosen = {
+        "bundle": str(loaded.folder.resolve()),
+        "task": request.task,
+        **_stepping(request),
+        **request.settings,
+    }
     description = load_stack(request.stack, chosen)
     began_s = time.monotonic()
     with Stack(description, log_file=out / "stack.log") as stack:
-        results = _run_all(stack, description.namespace, request.episodes, request.seed, request.horizon_s)
+        results = _run_all(stack, request.episodes, request.seed, request.horizon_s)
     for fault in stack.faults:
         click.echo(f"d2ppo: {fault}", err=True)
     evaluation = Evaluation(
@@ -64,6 +71,7 @@ def evaluate(request: LiveRequest) -> None:
         bundle_hash=loaded.hash,
         seed=request.seed,
         episodes=tuple(results),
+        stepping=str(description.arguments.get(STEPPING, REAL_TIME)),
         host={"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()},
     )
     row = _row(evaluation, manifest, time.monotonic() - began_s)
@@ -90,12 +98,18 @@ def _row(evaluation: Evaluation, manifest: Manifest, wall_s: float) -> Result:
     return Result(task=evaluation.task, where="stack", variant=variant, episodes=episodes, wall_s=wall_s)
 
 
-def _run_all(stack: Stack, namespace: str, count: int, seed: int, horizon_s: float) -> list[Episode]:
+def _stepping(request: LiveRequest) -> dict[str, str]:
+    """How the world steps if nobody says: deterministically where stack and client can; a Panda's client cannot."""
+    can = STEPPING in load_stack(request.stack).arguments and request.settings.get("robot") != "panda"
+    return {STEPPING: stepping.DETERMINISTIC} if can else {}
+
+
+def _run_all(stack: Stack, count: int, seed: int, horizon_s: float) -> list[Episode]:
     os.environ.update({k: v for k, v in stack.environment.items() if k.startswith(("ROS_", "FASTRTPS_", "RMW_"))})
-    client = StackClient(f"/{namespace}")
+    client = client_of(stack.description)
     results: list[Episode] = []
     try:
-        runner = EpisodeRunner(client, stack.check, horizon_s)
+        runner = episode_runner(client, stack.check, horizon_s)
         runner.wait_until_up(_START_S)
         with tqdm(total=count, unit="episode", dynamic_ncols=True) as bar:
             for index in range(count):
