@@ -283,10 +283,9 @@ def _tell(result: HandEye, content: HandEyeFile) -> None:
             off = f"{view.held_out_mm:.1f} mm and {view.held_out_deg:.2f}°"
             click.echo(f"left out     {view.picture}: off by {off} from what the others say; take it again")
     name = "T_ee_camera" if content.mount == "hand" else "T_base_camera"
-    half = result.interval
-    for axis, value, reach in zip("xyz", content.transform.position_m, half[:3], strict=True):
+    for axis, value, reach in zip("xyz", content.transform.position_m, result.position_interval, strict=True):
         click.echo(f"{name + ' ' + axis:<16} {1000 * value:8.2f} ± {1000 * reach:.2f} mm")
-    degrees = ", ".join(f"{value:.3f}" for value in np.degrees(half[3:]))
+    degrees = ", ".join(f"{value:.3f}" for value in np.degrees(result.interval[3:]))
     click.echo(f"rotation     known to ± {degrees}° about the camera's axes (95 %)")
     click.echo(f"held out     {result.held_out_mm:.2f} mm and {result.held_out_deg:.3f}° (RMS at the board)")
     click.echo(

@@ -89,9 +89,18 @@ class HandEye:
 
     @property
     def interval(self) -> Array:
-        """(6,) half of the 95 % interval of each number: m and rad."""
-        parameters = 12 + 5 * bool(self.joint_offsets_rad)
-        return np.asarray(np.sqrt(np.diag(self.covariance)) * interval_factor(len(self.chain.hands), parameters))
+        """(6,) half of the 95 % interval along and about the camera's own axes: m and rad."""
+        return np.asarray(np.sqrt(np.diag(self.covariance)) * self._reach)
+
+    @property
+    def position_interval(self) -> Array:
+        """(3,) half of the 95 % interval of the camera's position as X has it, m."""
+        turn = self.chain.X[:3, :3]
+        return np.asarray(np.sqrt(np.diag(turn @ self.covariance[:3, :3] @ turn.T)) * self._reach)
+
+    @property
+    def _reach(self) -> float:
+        return interval_factor(len(self.chain.hands), 12 + 5 * bool(self.joint_offsets_rad))
 
     @property
     def worst(self) -> ViewResult:

@@ -57,8 +57,8 @@ def write_hand_eye_page(path: Path, found: HandEye, content: HandEyeFile, usable
 
 
 def _half_interval(found: HandEye) -> list[float]:
-    """Half of the 95 % interval: mm and degrees."""
-    return [*(1000.0 * found.interval[:3]).tolist(), *np.degrees(found.interval[3:]).tolist()]
+    """Half of the 95 % interval: mm, and degrees about the camera's axes."""
+    return [*(1000.0 * found.position_interval).tolist(), *np.degrees(found.interval[3:]).tolist()]
 
 
 def _residuals(found: HandEye, name: str) -> NDArray[np.float64] | None:

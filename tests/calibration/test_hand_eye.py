@@ -92,6 +92,14 @@ def test_the_intervals_grow_with_the_arms_own_error() -> None:
     assert shaky.noise.hand_m == pytest.approx(0.0005, rel=0.6)
 
 
+def test_the_interval_of_the_position_is_along_the_axes_of_what_carries_the_camera() -> None:
+    found = solved(scene(1))
+    found.covariance[:3, :3] = np.diag((4e-8, 1e-8, 1e-8))  # 0.2 mm along the camera's x, which is about the hand's y
+    assert found.interval[:3] == pytest.approx(2.16 * np.array((2e-4, 1e-4, 1e-4)), rel=0.001)
+    assert found.position_interval[1] == pytest.approx(2.16 * 2e-4, rel=0.02)
+    assert found.position_interval[0] == pytest.approx(2.16 * 1e-4, rel=0.06)
+
+
 def offset_arm(seed: int, offset_deg: float, mount: str = "hand") -> tuple[Scene, Arm]:
     """A capture by an arm whose joints 2 to 6 read wrongly."""
     made = scene(seed, 15, mount=mount)
