@@ -48,7 +48,8 @@ class PolicyNode(StackNode):
         self._arm_frame = ""
         self._missing = self._source = ""
         self._followed = False
-        self._received_ns = 0
+        self._received_ns = self._seen_ns = 0
+        self._is_new = False
         self._clock_here = CallbackClock(self.now_ns)
         self._cameras: list[Subscription] = []
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -144,9 +145,18 @@ class PolicyNode(StackNode):
             self._in_step.order.push_arm(time_ns(message.header.stamp))
             self._plan_in_order()
         elif message.state != ArmState.DISCONNECTED and message.robot_time_ms > 0:
-            if not (self._cameras or self._planner.observations.object_names):
-                self._received_ns = self._clock_here.begin(time_ns(message.header.stamp))
-                self._plan()
+            self._plan_by_state(time_ns(message.header.stamp))
+
+    def _plan_by_state(self, stamp_ns: int) -> None:
+        """Plan without pictures: by every state of the arm, or by the first that is no older than what was seen."""
+        waits = bool(self._planner.observations.object_names)
+        if self._cameras or (waits and (not self._is_new or stamp_ns < self._seen_ns)):
+            return
+        received_ns = self._clock_here.begin(stamp_ns)
+        if not waits:
+            self._received_ns = received_ns
+        self._is_new = False
+        self._plan()
 
     def _on_image(self, message: Image, *, camera: str) -> None:
         stamp_ns = time_ns(message.header.stamp)
@@ -175,8 +185,8 @@ class PolicyNode(StackNode):
             self._plan_in_order()
         elif self._arm_frame:  # nothing can be planned without the arm
             self._received_ns = self._clock_here.begin(stamp_ns)
-            if self._locate(message):
-                self._plan()
+            if self._locate(message):  # the arm's state of that time is on its way
+                self._seen_ns, self._is_new = stamp_ns, True
 
     def _locate(self, message: ObjectPoses) -> bool:
         try:
