@@ -206,7 +206,7 @@ def test_occupied_port_ends_the_node_with_one_clear_line(node, robot_address, ro
 def test_unknown_task_ends_the_node_with_the_known_ones(robot_address, ros_domain_id):
     output, _ = (process := start_node(robot_address, "task:=fold")).communicate(timeout=60.0)
     assert process.returncode == 1
-    assert "no task 'fold'; known: can, lift, square, transport" in output and "Traceback" not in output
+    assert "unknown task 'fold'; known are lift, can, square, transport" in output and "Traceback" not in output
 
 
 def test_each_robot_is_served_in_the_version_that_it_speaks(robot_address, observer):

@@ -11,6 +11,7 @@ import pytest
 from d2ppo_core.analysis.evaluation import Episode
 from d2ppo_core.stack.loader import load_stack
 from d2ppo_core.stack.runner import Stack
+from d2ppo_interfaces.msg import ArmState
 from d2ppo_nodes.client import StackClient, client_of
 from d2ppo_nodes.episodes import EpisodeRunner
 from d2ppo_nodes.episodes_in_step import episode_runner
@@ -78,6 +79,15 @@ def test_the_ledger_holds_the_latencies_that_were_declared(episodes: list[Episod
         assert (timing.received_ms, timing.published_ms) == (pytest.approx(21.0), pytest.approx(34.0))
     followed = [timing.first_command_ms for timing in timings if timing.first_command_ms is not None]
     assert followed and all(34.0 <= first_ms < 34.0 + 8.0 for first_ms in followed), "the first tick after that time"
+
+
+def test_after_a_reflex_the_arm_recovers_while_time_goes_on_and_the_seed_gives_the_same_again(
+    client: StackClient, runner: EpisodeRunner, episodes: list[Episode]
+) -> None:
+    client.inject_fault("reflex")
+    client.spin_until(lambda: client.arm and client.arm.state == ArmState.REFLEX, 30.0, "the reflex")
+    again = runner.run(0, SEEDS[1])
+    assert again.digest == episodes[1].digest and again.waits_given_up == 0
 
 
 def test_a_camera_that_is_stuck_is_named_and_waited_for(

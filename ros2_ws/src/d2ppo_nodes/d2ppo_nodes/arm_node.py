@@ -116,7 +116,7 @@ class ArmNode(StackNode):
             "start": lambda _: self._start(),
             "stop": lambda _: controller.stop(),
             "clear_estop": lambda _: controller.clear_estop(),
-            "recover": lambda _: controller.recover(),
+            "recover": lambda _: self._recover(),
         }
         for name, call in calls.items():
             self.create_service(Trigger, f"arm/{name}", self._serve(call, moves=name in ("home", "start")))
@@ -129,6 +129,16 @@ class ArmNode(StackNode):
         if self._in_step is not None:
             self._in_step.forget()  # chunks from before
         self._controller.start()
+
+    def _recover(self) -> None:
+        """Recover the robot, which takes its time; a world in step goes on without this node's ticks meanwhile."""
+        if self._in_step is not None:
+            self._in_step.leave()
+        try:
+            self._controller.recover()
+        finally:
+            if self._in_step is not None:
+                self._in_step.join()
 
     def _serve(self, call: Callable[[Any], None], *, moves: bool = False) -> Callable[[Any, Any], Any]:
         def serve(request: Any, response: Any) -> Any:
@@ -168,7 +178,7 @@ class ArmNode(StackNode):
         return self._controller.hand(order)
 
     def _on_recovery(self, goal: Any) -> ErrorRecovery.Result:
-        answer = self._serve(lambda _: self._controller.recover())(None, Trigger.Response())
+        answer = self._serve(lambda _: self._recover())(None, Trigger.Response())
         if answer.success:
             goal.succeed()
         else:  # the action of franka_ros2 has no place for a reason

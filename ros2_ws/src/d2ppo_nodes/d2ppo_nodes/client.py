@@ -102,9 +102,9 @@ class StackClient:
         """Start an episode of the simulated world; returns its number."""
         return int(self._call(ResetWorld, "sim/reset_world", ResetWorld.Request(seed=seed), timeout_s).episode)
 
-    def lead_home(self, timeout_s: float = 10.0) -> None:
-        """Have somebody lead the simulated arm home by the hand."""
-        self._call(InjectFault, "sim/inject_fault", InjectFault.Request(fault="led_home"), timeout_s)
+    def inject_fault(self, fault: str, timeout_s: float = 10.0) -> None:
+        """Let something happen to the simulated arm: `led_home` by somebody's hand, `reflex` …"""
+        self._call(InjectFault, "sim/inject_fault", InjectFault.Request(fault=fault), timeout_s)
 
     def pause_world(self, paused: bool, timeout_s: float = 10.0) -> None:
         """Stop or continue simulated time; StackError when the world refuses."""
