@@ -117,7 +117,7 @@ class EpisodeRunner:
         client = self._client
         for attempt in range(_HOMING_ATTEMPTS):
             if attempt:
-                client.inject_fault("led_home")  # the way was barred, by a peg say; a person would do that with a real arm
+                client.inject_fault("led_home")  # the way was barred, by a peg say; with a real arm a person does that
             if self._arm.state in (ArmState.REFLEX, ArmState.DISCONNECTED):
                 client.trigger("arm/recover")
             epoch = self._arm.epoch
