@@ -162,7 +162,10 @@ def hand_eye(
 @board_options
 @_folder_option
 def check(capture: Path, folder: Path, **options: Any) -> None:
-    """Tell from three views whether the stored hand-eye calibration still holds; exit code 1 where it does not."""
+    """Tell from three views whether a camera is still in place.
+
+    The exit code is 1 where it is not.
+    """
     from calibration.check import LEAST_VIEWS
     from calibration.check import check as compare
     from d2ppo_core.calibrated import HandEyeFile, age_days, load, path_of

@@ -24,12 +24,11 @@ from d2ppo_core.recognise import is_record
 from d2ppo_core.stack.stepping import DETERMINISTIC, REAL_TIME, STEPPING
 from sim.evaluation.live import SIM, LiveRequest, live_evaluator
 from sim.evaluation.spelling import new_spelling
-from sim.tasks import task_named
-from sim.tasks.base import Task
 
 if TYPE_CHECKING:
     from d2ppo_core.evaluation.samplers import Variant
     from sim.evaluation.evaluators import Evaluator
+    from sim.tasks.base import Task
 
 PLACES = ("batched", "robosuite")
 STACK = "stack"
@@ -125,6 +124,8 @@ def evaluate(ctx: click.Context, /, task: str, policy: str, where: str, **option
     if where not in (*PLACES, "both", STACK):
         raise ConfigError(f"--in: wanted one of {', '.join(PLACES)}, both, {STACK}, got {where!r}")
     _refuse_foreign(ctx, where)
+    from sim.tasks import task_named  # imports mujoco, which --help must not
+
     known = task_named(task)
     if not policy and not known.bundle:
         raise ConfigError(f"task {task} has no bundle of its own yet; name a policy: d2ppo evaluate {task} POLICY")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from d2ppo_core.envs import AutoresetMode
+from d2ppo_core.envs import AutoresetMode, BatchEnv
 from d2ppo_core.envs.episodes import Episodes, run_episodes
 from d2ppo_core.envs.protocol import Observation
 from d2ppo_core.errors import ConfigError
@@ -124,4 +124,11 @@ def test_what_was_seen_on_the_way_is_told_per_episode_whatever_the_number_of_wor
     assert episodes.stages["near"][episodes.success].all() and not episodes.stages["near"].all()
     for name, seen in found(7).stages.items():
         np.testing.assert_array_equal(seen, episodes.stages[name])
-    assert run(5, 5).stages == {}
+
+
+def test_a_task_without_stages_has_none() -> None:
+    class Plain(PointEnv):
+        stages = BatchEnv.stages
+
+    env = Plain(5, autoreset_mode=AutoresetMode.DISABLED)
+    assert run_episodes(env, towards_the_goal, action_horizon=4, seeds=range(5)).stages == {}

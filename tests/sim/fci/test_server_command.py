@@ -53,7 +53,7 @@ def test_every_arm_of_a_world_is_a_robot_on_an_address_of_its_own(robot_address)
         (["--robot-version", "7", "--backend", "kinematic"], r"must be one of [5, 10], got 7"),
         (["--robots", "2", "--task", "transport"], "--robots goes with a task of one arm, transport has 2"),
         (["--task", "transport", "--faults"], "--faults goes with a task of one arm, transport has 2"),
-        (["--task", "fold"], "no task 'fold'"),
+        (["--task", "fold"], "unknown task 'fold'"),
     ],
 )
 def test_what_cannot_be_served_is_one_line_and_exit_code_2(options, message):
