@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+FASTDDS_PROFILE = Path(__file__).parents[1] / "d2ppo_core" / "stack" / "fastdds.xml"
+if FASTDDS_PROFILE.exists():  # as a stack sets it: the default shared memory is smaller than a picture of 640 x 480
+    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(FASTDDS_PROFILE))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MUJOCO_GL", "egl")
 

@@ -23,6 +23,7 @@ print(GL.glGetString(GL.GL_RENDERER).decode(), flush=True)
 context.free()
 os._exit(0)
 """
+BUNDLE = "from sim.tasks import task_named; print(task_named({task!r}).bundle)"
 REALSENSE = "import pyrealsense2 as rs; print(len(rs.context().query_devices()))"
 
 
@@ -40,8 +41,14 @@ def check_rendering(environment: Mapping[str, str]) -> Finding:
     return fail("Rendering (EGL)", f"no headless OpenGL ({text}); run: bash {shipped('tools/debian-packages.sh')}")
 
 
-def check_bundle(name_or_path: str) -> Finding:
-    """The policy's files are complete and undamaged."""
+def check_bundle(name_or_path: str, task: str, environment: Mapping[str, str]) -> Finding:
+    """The policy's files are complete and undamaged; without a name those of the task's own."""
+    if not name_or_path:
+        good, name_or_path = run_python(BUNDLE.format(task=task), environment)
+        if not good:
+            return fail("Policy bundle", name_or_path.rpartition("Error: ")[2])
+        if not name_or_path:
+            return warn("Policy bundle", f"task {task} has none of its own yet; name one: --set bundle=PATH")
     try:
         bundle = load_bundle(name_or_path)
     except BundleError as error:

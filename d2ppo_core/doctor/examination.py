@@ -28,7 +28,8 @@ def examine(stack: StackDescription) -> Iterator[Finding]:
         yield robot.check_ports_free(address)
     else:
         yield robot.check_robot_answers(address)
-    yield devices.check_bundle(str(stack.arguments.get("bundle", "")))
+    if "bundle" in stack.arguments:
+        yield devices.check_bundle(str(stack.arguments["bundle"]), str(stack.arguments.get("task", "")), environment)
     yield devices.check_realsense(environment, required=not simulated)
     yield from check_calibrations()
     yield host.check_realtime_kernel()

@@ -23,9 +23,10 @@ def run(name: str, *arguments: str) -> str:
 
 
 @pytest.fixture
-def served(robot_address: str) -> Iterator[str]:
-    """Address of a simulated robot that runs as fast as its client answers."""
-    command = [sys.executable, "-m", "d2ppo_core.cli.main", "fci-server", "--address", robot_address, "--no-real-time"]
+def served(request: pytest.FixtureRequest, robot_address: str) -> Iterator[str]:
+    """Address of a simulated robot that runs as fast as its client answers, unless a test has other options."""
+    options = getattr(request, "param", ["--no-real-time"])
+    command = [sys.executable, "-m", "d2ppo_core.cli.main", "fci-server", "--address", robot_address, *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None and server.stdout.readline().startswith("task lift")
         yield robot_address
@@ -54,6 +55,7 @@ def test_a_bundle_answers_without_a_robot():
     assert "a chunk of 4 actions in" in printed
 
 
+@pytest.mark.parametrize("served", [[]], indirect=True, ids=["real-time"])  # the example's pace is the wall clock's
 def test_chunks_reach_an_arm_without_ros(served: str):
     printed = run("stream_chunks", "--address", served, "--seconds", "3")
     assert printed.startswith("RUNNING: ")

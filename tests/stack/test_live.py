@@ -58,9 +58,8 @@ def reach(client: StackClient, state: int, timeout_s: float = 30.0) -> None:
 
 
 def start_moving(client: StackClient) -> None:
-    epoch = client.arm.epoch
     client.trigger("arm/home")
-    client.spin_until(lambda: client.arm.epoch != epoch, 30.0, "a new epoch")
+    client.spin_until(lambda: client.arm.reason == "homing", 30.0, "the arm to home")  # older states may still come in
     reach(client, ArmState.READY)
     client.trigger("arm/start")
     sequence = client.arm.chunk_sequence

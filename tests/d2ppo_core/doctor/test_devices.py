@@ -33,7 +33,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def test_a_complete_bundle_is_fine(bundle: Path) -> None:
-    finding = check_bundle(str(bundle))
+    finding = check_bundle(str(bundle), "lift", {})
     assert finding.status is Status.OK
     assert "probe, task lift, hash " in finding.text
 
@@ -42,15 +42,28 @@ def test_a_damaged_bundle_is_named_with_the_damaged_file(bundle: Path) -> None:
     graph = bytearray((bundle / "policy.onnx").read_bytes())
     graph[0] ^= 1
     (bundle / "policy.onnx").write_bytes(graph)
-    finding = check_bundle(str(bundle))
+    finding = check_bundle(str(bundle), "lift", {})
     assert finding.status is Status.FAIL
     assert "checksum mismatch" in finding.text and "policy.onnx" in finding.text
 
 
 def test_an_incomplete_or_missing_bundle_is_a_failure(bundle: Path) -> None:
     (bundle / "golden.npz").unlink()
-    assert "misses golden.npz" in check_bundle(str(bundle)).text
-    assert check_bundle(str(bundle / "none")).status is Status.FAIL
+    assert "misses golden.npz" in check_bundle(str(bundle), "lift", {}).text
+    assert check_bundle(str(bundle / "none"), "lift", {}).status is Status.FAIL
+
+
+@pytest.mark.parametrize(
+    ("task", "status", "words"),
+    [
+        ("lift", Status.OK, "lift_image, task lift, hash "),
+        ("transport", Status.WARN, "task transport has none of its own yet"),
+        ("fold", Status.FAIL, "unknown task 'fold'; known are lift, can, square, transport"),
+    ],
+)
+def test_a_stack_that_names_no_bundle_has_its_tasks(task: str, status: Status, words: str) -> None:
+    finding = check_bundle("", task, os.environ)
+    assert finding.status is status and finding.text.startswith(words)
 
 
 def test_a_headless_opengl_context_can_be_made_here() -> None:
