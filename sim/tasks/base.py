@@ -60,11 +60,6 @@ class Task(ABC):
         return self.robosuite.num_robots
 
     @property
-    def action_size(self) -> int:
-        """Numbers per action: 7 per arm."""
-        return 7 * self.num_arms
-
-    @property
     def horizon_s(self) -> float:
         """Simulated time after which an episode has failed."""
         return self.robosuite.horizon_steps / CONTROL_HZ

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from d2ppo_core.errors import BundleError
-from d2ppo_core.geometry import Array
+from d2ppo_core.geometry import Array, step_between
 from d2ppo_core.manifest import Manifest
 
 _APART_M, _APART_RAD = 0.005, 0.01
@@ -62,8 +62,8 @@ class Setting:
 
 
 def _apart(one: Array, other: Array) -> bool:
-    turn = np.arccos(np.clip((np.trace(one[:3, :3].T @ other[:3, :3]) - 1.0) / 2.0, -1.0, 1.0))
-    return bool(np.linalg.norm(one[:3, 3] - other[:3, 3]) > _APART_M or turn > _APART_RAD)
+    step = step_between(one, other)
+    return bool(np.linalg.norm(step[:3]) > _APART_M or np.linalg.norm(step[3:]) > _APART_RAD)
 
 
 def _place(pose: Array) -> str:
