@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from d2ppo_core.errors import BundleError
+from d2ppo_core.geometry import Array
 from d2ppo_core.objects import KEY, ObjectPart, recipe_of, size_of
 from d2ppo_core.representations import (
     FRAMES,
@@ -26,8 +27,8 @@ from d2ppo_core.representations import (
 )
 
 _CAMERA = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_ROBOT = re.compile(r"robot\d+_(?=eef_|gripper_|joint_)")
-_MAX_SIZE, _MAX_HORIZON, _MAX_HZ, _MAX_TEXT = 4096, 1000, 1000.0, 200
+_ROBOT = re.compile(r"robot(\d+)_(?=eef_|gripper_|joint_)")
+_MAX_SIZE, _MAX_HORIZON, _MAX_HZ, _MAX_TEXT, _MAX_ARMS = 4096, 1000, 1000.0, 200, 8
 _RIGID = 1e-3
 """Largest error of a rotation matrix; the shipped ones are exact to 1e-6."""
 _IDENTITY_6 = tuple(float(i % 7 == 0) for i in range(36))
@@ -78,7 +79,8 @@ class ActionSpec:
         representation: ``osc_delta``: goal = pose ⊕ scaled delta at each control tick, as robosuite's OSC_POSE;
             ``ee_absolute``: the goal itself. ``d2ppo_core.representations`` says what the numbers are.
         frame: Of the numbers: ``base`` for deltas, ``world`` (that of the observations) for goals.
-        dim: Size of one action.
+        num_arms: Arms that an action moves; it holds the numbers of one after those of the other.
+        dim: Size of one action, all arms together.
         translation_scale_m: Translation that a delta of 1 asks for, and how far a goal may be from the arm, per axis.
         rotation_scale_rad: The same for the rotation.
         kp: Stiffness of the training controller per unit of mass, 1/s².
@@ -92,6 +94,7 @@ class ActionSpec:
 
     representation: str = OSC_DELTA
     frame: str = FRAMES[OSC_DELTA]
+    num_arms: int = 1
     dim: int = SIZES[OSC_DELTA]
     translation_scale_m: float = TRANSLATION_SCALE_M
     rotation_scale_rad: float = ROTATION_SCALE_RAD
@@ -110,9 +113,11 @@ class ActionSpec:
             raise BundleError(
                 f"{self.representation} actions are in frame {FRAMES[self.representation]}, got {self.frame}"
             )
-        if self.dim != SIZES[self.representation]:
-            wanted = SIZES[self.representation]
-            raise BundleError(f"{self.representation} actions of one arm have {wanted} entries, got {self.dim}")
+        if not 1 <= self.num_arms <= _MAX_ARMS:
+            raise BundleError(f"num_arms must lie in 1..{_MAX_ARMS}, got {self.num_arms}")
+        if self.dim != (wanted := self.num_arms * SIZES[self.representation]):
+            arms = "one arm" if self.num_arms == 1 else f"{self.num_arms} arms"
+            raise BundleError(f"{self.representation} actions of {arms} have {wanted} entries, got {self.dim}")
         if not (self.kp > 0.0 and self.damping_ratio > 0.0 and self.gripper_open_width_m > 0.0):
             raise BundleError(
                 f"kp, damping_ratio and gripper_open_width_m must be positive, got {self.kp}, {self.damping_ratio}, "
@@ -126,6 +131,11 @@ class ActionSpec:
             raise BundleError(f"coupling needs 36 numbers (6×6 row-major), got {len(self.coupling)}")
         if not 1.0 <= self.control_hz <= _MAX_HZ:
             raise BundleError(f"control_hz must lie in 1..{_MAX_HZ:.0f}, got {self.control_hz}")
+
+    @property
+    def arm_dim(self) -> int:
+        """Numbers of one arm in an action."""
+        return self.dim // self.num_arms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +153,7 @@ class Manifest:
         sampler: How the graph samples, e.g. ``ddim_trailing_eta0_clip_x0_recompute_eps``.
         denoising_times: Training times of the K steps, noisiest first; empty in bundles from before they were named.
         object_parts: What the observation ``object`` is put together from; empty in bundles from before it was written.
-        T_world_base: Robot base in the frame of the observations, 4×4 row-major.
+        T_world_base: Robot base in the frame of the observations, 4×4 row-major; that of each arm, one after the other.
         T_ee_site: The dataset's end-effector site in the robot's end-effector frame, 4×4 row-major.
         provenance: Where the bundle comes from: config and dataset hash, commit, seed, measured success.
     """
@@ -187,13 +197,23 @@ class Manifest:
             raise BundleError(
                 f"action_horizon must lie in 1..pred_horizon={self.pred_horizon}, got {self.action_horizon}"
             )
-        for name in ("T_world_base", "T_ee_site"):
-            if len(getattr(self, name)) != 16:
-                raise BundleError(f"{name} needs 16 numbers (4×4 row-major), got {len(getattr(self, name))}")
-            matrix = np.asarray(getattr(self, name), dtype=float).reshape(4, 4)
-            gram = matrix[:3, :3] @ matrix[:3, :3].T - np.eye(3)
-            if np.abs(gram).max() > _RIGID or np.linalg.det(matrix[:3, :3]) < 0.0 or matrix[3].tolist() != [0, 0, 0, 1]:
-                raise BundleError(f"{name} must be a rotation and a translation, got {getattr(self, name)}")
+        self._refuse_other_arms()
+        for name, arms in (("T_world_base", self.num_arms), ("T_ee_site", 1)):
+            if len(getattr(self, name)) != 16 * arms:
+                each = f" for each of {arms} arms" if arms > 1 else ""
+                raise BundleError(f"{name} needs 16 numbers (4×4 row-major){each}, got {len(getattr(self, name))}")
+            for matrix in np.asarray(getattr(self, name), dtype=float).reshape(-1, 4, 4):
+                gram, last = matrix[:3, :3] @ matrix[:3, :3].T - np.eye(3), matrix[3].tolist()
+                if np.abs(gram).max() > _RIGID or np.linalg.det(matrix[:3, :3]) < 0.0 or last != [0, 0, 0, 1]:
+                    raise BundleError(f"{name} must be a rotation and a translation, got {getattr(self, name)}")
+
+    def _refuse_other_arms(self) -> None:
+        """Raise BundleError where something is observed of an arm that the actions do not move."""
+        seen = {int(found[1]) for spec in self.observations if (found := _ROBOT.match(spec.key))}
+        seen |= {part.arm for part in self.object_parts}
+        if beyond := sorted(arm for arm in seen if arm >= self.num_arms):
+            arms = "one arm" if self.num_arms == 1 else f"{self.num_arms} arms"
+            raise BundleError(f"the actions are of {arms}, but robot{beyond[0]} is observed")
 
     @property
     def state_observations(self) -> tuple[ObservationSpec, ...]:
@@ -212,8 +232,13 @@ class Manifest:
 
     @property
     def num_arms(self) -> int:
-        """Arms that it reads and moves."""
-        return max(1, len({found[0] for spec in self.observations if (found := _ROBOT.match(spec.key))}))
+        """Arms that it moves."""
+        return self.action.num_arms
+
+    @property
+    def bases(self) -> Array:
+        """(arms, 4, 4) bases of the robots in the frame of the observations."""
+        return np.asarray(self.T_world_base, dtype=float).reshape(-1, 4, 4)
 
     @property
     def object_recipe(self) -> tuple[ObjectPart, ...]:

@@ -4,7 +4,7 @@ robosuite's tasks observe their objects in their own orders and frames. Here tha
 ``object`` by a recipe, a bundle carries it, and on a robot it is computed by the same function from perceived poses.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,10 +15,10 @@ from d2ppo_core.geometry import Array
 
 KEY = "object"
 """Name of the observation, as in robomimic datasets."""
-POSITION, QUAT = "position", "quat_xyzw"
+POSITION, QUAT, UPPER_QUAT, TOUCH = "position", "quat_xyzw", "upper_quat_xyzw", "touch"
 WORLD, AT_HAND, HAND = "world", "at_hand", "hand"
-_SIZES = {POSITION: 3, QUAT: 4}
-_FRAMES = {POSITION: (WORLD, AT_HAND, HAND), QUAT: (WORLD, HAND)}
+_SIZES = {POSITION: 3, QUAT: 4, UPPER_QUAT: 4, TOUCH: 1}
+_FRAMES = {POSITION: (WORLD, AT_HAND, HAND), QUAT: (WORLD, HAND), UPPER_QUAT: (WORLD,), TOUCH: (WORLD,)}
 
 
 class Poses(NamedTuple):
@@ -38,18 +38,32 @@ class ObjectPart:
         name: Of the object.
         what: ``position`` (3 numbers, m) or ``quat_xyzw`` (4). In the hand's frame a quaternion's w is not negative;
             in the world its sign is the simulator's in training, and on a robot the one by which z is not negative,
-            with which the simulator's objects start.
+            with which the simulator's objects start. ``upper_quat_xyzw`` (4): w is not negative. ``touch`` (1): 1
+            where it touches ``other``, 0 where it does not or nobody can tell.
         frame: ``world``, ``at_hand`` (the world's axes, from the hand's position) or ``hand``.
+        arm: Whose hand.
+        point_m: Which point of the object, in its own frame; empty: its origin.
+        other: The second object of a touch.
     """
 
     name: str
     what: str
     frame: str = WORLD
+    arm: int = 0
+    point_m: tuple[float, ...] = ()
+    other: str = ""
 
     def __post_init__(self) -> None:
         """Raise BundleError for a part that nobody could compute."""
         if not self.name:
             raise BundleError("a part of the observation object needs the name of an object")
+        if self.arm < 0 or (self.point_m and (len(self.point_m) != 3 or self.what != POSITION)):
+            raise BundleError(
+                f"object {self.name}: wanted an arm >= 0 and, for a position, a point_m of 3 numbers, got "
+                f"{self.arm} and {list(self.point_m)}"
+            )
+        if bool(self.other) != (self.what == TOUCH):
+            raise BundleError(f"object {self.name}: exactly a touch names an other object, got {self.other!r}")
         if self.frame not in _FRAMES.get(self.what, ()):
             known = "; ".join(f"{what} in {', '.join(frames)}" for what, frames in _FRAMES.items())
             raise BundleError(f"object {self.name}: no part {self.what} in frame {self.frame}; there are {known}")
@@ -79,12 +93,39 @@ def parts_in_the_hand(name: str) -> tuple[ObjectPart, ...]:
     )
 
 
+LID_HANDLE_M, BIN_FLOOR_M = (0.0, 0.0, 0.005), (0.0, 0.0, -0.07)
+
+
+def _transport() -> tuple[ObjectPart, ...]:
+    """Hammer, trash, the lid's handle, the bins' floors, what lies on them, and four of them from the hands."""
+    handle = {"lid": LID_HANDLE_M}
+    poses = [
+        part
+        for name in ("hammer", "trash", "lid")
+        for part in (
+            ObjectPart(name=name, what=POSITION, point_m=handle.get(name, ())),
+            ObjectPart(name=name, what=UPPER_QUAT),
+        )
+    ]
+    bins = [ObjectPart(name=name, what=POSITION, point_m=BIN_FLOOR_M) for name in ("target_bin", "trash_bin")]
+    touches = [
+        ObjectPart(name="hammer", what=TOUCH, other="target_bin"),
+        ObjectPart(name="trash", what=TOUCH, other="trash_bin"),
+    ]
+    from_hands = [
+        ObjectPart(name=name, what=POSITION, frame=AT_HAND, arm=arm, point_m=handle.get(name, ()))
+        for arm, name in ((0, "hammer"), (0, "lid"), (1, "hammer"), (1, "trash"))
+    ]
+    return (*poses, *bins, *touches, *from_hands)
+
+
 OBJECT_PARTS: Mapping[str, tuple[ObjectPart, ...]] = {
     "lift": parts_beside_the_hand("cube"),
     "can": parts_in_the_hand("can"),
     "square": parts_in_the_hand("nut"),
+    "transport": _transport(),
 }
-"""Task -> its recipe. Transport's observation holds contacts, which no perception gives."""
+"""Task -> its recipe. Transport's holds touches, which the simulator tells and cameras do not."""
 
 
 def recipe_of(task: str, size: int) -> tuple[ObjectPart, ...]:
@@ -103,28 +144,41 @@ def names_in(parts: Sequence[ObjectPart]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.name for part in parts))
 
 
-def object_state(parts: Sequence[ObjectPart], objects: Mapping[str, Poses], hand: Poses) -> Array:
+def object_state(
+    parts: Sequence[ObjectPart],
+    objects: Mapping[str, Poses],
+    *hands: Poses,
+    touching: Collection[tuple[str, str]] = (),
+) -> Array:
     """Put the observation ``object`` together.
 
     Args:
         parts: The recipe, at least one part.
         objects: Poses of the objects that it names, in the world.
-        hand: The grip site's position and the hand's orientation, in the world.
+        hands: Of each arm, the grip site's position and the hand's orientation, in the world.
+        touching: Objects that touch each other, by the names that the recipe has for them.
 
     Returns:
         (..., size) in the recipe's order, of the leading axes that the poses have.
     """
-    return np.concatenate([_part(part, objects[part.name], hand) for part in parts], axis=-1)
+    return np.concatenate([_part(part, objects[part.name], hands[part.arm], touching) for part in parts], axis=-1)
 
 
-def _part(part: ObjectPart, thing: Poses, hand: Poses) -> Array:
+def _part(part: ObjectPart, thing: Poses, hand: Poses, touching: Collection[tuple[str, str]]) -> Array:
+    if part.what == TOUCH:
+        return np.full((*thing.position_m.shape[:-1], 1), float((part.name, part.other) in touching))
+    if part.what == UPPER_QUAT:
+        return xyzw(upper_half(thing.quat_wxyz))
     if part.what == QUAT:
         if part.frame == WORLD:
             return xyzw(thing.quat_wxyz)
         return xyzw(upper_half(multiply(conjugate(hand.quat_wxyz), thing.quat_wxyz)))
+    point_m = thing.position_m
+    if part.point_m:
+        point_m = point_m + rotate_back(conjugate(thing.quat_wxyz), np.asarray(part.point_m))
     if part.frame == WORLD:
-        return thing.position_m
-    from_hand = thing.position_m - hand.position_m
+        return point_m
+    from_hand = point_m - hand.position_m
     return from_hand if part.frame == AT_HAND else rotate_back(hand.quat_wxyz, from_hand)
 
 

@@ -12,6 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from stack_launch import describe  # noqa: E402
 
 ARGUMENTS = {
+    "task": "No bundle of another task is taken.",
+    "bundle": "Bundle of the policy that moves both arms: the name of a committed one, or a path; empty: none runs.",
     "left_namespace": "Namespace of the left arm, also the prefix of its frame.",
     "right_namespace": "Namespace of the right arm, also the prefix of its frame.",
     "left_address": "Address of the left robot's control box.",

@@ -12,6 +12,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from stack_launch import describe  # noqa: E402
 
 ARGUMENTS = {
+    "task": "Task with two arms.",
+    "bundle": "Bundle of the policy that moves both arms: the name of a committed one, or a path; empty: none runs.",
+    "force": "true: take a bundle of another task, camera or cell all the same.",
+    "cameras": "false: no cameras; a state policy needs none.",
     "left_namespace": "Namespace of the left arm, also the prefix of its frame.",
     "right_namespace": "Namespace of the right arm, also the prefix of its frame.",
     "left_address": "Loopback address of the left simulated robot.",
@@ -19,6 +23,7 @@ ARGUMENTS = {
     "robot": "fr3 or panda: which robots stand in the world; names on the graph follow it.",
     "protocol": "Robot-server version: auto (the robots' own: 10 of an FR3, 5 of a Panda), 5 or 10.",
     "real_time": "true: pace the world with the wall clock; false: as fast as the machine can.",
+    "stepping": "real_time, or deterministic: the world waits for all nodes, and a seed gives the same motion again.",
 }
 
 

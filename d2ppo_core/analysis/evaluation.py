@@ -15,18 +15,34 @@ class ChunkTiming:
     received_ms: float
     published_ms: float
     first_command_ms: float | None
+    """Of several arms the last one's; None where not all had one."""
     inference_wall_ms: float
+    apart_ms: float | None = None
+    """Between the first commands of several arms."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One sample of an episode: time in s, measured and commanded position in m, gripper opening, world state."""
+class Hand:
+    """One hand at one time: measured and commanded position in m, gripper opening."""
 
-    time_s: float
     measured_m: tuple[float, float, float]
     reference_m: tuple[float, float, float]
     gripper_width_m: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(Hand):
+    """One sample of an episode: the hand, time in s, world state."""
+
+    time_s: float
     qpos: tuple[float, ...]
+    partners: tuple[Hand, ...] = ()
+    """The hands of the other arms."""
+
+    @property
+    def hands(self) -> tuple[Hand, ...]:
+        """Of all arms."""
+        return (self, *self.partners)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +62,10 @@ class Episode:
     real_time_factor: float
     digest: str = ""
     """In deterministic stepping, of all positions and chunks from the start to the end: the same for the same seed."""
+    chunks_alone: int = 0
+    """Plans for several arms that some of them executed and others did not."""
+    arms: tuple[str, ...] = ()
+    """Names of several arms."""
     waits_given_up: int = 0
     """In deterministic stepping, how often the world waited for a node in vain: the digest means nothing then."""
     timings: tuple[ChunkTiming, ...] = ()
@@ -110,11 +130,13 @@ class Evaluation:
     def latencies(self) -> dict[str, Spread]:
         """Spread of each step from capture to first command, ms."""
         timings = [timing for episode in self.episodes for timing in episode.timings]
+        apart = [t.apart_ms for t in timings if t.apart_ms is not None]
         return {
             "capture → image received": spread([t.received_ms for t in timings]),
             "capture → chunk published": spread([t.published_ms for t in timings]),
             "capture → first command": spread([t.first_command_ms for t in timings if t.first_command_ms is not None]),
             "inference alone (wall)": spread([t.inference_wall_ms for t in timings]),
+            **({"first commands apart": spread(apart)} if apart else {}),
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -142,6 +164,9 @@ class Evaluation:
         ]
         for name, value in self.latencies().items():
             rows.append(f"{name:<28} p50 {value.p50:7.2f} ms   p99 {value.p99:7.2f} ms   n {value.count}")
+        if any(episode.arms for episode in self.episodes):
+            alone = sum(episode.chunks_alone for episode in self.episodes)
+            rows.append(f"chunks executed by one arm only {alone}")
         rows.append(f"control ticks {self.ticks}, missed {self.missed_ticks}")
         usual, slowest = self.real_time
         rows.append(f"real-time factor of the world, median of the episodes {usual:.3f}, slowest {slowest:.3f}")

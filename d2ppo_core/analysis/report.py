@@ -4,6 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import imageio.v2 as imageio
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from d2ppo_core.analysis.evaluation import Episode, Evaluation
+from d2ppo_core.analysis.evaluation import Episode, Evaluation, Hand
 from d2ppo_core.analysis.pages import data_uri, png_uri, svg_uri, write_page
 
 Frames = Sequence[npt.NDArray[np.uint8]]
@@ -109,18 +110,26 @@ def _outcome_plot(evaluation: Evaluation) -> str:
 def _motion_plot(episode: Episode) -> str:
     start_s = episode.samples[0].time_s
     time_s = np.array([sample.time_s for sample in episode.samples]) - start_s
-    measured = np.array([sample.measured_m for sample in episode.samples])
-    reference = np.array([sample.reference_m for sample in episode.samples])
-    figure = Figure(figsize=(7.0, 4.4), layout="constrained")
-    axes = figure.subplots(2, 1, sharex=True)
+    num_arms = len(episode.samples[0].hands)
+    figure = Figure(figsize=(7.0 * (1 + 0.4 * (num_arms - 1)), 4.4), layout="constrained")
+    axes = figure.subplots(2, num_arms, sharex=True, sharey="row", squeeze=False)
+    for arm in range(num_arms):
+        _draw_hand(axes[:, arm], time_s, [sample.hands[arm] for sample in episode.samples])
+        axes[0, arm].set(title=episode.arms[arm] if episode.arms else "")
+        axes[1, arm].set(xlabel="time, s")
+    axes[0, 0].set(ylabel="end effector, m\n(dashed: commanded)")
+    axes[0, -1].legend(loc="center right", frameon=False)
+    axes[1, 0].set(ylabel="gripper opening, mm", ylim=(-2, 85))
+    return svg_uri(figure)
+
+
+def _draw_hand(axes: Any, time_s: npt.NDArray[np.float64], hands: Sequence[Hand]) -> None:
+    measured = np.array([hand.measured_m for hand in hands])
+    reference = np.array([hand.reference_m for hand in hands])
     for i, (name, colour) in enumerate(zip("xyz", ("#c0392b", "#4a9a5b", "#3b6ea5"), strict=True)):
         axes[0].plot(time_s, reference[:, i], "--", color=colour, linewidth=1)
         axes[0].plot(time_s, measured[:, i], color=colour, label=name)
-    axes[0].set(ylabel="end effector, m\n(dashed: commanded)")
-    axes[0].legend(loc="center right", frameon=False)
-    axes[1].plot(time_s, 1e3 * np.array([sample.gripper_width_m for sample in episode.samples]), color="#333")
-    axes[1].set(xlabel="time, s", ylabel="gripper opening, mm", ylim=(-2, 85))
-    return svg_uri(figure)
+    axes[1].plot(time_s, 1e3 * np.array([hand.gripper_width_m for hand in hands]), color="#333")
 
 
 def _strip(film: Film, columns: int = 5) -> str:

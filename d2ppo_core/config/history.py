@@ -15,6 +15,8 @@ _WAS = {PretrainConfig: {("model", "sampler_times"): LEADING}, FinetuneConfig: {
 """Section and key -> what there was before the key."""
 _GONE = ("weight_mode", "balance", "balance_decay", "weight_limit", "auto_tap_steps", "official")
 """Of the section `loss`."""
+_LIFTS_BASE, _TRANSPORTS_BASES = [-0.56, 0.0, 0.912], [0.0, -0.81, 0.912, 0.0, 0.81, 0.912]
+"""`deploy.base_position_m` of runs from before bundles moved two arms, and of those since."""
 
 
 def as_it_was(stage: type[Any], kept: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,6 +25,10 @@ def as_it_was(stage: type[Any], kept: Mapping[str, Any]) -> dict[str, Any]:
     for (section, key), value in _WAS[stage].items():
         if isinstance(values := mapping.setdefault(section, {}), dict):  # else its reader says what is wrong
             values.setdefault(key, value)
+    deploy = mapping.get("deploy")
+    if mapping.get("task") == "transport" and isinstance(deploy, dict):
+        if list(deploy.get("base_position_m", _LIFTS_BASE)) == _LIFTS_BASE:
+            deploy["base_position_m"] = list(_TRANSPORTS_BASES)
     loss = mapping.setdefault("loss", {}) if stage is PretrainConfig else None
     if isinstance(loss, dict) and "dispersive_form" not in loss:
         loss["dispersive_form"] = PUBLISHED if loss.get("official") else RAW

@@ -59,7 +59,7 @@ class DataConfig:
     """`osc_delta`: the file's own; `ee_absolute`: the goals that they lead to, made of them and the observed poses."""
     base_yaw_rad: tuple[float, ...] = (0.0,)
     """Turn of each arm's base about the vertical in the file's world: the deltas of robosuite 1.5 are in its frame,
-    older ones in the world's (0). Only `ee_absolute` asks."""
+    older ones in the world's (0). `ee_absolute` and the bundle ask."""
     tails: str = "hold"
     """Chunks that reach over the end of their episode: `hold` fills them by standing still, `drop` leaves them out."""
 
@@ -285,10 +285,10 @@ of Lift; it varies little over the workspace."""
 
 @dataclass(frozen=True, kw_only=True)
 class DeployConfig:
-    """Where the robot stands in the frame of the dataset; goes into the bundle's manifest."""
+    """Where the robots stand in the frame of the dataset; goes into the bundle's manifest."""
 
     base_position_m: tuple[float, ...] = (-0.56, 0.0, 0.912)
-    """Robot base in the dataset's world frame (identity rotation)."""
+    """Robot base in the dataset's world frame, of each arm one after the other; `data.base_yaw_rad` is its turn."""
     ee_site_offset_m: tuple[float, ...] = (0.0, 0.0, -0.0069)
     """From Franka's end-effector frame to the site whose position is `robot0_eef_pos` (identity rotation)."""
     control_hz: float = 20.0
@@ -298,9 +298,9 @@ class DeployConfig:
     def __post_init__(self) -> None:
         """Raise ConfigError for a wrong count of numbers, or a rate <= 0."""
         require(len(self.osc_coupling) == 36, f"deploy.osc_coupling: wanted 36 numbers, got {len(self.osc_coupling)}")
-        for name in ("base_position_m", "ee_site_offset_m"):
-            got = len(getattr(self, name))
-            require(got == 3, f"deploy.{name}: wanted 3 numbers, got {got}")
+        bases, site = len(self.base_position_m), len(self.ee_site_offset_m)
+        require(bases > 0 and bases % 3 == 0, f"deploy.base_position_m: wanted 3 numbers per arm, got {bases}")
+        require(site == 3, f"deploy.ee_site_offset_m: wanted 3 numbers, got {site}")
         require(self.control_hz > 0, f"deploy.control_hz: wanted > 0, got {self.control_hz}")
 
 

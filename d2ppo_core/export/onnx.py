@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
 from d2ppo_core.bundle import ActionSpec, Golden, Manifest, ObservationSpec, check_bundle_place, write_bundle
-from d2ppo_core.config import config_hash, to_mapping
+from d2ppo_core.config import PretrainConfig, config_hash, to_mapping
 from d2ppo_core.data.image_fit import ImageFit, fit_of
 from d2ppo_core.data.tasks import env_name_of
 from d2ppo_core.data.windows import load_windows
@@ -28,12 +29,13 @@ from d2ppo_core.export.parity import (
     random_inputs,
 )
 from d2ppo_core.finetune.runs import Run, load_run
+from d2ppo_core.geometry import transform_from
 from d2ppo_core.models import diffusion, gaussian
 from d2ppo_core.models.policy import ChunkPolicy
 from d2ppo_core.objects import KEY, ObjectPart, recipe_of
 from d2ppo_core.pretrain.checkpoint import Checkpoint
 from d2ppo_core.pretrain.provenance import git_commit
-from d2ppo_core.representations import FRAMES
+from d2ppo_core.representations import FRAMES, SIZES
 
 OPSET = 20
 _GOLDEN_SEED = 2_024
@@ -135,16 +137,26 @@ def _object_parts(saved: Checkpoint) -> tuple[ObjectPart, ...]:
     return recipe_of(saved.config.task, sizes.get(KEY, 0))
 
 
-def _translation(offset_m: tuple[float, ...]) -> tuple[float, ...]:
-    transform = np.eye(4)
-    transform[:3, 3] = offset_m
-    return tuple(float(v) for v in transform.ravel())
+def _placed(position_m: Sequence[float], yaw_rad: float = 0.0) -> tuple[float, ...]:
+    return tuple(transform_from(position_m, Rotation.from_euler("z", yaw_rad)).ravel().tolist())
+
+
+def bases_of(config: PretrainConfig, num_arms: int) -> tuple[float, ...]:
+    """Bases of the arms, one 4×4 after the other. Raises ConfigError where not each arm has its place."""
+    yaws, places = config.data.base_yaw_rad, np.reshape(config.deploy.base_position_m, (-1, 3))
+    if not len(yaws) == len(places) == num_arms:
+        raise ConfigError(
+            f"deploy.base_position_m and data.base_yaw_rad: wanted the bases of {num_arms} arms, whose actions these "
+            f"are, got {len(places)} places and {len(yaws)} turns"
+        )
+    return tuple(number for place, yaw in zip(places, yaws, strict=True) for number in _placed(place.tolist(), yaw))
 
 
 def make_manifest(run: Run, weights: str, graph: _Graph, extra: dict[str, Any]) -> Manifest:
     """The bundle's contract and where it comes from, both stages; `extra` joins the provenance."""
     saved, config, parity = run.origin, run.config, graph.parity
     diffuses = config.model.kind == "diffusion"
+    num_arms = saved.shapes.action_dim // SIZES[config.data.action_representation]
     provenance = {
         "config": to_mapping(config),
         "config_sha256": config_hash(config),
@@ -179,6 +191,7 @@ def make_manifest(run: Run, weights: str, graph: _Graph, extra: dict[str, Any]) 
         action=ActionSpec(
             representation=config.data.action_representation,
             frame=FRAMES[config.data.action_representation],
+            num_arms=num_arms,
             dim=saved.shapes.action_dim,
             control_hz=config.deploy.control_hz,
             coupling=config.deploy.osc_coupling,
@@ -189,8 +202,8 @@ def make_manifest(run: Run, weights: str, graph: _Graph, extra: dict[str, Any]) 
         sampler=diffusion.SAMPLERS[config.model.sampler_times] if diffuses else gaussian.SAMPLER,
         denoising_times=graph.times,
         object_parts=_object_parts(saved),
-        T_world_base=_translation(config.deploy.base_position_m),
-        T_ee_site=_translation(config.deploy.ee_site_offset_m),
+        T_world_base=bases_of(config, num_arms),
+        T_ee_site=_placed(config.deploy.ee_site_offset_m),
         provenance=provenance,
     )
 
@@ -223,10 +236,10 @@ def export_run(
     Raises:
         ExportError: the graph deviates from the torch sampler.
         TrainingError: there is no checkpoint.
-        ConfigError: the policy is for another task, was fine-tuned at other times or in other steps, or the run has no
-            such weights.
+        ConfigError: the policy is for another task, was fine-tuned at other times or in other steps, the run has no
+            such weights, or does not say where each of its arms stands.
         DataError: the dataset does not fit.
-        BundleError: a bundle cannot describe such a policy, one of two arms say.
+        BundleError: a bundle cannot describe such a policy.
         OutputError: `out` holds anything but a bundle, or cannot be written.
     """
     check_bundle_place(out)

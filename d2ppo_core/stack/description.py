@@ -36,6 +36,8 @@ class NodeDescription:
     remappings: Mapping[str, str] = field(default_factory=dict)
     required: bool = True
     """The whole stack stops when this node dies."""
+    when: str = ""
+    """Argument of the stack without which (empty, false) the node is left out; empty: it always runs."""
 
     def __post_init__(self) -> None:
         """Check the names before anything is started."""
@@ -103,7 +105,10 @@ class StackDescription:
                 arguments[key] = like(key, self.arguments[key], value)
             else:
                 raise ConfigError(self._no_such(key, self.nodes))
-        filled = [_filled(node, {**arguments, NAMESPACE: namespace}) for node in self.nodes]
+        if foreign := [node.when for node in self.nodes if node.when and node.when not in arguments]:
+            raise ConfigError(f"when: {foreign[0]} is not an argument of the stack")
+        wanted = [node for node in self.nodes if not node.when or arguments[node.when]]
+        filled = [_filled(node, {**arguments, NAMESPACE: namespace}) for node in wanted]
         for name in per_node:
             if name not in {node.label for node in filled}:
                 raise ConfigError(self._no_such(f"{name}.{next(iter(per_node[name]))}", filled))
@@ -115,6 +120,16 @@ class StackDescription:
             for own in [per_node.get(node.label, {})]
         )
         return replace(self, nodes=nodes, arguments=arguments, namespace=namespace)
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Namespaces of the arm nodes, in the order of the list."""
+        return tuple(node.namespace or self.namespace for node in self.nodes if node.executable == "arm_node")
+
+    @property
+    def world_address(self) -> str:
+        """Address of the simulated world's first robot; empty for a stack without a world."""
+        return next((str(n.parameters["robot_address"]) for n in self.nodes if n.executable == "sim_node"), "")
 
     def _no_such(self, key: str, nodes: Iterable[NodeDescription]) -> str:
         wanted = [*self.arguments, NAMESPACE, *(f"{node.label}.<parameter>" for node in nodes)]

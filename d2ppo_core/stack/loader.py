@@ -7,16 +7,19 @@ from typing import Any
 
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.shipped import named_file
-from d2ppo_core.stack.description import NodeDescription, StackDescription
-from d2ppo_core.stack.values import SCALARS
+from d2ppo_core.stack.description import NAMESPACE, NodeDescription, StackDescription
+from d2ppo_core.stack.values import SCALARS, like
 from d2ppo_core.yaml_file import read_yaml
 
-STACK_KEYS = ("namespace", "arguments", "environment", "parameters", "nodes")
-NODE_KEYS = ("name", "namespace", "package", "executable", "parameters", "remappings", "required")
+STACK_KEYS = ("namespace", "arguments", "instead", "environment", "parameters", "nodes")
+NODE_KEYS = ("name", "namespace", "package", "executable", "parameters", "remappings", "required", "when")
 
 
 def load_stack(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> StackDescription:
     """Return the stack of a file, with placeholders filled in and ``overrides`` applied.
+
+    A file may name another one to take where an argument has a certain value: ``instead: {task: {transport: …}}``. What
+    was chosen goes there too, but for what is this file's default anyhow.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or has an unknown key or a value of a wrong type.
@@ -24,7 +27,10 @@ def load_stack(name_or_path: str, overrides: Mapping[str, Any] | None = None) ->
     path = named_file("stack", name_or_path)
     content = read_yaml(path)
     try:
-        return _stack(path.stem, content).resolved(overrides)
+        stack = _stack(path.stem, content)
+        if other := _instead(content, stack, overrides or {}):
+            return load_stack(other, _beyond_defaults(stack, overrides or {}))
+        return stack.resolved(overrides)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
@@ -44,6 +50,26 @@ def _stack(name: str, content: object) -> StackDescription:
     )
 
 
+def _instead(content: object, stack: StackDescription, overrides: Mapping[str, Any]) -> str:
+    """Name of the stack to take instead; empty for this one."""
+    fields = content if isinstance(content, dict) else {}
+    choices = _mapping(fields.get("instead") or {}, "instead", tuple(stack.arguments))
+    for argument, others in choices.items():
+        names = _texts(others, f"instead: {argument}")
+        if (value := str(overrides.get(argument, stack.arguments[argument]))) in names:
+            return str(names[value])
+    return ""
+
+
+def _beyond_defaults(stack: StackDescription, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    defaults = {**stack.arguments, NAMESPACE: stack.namespace}
+    return {
+        key: value
+        for key, value in overrides.items()
+        if key not in defaults or like(key, defaults[key], value) != defaults[key]
+    }
+
+
 def _node(content: object, common: Mapping[str, Any]) -> NodeDescription:
     fields = _mapping(content, "a node", NODE_KEYS)
     name = _text(fields, "name", "a node")
@@ -58,6 +84,7 @@ def _node(content: object, common: Mapping[str, Any]) -> NodeDescription:
         parameters={**common, **_values(fields.get("parameters"), f"parameters of {name}")},
         remappings=_texts(fields.get("remappings"), f"remappings of {name}"),
         required=required,
+        when=_text(fields, "when", name) if "when" in fields else "",
     )
 
 

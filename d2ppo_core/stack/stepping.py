@@ -54,6 +54,8 @@ class Word:
     """What the node answers for; with every word, for the world may have started later."""
     latency_ns: int = 0
     """The soonest after a capture at which its chunks may act."""
+    robot: str = ""
+    """With ``HAND``: address of the robot whose hand it is; empty: of the only one."""
 
     def to_bytes(self) -> bytes:
         """As it goes over the channel."""
@@ -80,10 +82,10 @@ class Member:
         self._answers: tuple[str, ...] = ()
         self._latency_ns = 0
 
-    def say(self, what: str, stamp_ns: int = 0, *, chunk: bool = False, orders: int = 0) -> None:
+    def say(self, what: str, stamp_ns: int = 0, *, chunk: bool = False, orders: int = 0, robot: str = "") -> None:
         """Tell the world that something is done."""
         if self._answers:
-            self._send(what, stamp_ns, chunk, orders)
+            self._send(what, stamp_ns, chunk, orders, robot)
 
     def join(self, *answers: str, latency_ns: int = 0) -> None:
         """From now on the world waits for this node; a second time, it is told what changed."""
@@ -100,7 +102,7 @@ class Member:
         self.leave()
         self._socket.close()
 
-    def _send(self, what: str, stamp_ns: int = 0, chunk: bool = False, orders: int = 0) -> None:
+    def _send(self, what: str, stamp_ns: int = 0, chunk: bool = False, orders: int = 0, robot: str = "") -> None:
         word = Word(
             who=self.who,
             what=what,
@@ -109,6 +111,7 @@ class Member:
             orders=orders,
             answers=self._answers,
             latency_ns=self._latency_ns,
+            robot=robot,
         )
         with contextlib.suppress(OSError):
             self._socket.sendto(word.to_bytes(), self._path)

@@ -149,8 +149,6 @@ def _in_a_stack(command: str, task: Task, policy: str, wish: Mapping[str, Any]) 
     horizon_s = wish["horizon"] or task.horizon_s
     if not math.isfinite(horizon_s):
         raise ConfigError(f"--horizon: wanted seconds, got {horizon_s}")
-    if task.num_arms > 1 and wish["stack"] == SIM:
-        raise ConfigError(f"task {task.name} has {task.num_arms} arms; stack {SIM} runs policies on one")
     stepping = {STEPPING: wish["stepping"]} if wish["stepping"] else {}
     settings = stepping | parse_settings(wish["settings"]) | ({"force": "true"} if wish["force"] else {})
     request = LiveRequest(

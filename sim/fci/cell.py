@@ -154,6 +154,12 @@ class RobotCell(WorldLoop):
         """How many motions the clients of all hands have asked for."""
         return sum(robot.hand_orders for robot in self.robots)
 
+    def abort_hand(self, address: str, orders: int) -> None:
+        """End the motion of a hand if it is the one of this number; without an address, that of the only robot."""
+        for robot in self.robots:
+            if address in ("", robot.address):
+                robot.abort_hand(orders)
+
     def pump_hands(self) -> None:
         """Answer the hands' clients and tell them the present."""
         for robot in self.robots:

@@ -85,6 +85,11 @@ class Task(ABC):
         return {}
 
     @property
+    def touches(self) -> Mapping[tuple[str, str], str]:
+        """Pairs of objects whose touch is observed -> the success tap that tells."""
+        return {}
+
+    @property
     @abstractmethod
     def success_taps(self) -> Mapping[str, Tap]:
         """What `success` reads."""
@@ -139,6 +144,15 @@ class Task(ABC):
         taps, masks, row = self._reader(data.model)
         read(data, taps, masks, row)
         return bool(self.success(taps.split(row)))
+
+    def touching(self, data: mujoco.MjData) -> frozenset[tuple[str, str]]:
+        """Of `touches`, those that hold in this state of a live world (contacts up to date)."""
+        if not self.touches:
+            return frozenset()
+        taps, masks, row = self._reader(data.model)
+        read(data, taps, masks, row)
+        told = taps.split(row)
+        return frozenset(pair for pair, tap in self.touches.items() if told[tap][0] > 0)
 
     @cached_property
     def _readers(self) -> dict[int, tuple[ResolvedTaps, NDArray[np.uint32], NDArray[np.float64]]]:

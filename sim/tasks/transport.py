@@ -34,7 +34,13 @@ TRASH_YAW_RAD = 0.3 * math.pi
 PAYLOAD_PITCH_RAD = (math.pi / 2 - math.pi / 6, math.pi / 2 + math.pi / 6)
 HANDLE_RADIUS_M, HANDLE_LENGTH_M = 0.015, 0.2
 FLIPS = (np.array([0.5, -0.5, 0.5, -0.5]), np.array([-0.5, -0.5, -0.5, -0.5]))
-OBJECTS = {"hammer": "payload_root", "trash": "trash_main", "lid": "transport_start_bin_lid_root"}
+OBJECTS = {
+    "hammer": "payload_root",
+    "trash": "trash_main",
+    "lid": "transport_start_bin_lid_root",
+    "target_bin": "transport_target_bin_root",
+    "trash_bin": "transport_trash_bin_root",
+}
 _PAYLOAD_GEOMS = tuple(f"payload_{part}" for part in ("handle", "head", "neck", "face", "claw"))
 
 
@@ -49,8 +55,13 @@ class Transport(Task):
 
     @property
     def objects(self) -> Mapping[str, str]:
-        """Hammer, trash and lid."""
+        """Hammer, trash, lid and the two bins that things go into."""
         return OBJECTS
+
+    @property
+    def touches(self) -> Mapping[tuple[str, str], str]:
+        """What lies on the floor of its bin."""
+        return {("hammer", "target_bin"): "payload_in_target_bin", ("trash", "trash_bin"): "trash_in_trash_bin"}
 
     @property
     def success_taps(self) -> Mapping[str, Tap]:
@@ -63,7 +74,7 @@ class Transport(Task):
     @property
     def object_taps(self) -> Mapping[str, Tap]:
         """Poses of the movable things."""
-        bodies = zip(("payload", "trash", "lid_handle"), OBJECTS.values(), strict=True)
+        bodies = {"payload": OBJECTS["hammer"], "trash": OBJECTS["trash"], "lid_handle": OBJECTS["lid"]}.items()
         quats = {f"{name}_quat": Tap(TapKind.BODY_QUAT_WXYZ, (body,)) for name, body in bodies}
         return {
             **quats,

@@ -48,6 +48,8 @@ class Report:
     """Name -> 4×4 in the base frame of the first arm."""
     covariance: Array
     """(6, 6) of each of them."""
+    touching: frozenset[tuple[str, str]] = frozenset()
+    """Of those that are seen, which touch which."""
 
 
 class ObjectSight:
@@ -90,7 +92,10 @@ class ObjectSight:
             if not (missed or name in flaws.hidden or self._is_covered(body)):
                 poses[name] = _moved(self._T_base_world @ self._pose(body), noise, flaws)
         due_ns = world.time_ns + round(flaws.delay_s * 1e9)
-        report = Report(stamp_ns=world.time_ns, due_ns=due_ns, poses=poses, covariance=flaws.covariance())
+        touching = frozenset(pair for pair in world.touching() if pair[0] in poses)
+        report = Report(
+            stamp_ns=world.time_ns, due_ns=due_ns, poses=poses, covariance=flaws.covariance(), touching=touching
+        )
         self._under_way.append(report)
 
     def due(self) -> list[Report]:

@@ -198,6 +198,11 @@ class World:
         self.settle()
         return self.task.is_success(self.data)
 
+    def touching(self) -> frozenset[tuple[str, str]]:
+        """Objects of the task that touch each other now, as far as it observes that."""
+        self.settle()
+        return self.task.touching(self.data)
+
     def snapshot(self) -> Snapshot:
         """What a renderer needs to draw this instant."""
         return Snapshot(stamp_ns=self.time_ns, qpos=self.data.qpos.copy())

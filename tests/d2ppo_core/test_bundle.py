@@ -142,6 +142,26 @@ def test_contradictions_are_refused_when_they_are_made():
         ActionSpec(rotation_scale_rad=0.0)
 
 
+def test_a_bundle_of_two_arms_has_an_action_and_a_base_for_each(folder, tmp_path, pair_bundle):
+    pair = load_bundle(pair_bundle).manifest
+    assert (pair.num_arms, pair.action.dim, pair.action.arm_dim) == (2, 14, 7) and pair.bases.shape == (2, 4, 4)
+    assert pair.input_shapes == {"state": (1, 59), "noise": (1, 8, 14)}
+    np.testing.assert_allclose(pair.bases[:, 1, 3], [-0.81, 0.81])
+    assert manifest().num_arms == 1 and manifest().bases.shape == (1, 4, 4)
+
+
+def test_what_is_not_of_so_many_arms_is_refused_in_one_line(pair_bundle):
+    pair = load_bundle(pair_bundle).manifest
+    with pytest.raises(BundleError, match="osc_delta actions of 2 arms have 14 entries, got 7"):
+        ActionSpec(num_arms=2)
+    with pytest.raises(BundleError, match=r"num_arms must lie in 1..8, got 0"):
+        ActionSpec(num_arms=0, dim=0)
+    with pytest.raises(BundleError, match=r"T_world_base needs 16 numbers .* for each of 2 arms, got 16"):
+        replace(pair, T_world_base=pair.T_world_base[:16])
+    with pytest.raises(BundleError, match="the actions are of one arm, but robot1 is observed"):
+        replace(pair, action=ActionSpec(), T_world_base=pair.T_world_base[:16])
+
+
 def test_goals_are_a_second_representation_and_deltas_are_what_older_manifests_mean(folder, tmp_path):
     goals = manifest(action=ActionSpec(representation="ee_absolute", frame="world", dim=10))
     assert goals.input_shapes["noise"] == (1, 4, 10)

@@ -54,6 +54,38 @@ def test_two_objects_come_in_the_order_of_the_recipe_and_leading_axes_stay():
     np.testing.assert_array_equal(state[..., :6], np.concatenate([things[n].position_m for n in ("nut", "bolt")], -1))
 
 
+def test_transports_recipe_has_points_of_things_touches_and_both_hands():
+    rng = np.random.default_rng(6)
+    parts = OBJECT_PARTS["transport"]
+    things = {name: random_poses(rng, ()) for name in names_in(parts)}
+    hands = [random_poses(rng, ()) for _ in range(2)]
+    state = object_state(parts, things, *hands, touching={("trash", "trash_bin")})
+    assert state.shape == (41,) and list(things) == ["hammer", "trash", "lid", "target_bin", "trash_bin"]
+    lid, floor = things["lid"], things["target_bin"]
+    handle_m = lid.position_m + rotation(lid).apply([0.0, 0.0, 0.005])
+    np.testing.assert_allclose(state[14:17], handle_m, atol=1e-12)
+    np.testing.assert_allclose(state[21:24], floor.position_m + rotation(floor).apply([0.0, 0.0, -0.07]), atol=1e-12)
+    np.testing.assert_allclose(state[3:7], rotation(things["hammer"]).as_quat(canonical=True), atol=1e-12)
+    assert state[27:29].tolist() == [0.0, 1.0]
+    np.testing.assert_allclose(state[32:35], handle_m - hands[0].position_m, atol=1e-12)
+    np.testing.assert_allclose(state[38:], things["trash"].position_m - hands[1].position_m, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("part", "line"),
+    [
+        ({"what": "touch"}, "exactly a touch names an other object, got ''"),
+        ({"what": "position", "other": "tray"}, "exactly a touch names an other object, got 'tray'"),
+        ({"what": "position", "arm": -1}, "wanted an arm >= 0"),
+        ({"what": "quat_xyzw", "point_m": (0.0, 0.0, 1.0)}, "for a position, a point_m of 3 numbers"),
+        ({"what": "position", "point_m": (0.0, 1.0)}, "for a position, a point_m of 3 numbers"),
+    ],
+)
+def test_a_part_that_contradicts_itself_is_refused(part, line):
+    with pytest.raises(BundleError, match=f"object cube: .*{line}"):
+        ObjectPart(name="cube", **part)
+
+
 @pytest.mark.parametrize(("what", "frame"), [("colour", "world"), ("quat_xyzw", "at_hand"), ("position", "camera")])
 def test_a_part_that_nobody_could_compute_is_refused(what, frame):
     with pytest.raises(BundleError, match=f"object cube: no part {what} in frame {frame}; there are position in world"):

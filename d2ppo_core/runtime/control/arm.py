@@ -23,6 +23,7 @@ from d2ppo_core.runtime.safety.robots import robot_named
 __all__ = ["AT_HOME", "ArmConfig", "ArmController", "ArmMode", "ArmReport"]
 
 _TRACKING = (ArmMode.READY, ArmMode.RUNNING, ArmMode.HOLDING)
+_FOLLOWING = (ArmMode.RUNNING, ArmMode.HOLDING)
 _LEAST_HOMING_SPEED = 0.1
 """Homing never takes longer than ten times as long, whatever the speed scale."""
 
@@ -150,14 +151,18 @@ class ArmController:
         self.report = replace(self.report, refused=dict(self._gate.refused))
 
     def offer(self, chunk: TimedChunk, now_ns: int) -> None:
-        """Follow a chunk from now on, or raise ChunkRefusedError with the reason.
+        """Follow a chunk from now on, if `admit` says so; raises as that does."""
+        if self.admit(chunk, now_ns):
+            self.follow(chunk, now_ns)
+
+    def admit(self, chunk: TimedChunk, now_ns: int) -> bool:
+        """Tell whether a chunk is to be followed, or raise ChunkRefusedError with the reason.
 
         Before ``start``, at rest and without the dead-man switch chunks are left alone without a word: a policy may
         run ahead of the operator.
         """
-        following = self.report.mode in (ArmMode.RUNNING, ArmMode.HOLDING)
-        if not following or self._generator is None or not self._allowed(now_ns):
-            return
+        if self._generator is None or self.report.mode not in _FOLLOWING or not self._allowed(now_ns):
+            return False
         try:
             if self._freshness.lost_s(now_ns) is not None:
                 raise ChunkRefusedError("the robot's own state stopped arriving", "blind")
@@ -165,6 +170,12 @@ class ArmController:
         except ChunkRefusedError as error:
             self.refuse(error)
             raise
+        return True
+
+    def follow(self, chunk: TimedChunk, now_ns: int) -> None:
+        """Follow a chunk that was admitted, unless the arm stopped since."""
+        if self._generator is None or self.report.mode not in _FOLLOWING or chunk.epoch != self.report.epoch:
+            return
         self._generator.follow(chunk, now_ns)
         self._last_chunk_ns = now_ns
         self.report = replace(
@@ -186,9 +197,8 @@ class ArmController:
             return self.report
         try:
             reading = self._arm.read()
-            self.report = replace(
-                self.report, reading=reading, stamp_ns=now_ns, deadman_held=self._deadman.held(now_ns)
-            )
+            held = self._deadman.held(now_ns)
+            self.report = replace(self.report, reading=reading, stamp_ns=now_ns, deadman_held=held)
             self._follow_robot(reading)
             if self.report.mode in _TRACKING or self._going_to:
                 self._follow_motion(now_ns)
@@ -208,8 +218,7 @@ class ArmController:
 
     def _go(self, name: str, q_rad: tuple[float, ...], call: str) -> None:
         self._require((ArmMode.IDLE, *_TRACKING), call)
-        scale = self._speed.setting
-        if scale == 0.0:
+        if (scale := self._speed.setting) == 0.0:
             raise RobotError(f"{call}: the speed scale is 0; raise speed_scale first")
         speed = max(scale, _LEAST_HOMING_SPEED) * (self._config.recovery_dynamics if self._shaken else 1.0)
         self._generator = None

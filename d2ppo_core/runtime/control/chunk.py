@@ -27,6 +27,7 @@ REASONS = {
     "epoch": "made from an observation before the last stop, reflex or homing",
     "bundle": "made by another bundle than the one followed, and no swap was announced",
     "rival": "from another publisher than the one followed, which still sends",
+    "partner": "of a plan for several arms that the others did not all follow",
     "older": "made from an observation older than that of the chunk followed",
     "future": "stamped more than 20 ms ahead of the clock",
     "expired": "its last target was due already",
@@ -46,6 +47,7 @@ class TimedChunk:
         epoch: Epoch of the arm's state at capture.
         bundle_hash: Bundle that made it.
         source: Names one run of the publisher that it came from.
+        epochs: Of all arms that the plan moves, in the policy's order; empty: it moves this one alone.
         positions_m: (N, 3) end-effector positions in the base frame.
         quats_xyzw: (N, 4) unit quaternions.
         twists: (N, 6) linear m/s and angular rad/s at each target.
@@ -58,6 +60,7 @@ class TimedChunk:
     epoch: int
     bundle_hash: str
     source: str = ""
+    epochs: tuple[int, ...] = ()
     positions_m: Array
     quats_xyzw: Array
     twists: Array

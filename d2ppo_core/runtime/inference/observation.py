@@ -33,32 +33,41 @@ class ArmSample:
 
 @dataclass(frozen=True)
 class Observation:
-    """What one inference sees: the graph's inputs without the noise, and the arm's state at capture."""
+    """What one inference sees: the graph's inputs without the noise, and each arm's state at capture."""
 
     stamp_ns: int
     inputs: dict[str, npt.NDArray[Any]]
-    arm: ArmSample
+    arms: tuple[ArmSample, ...]
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """Of the arms."""
+        return tuple(arm.epoch for arm in self.arms)
 
 
 class ObservationBuffer:
-    """Keeps the newest image of each camera, the newest pose of each object, and a short history of the arm.
+    """Keeps the newest image of each camera, the newest pose of each object, and a short history of each arm.
 
-    What is seen decides the time: the arm's state is the one nearest to the oldest of the newest images and poses.
+    What is seen decides the time: an arm's state is the one nearest to the oldest of the newest images and poses.
     """
 
-    def __init__(self, manifest: Manifest, max_age_s: float = 0.5, max_skew_s: float = 0.03) -> None:
+    def __init__(
+        self, manifest: Manifest, max_age_s: float = 0.5, max_skew_s: float = 0.03, *, arms: tuple[str, ...] = ()
+    ) -> None:
         """Prepare for the observations of a bundle.
 
         Args:
             manifest: Names what the policy reads.
             max_age_s: Oldest observation that may be used.
             max_skew_s: Largest time between an image and the arm's state.
+            arms: What the arms are called, for messages; one needs no name.
 
         Raises:
-            BundleError: The bundle wants an observation that the robot cannot give.
+            BundleError: The bundle wants an observation that the robots cannot give.
         """
-        recipe = manifest.object_recipe
-        given = _STATE_SHAPES | ({KEY: (size_of(recipe),)} if recipe else {})
+        recipe, numbers = manifest.object_recipe, range(manifest.num_arms)
+        given = {f"robot{arm}_{part}": shape for arm in numbers for part, (shape, _) in _ARM_PARTS.items()}
+        given |= {KEY: (size_of(recipe),)} if recipe else {}
         for spec in manifest.state_observations:
             if spec.key == KEY and not recipe:
                 raise BundleError(
@@ -70,24 +79,31 @@ class ObservationBuffer:
             if spec.shape != given[spec.key]:
                 raise BundleError(f"bundle {manifest.name} wants {spec.key} as {spec.shape}; it is {given[spec.key]}")
         self._manifest = manifest
-        self._T_world_base = np.asarray(manifest.T_world_base).reshape(4, 4)
+        self._bases = manifest.bases
         self._T_ee_site = np.asarray(manifest.T_ee_site).reshape(4, 4)
+        self._called = ["the arm"] if len(numbers) == 1 else [f"arm {name}" for name in arms or numbers]
         self._max_age_ns = round(max_age_s * 1e9)
         self._max_skew_ns = round(max_skew_s * 1e9)
-        self._arm: deque[ArmSample] = deque(maxlen=128)
+        self._arms: list[deque[ArmSample]] = [deque(maxlen=128) for _ in numbers]
         self._images: dict[str, tuple[int, npt.NDArray[np.uint8]]] = {}
-        self._objects = ObjectMemory(recipe, self._T_world_base, self._max_age_ns)
+        self._objects = ObjectMemory(recipe, self._bases[0], self._max_age_ns)
 
     @property
     def object_names(self) -> tuple[str, ...]:
         """Objects that the bundle's policy wants to know of."""
         return self._objects.names
 
-    def push_arm(self, sample: ArmSample) -> None:
-        """Add a state of the arm; a clock that jumps back clears the history."""
-        if self._arm and sample.stamp_ns < self._arm[-1].stamp_ns:
-            self._arm.clear()
-        self._arm.append(sample)
+    @property
+    def arms_ns(self) -> int:
+        """Until when all arms have told their states; -1 where one said nothing yet."""
+        return min((history[-1].stamp_ns if history else -1) for history in self._arms)
+
+    def push_arm(self, sample: ArmSample, arm: int = 0) -> None:
+        """Add a state of an arm; a clock that jumps back clears its history."""
+        history = self._arms[arm]
+        if history and sample.stamp_ns < history[-1].stamp_ns:
+            history.clear()
+        history.append(sample)
 
     def push_objects(self, sightings: Sightings) -> None:
         """Add what a source of object poses saw; each pose replaces the one before."""
@@ -110,19 +126,25 @@ class ObservationBuffer:
         Raises:
             MissingObservationError: Something is missing or too old.
         """
-        if not self._arm:
-            raise MissingObservationError("no state from the arm yet")
+        if silent := [called for called, history in zip(self._called, self._arms, strict=True) if not history]:
+            raise MissingObservationError(f"no state from {' and '.join(silent)} yet")
         stamps = [self._newest_stamp(str(s.camera), now_ns) for s in self._manifest.image_observations]
-        stamp_ns = min([*stamps, *self._objects.stamps_ns(now_ns)], default=self._arm[-1].stamp_ns)
-        sample = self._nearest_arm(stamp_ns)
+        stamp_ns = min([*stamps, *self._objects.stamps_ns(now_ns)], default=self.arms_ns)
+        samples = tuple(self._sample(arm, stamp_ns, now_ns) for arm in range(len(self._arms)))
+        return Observation(stamp_ns, self._inputs(samples), samples)
+
+    def _sample(self, arm: int, stamp_ns: int, now_ns: int) -> ArmSample:
+        """State of an arm at this time."""
+        sample = self._nearest(self._arms[arm], stamp_ns)
         if now_ns - sample.stamp_ns > self._max_age_ns:
-            raise MissingObservationError(f"the arm's state is {(now_ns - sample.stamp_ns) / _MS:.0f} ms old")
+            age_ms = (now_ns - sample.stamp_ns) / _MS
+            raise MissingObservationError(f"{self._called[arm]}'s state is {age_ms:.0f} ms old")
         if abs(sample.stamp_ns - stamp_ns) > self._max_skew_ns:
             raise MissingObservationError(
-                f"no state of the arm within {self._max_skew_ns / _MS:.0f} ms of what was seen; "
+                f"no state of {self._called[arm]} within {self._max_skew_ns / _MS:.0f} ms of what was seen; "
                 f"nearest is {abs(sample.stamp_ns - stamp_ns) / _MS:.0f} ms away"
             )
-        return Observation(stamp_ns, self._inputs(sample), sample)
+        return sample
 
     def _newest_stamp(self, camera: str, now_ns: int) -> int:
         if camera not in self._images:
@@ -134,14 +156,15 @@ class ObservationBuffer:
             )
         return stamp_ns
 
-    def _nearest_arm(self, stamp_ns: int) -> ArmSample:
-        stamps = [sample.stamp_ns for sample in self._arm]
+    @staticmethod
+    def _nearest(history: deque[ArmSample], stamp_ns: int) -> ArmSample:
+        stamps = [sample.stamp_ns for sample in history]
         after = bisect_left(stamps, stamp_ns)
-        near = [self._arm[i] for i in (after - 1, after) if 0 <= i < len(stamps)]
+        near = [history[i] for i in (after - 1, after) if 0 <= i < len(stamps)]
         return min(near, key=lambda sample: abs(sample.stamp_ns - stamp_ns))
 
-    def _inputs(self, sample: ArmSample) -> dict[str, npt.NDArray[Any]]:
-        values = [self._value(spec.key, sample) for spec in self._manifest.state_observations]
+    def _inputs(self, samples: tuple[ArmSample, ...]) -> dict[str, npt.NDArray[Any]]:
+        values = [self._value(spec.key, samples) for spec in self._manifest.state_observations]
         state = np.concatenate([np.zeros(0), *values])  # a policy may look at pictures alone
         inputs: dict[str, npt.NDArray[Any]] = {"state": state.astype(np.float32)[None]}
         if self._manifest.image_observations:
@@ -149,10 +172,13 @@ class ObservationBuffer:
             inputs["images"] = np.stack(frames)[None]
         return inputs
 
-    def _value(self, key: str, sample: ArmSample) -> Array:
+    def _value(self, key: str, samples: tuple[ArmSample, ...]) -> Array:
         if key == KEY:
-            return self._objects.state(sample.measured.pose, self._T_ee_site)
-        return _STATE_READERS[key](sample, self._T_world_base, self._T_ee_site)
+            hands = [base @ sample.measured.pose for base, sample in zip(self._bases, samples, strict=True)]
+            return self._objects.state(hands, self._T_ee_site)
+        robot, _, part = key.partition("_")
+        arm, (_, read) = int(robot.removeprefix("robot")), _ARM_PARTS[part]
+        return read(samples[arm], self._bases[arm], self._T_ee_site)
 
 
 def _eef_pos(sample: ArmSample, T_world_base: Array, T_ee_site: Array) -> Array:
@@ -167,5 +193,5 @@ def _gripper_qpos(sample: ArmSample, _: Array, __: Array) -> Array:
     return np.array([0.5, -0.5]) * sample.gripper_width_m
 
 
-_STATE_READERS = {"robot0_eef_pos": _eef_pos, "robot0_eef_quat": _eef_quat, "robot0_gripper_qpos": _gripper_qpos}
-_STATE_SHAPES = {"robot0_eef_pos": (3,), "robot0_eef_quat": (4,), "robot0_gripper_qpos": (2,)}
+_ARM_PARTS = {"eef_pos": ((3,), _eef_pos), "eef_quat": ((4,), _eef_quat), "gripper_qpos": ((2,), _gripper_qpos)}
+"""What is observed of an arm, after `robot<number>_`: its shape and how it is read."""

@@ -123,8 +123,8 @@ def targets_from_goals(
 
 
 def _refuse_other_shapes(actions: Array, spec: ActionSpec) -> None:
-    if actions.ndim != 2 or actions.shape[1] != spec.dim:
-        raise ConfigError(f"actions must have shape (Tp, {spec.dim}), got {actions.shape}")
+    if actions.ndim != 2 or actions.shape[1] != spec.arm_dim:
+        raise ConfigError(f"actions must have shape (Tp, {spec.arm_dim}), got {actions.shape}")
 
 
 def _integrate(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from d2ppo_core.errors import ConfigError
-from d2ppo_core.geometry import Array, RigidState
+from d2ppo_core.geometry import Array
 from d2ppo_core.representations import EE_ABSOLUTE
-from d2ppo_core.runtime.inference.observation import Observation, ObservationBuffer
+from d2ppo_core.runtime.inference.observation import ArmSample, Observation, ObservationBuffer
 from d2ppo_core.runtime.inference.osc import Targets, leashed, targets_from_deltas, targets_from_goals
 from d2ppo_core.runtime.inference.policy import Policy
 
@@ -42,9 +42,9 @@ class PlannerConfig:
 
 @dataclass(frozen=True)
 class Plan:
-    """One chunk and what it was made from."""
+    """One chunk for each arm, and what they were made from."""
 
-    targets: Targets
+    targets: tuple[Targets, ...]
     observation: Observation
     inference_s: float
 
@@ -52,13 +52,12 @@ class Plan:
 class ChunkPlanner:
     """Asks the policy whenever a chunk is due, and turns its answer into absolute targets."""
 
-    def __init__(self, policy: Policy, config: PlannerConfig) -> None:
-        """Plan with a policy that has been verified."""
+    def __init__(self, policy: Policy, config: PlannerConfig, arms: tuple[str, ...] = ()) -> None:
+        """Plan with a policy that has been verified, for arms that are called so; one needs no name."""
         self.policy = policy
-        self.observations = ObservationBuffer(policy.manifest)
+        self.observations = ObservationBuffer(policy.manifest, arms=arms)
         self._config = config
         self._T_ee_site = np.asarray(policy.manifest.T_ee_site).reshape(4, 4)
-        self._T_world_base = np.asarray(policy.manifest.T_world_base).reshape(4, 4)
         ticks = config.replan_ticks or policy.manifest.action_horizon
         self._replan_ns = round((ticks - 0.5) / policy.manifest.action.control_hz * 1e9)
         self._noise = np.random.default_rng(config.noise_seed)
@@ -71,7 +70,7 @@ class ChunkPlanner:
         self._last = None
 
     def plan(self, now_ns: int) -> Plan | None:
-        """Make the next chunk if one is due.
+        """Make the next chunks, one for each arm, if they are due.
 
         Returns:
             None when the newest observation is not yet a replanning period newer than the last one used.
@@ -82,7 +81,7 @@ class ChunkPlanner:
         """
         observation = self.observations.assemble(now_ns)
         last = self._last
-        if last is not None and last.arm.epoch == observation.arm.epoch:
+        if last is not None and last.epochs == observation.epochs:
             if 0 <= observation.stamp_ns - last.stamp_ns < self._replan_ns:
                 return None
         self._last = observation
@@ -92,12 +91,12 @@ class ChunkPlanner:
         actions = self.policy.infer({**observation.inputs, "noise": noise})
         inference_s = time.perf_counter() - began
         self.inference_s.append(inference_s)
-        arm = observation.arm
-        start = leashed(arm.reference, arm.measured, self._config.max_lead_m, self._config.max_lead_rad)
-        return Plan(self._targets(actions.astype(np.float64), start), observation, inference_s)
+        per_arm = np.split(actions.astype(np.float64), manifest.num_arms, axis=1)
+        return Plan(tuple(map(self._targets, per_arm, observation.arms, manifest.bases)), observation, inference_s)
 
-    def _targets(self, actions: Array, start: RigidState) -> Targets:
+    def _targets(self, actions: Array, arm: ArmSample, T_world_base: Array) -> Targets:
         spec, settle_ticks = self.policy.manifest.action, self._config.settle_ticks
+        start = leashed(arm.reference, arm.measured, self._config.max_lead_m, self._config.max_lead_rad)
         if spec.representation == EE_ABSOLUTE:
-            return targets_from_goals(actions, start, spec, self._T_world_base, self._T_ee_site, settle_ticks)
+            return targets_from_goals(actions, start, spec, T_world_base, self._T_ee_site, settle_ticks)
         return targets_from_deltas(actions, start, spec, self._T_ee_site, settle_ticks)

@@ -26,9 +26,9 @@ class Setting:
     cameras: tuple[str, ...] = ()
     """Their names on the graph."""
     cell: str = ""
-    """What the cell is called."""
+    """What the cell is called, or those of several arms, joined by `+`."""
     T_world_base: Array | None = None
-    """4×4 pose of the robot's base in the world of the observations, by the cell."""
+    """4×4 pose of the robot's base in the world of the observations, by the cell; (arms, 4, 4) of several."""
 
     def misfits(self, manifest: Manifest, seen: Mapping[str, str]) -> str:
         """Say in one line, both sides named, why a bundle does not belong here; empty when it does.
@@ -47,12 +47,12 @@ class Setting:
         ]
         if lacking:
             found.append(f"sees through {', '.join(lacking)}, the stack's cameras are {', '.join(self.cameras)}")
-        trained = np.asarray(manifest.T_world_base).reshape(4, 4)
-        if self.T_world_base is not None and _apart(trained, self.T_world_base):
-            found.append(
-                f"has its base at {_place(trained)} in the world (T_world_base), the cell {self.cell} at "
-                f"{_place(self.T_world_base)}"
-            )
+        stands = np.empty((0, 4, 4)) if self.T_world_base is None else self.T_world_base.reshape(-1, 4, 4)
+        for trained, base, cell in zip(manifest.bases, stands, self.cell.split("+"), strict=False):
+            if _apart(trained, base):
+                found.append(
+                    f"has its base at {_place(trained)} in the world (T_world_base), the cell {cell} at {_place(base)}"
+                )
         return f"bundle {manifest.name} {'; it '.join(found)}" if found else ""
 
     def check(self, manifest: Manifest, seen: Mapping[str, str]) -> None:

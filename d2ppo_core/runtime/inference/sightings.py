@@ -1,6 +1,6 @@
 """Objects as perception reports them: the newest pose of each, and the observation that is made of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,8 @@ class Sightings:
     stamp_ns: int
     source: str
     poses: Mapping[str, Array]
+    touching: Collection[tuple[str, str]] = ()
+    """Objects that touch others, as far as the source can tell."""
 
 
 class ObjectMemory:
@@ -30,16 +32,24 @@ class ObjectMemory:
     """
 
     def __init__(self, parts: Sequence[ObjectPart], T_world_base: Array, max_age_ns: int) -> None:
-        """Remember the objects of a bundle's recipe; one without a recipe wants none."""
+        """Remember the objects of a bundle's recipe; one without a recipe wants none.
+
+        Args:
+            parts: The recipe.
+            T_world_base: Of the first arm, in whose base frame objects are told.
+            max_age_ns: How long what was seen counts.
+        """
         self._parts, self._T_world_base, self._max_age_ns = parts, T_world_base, max_age_ns
         self.names = names_in(parts)
         self._seen: dict[str, dict[str, tuple[int, Array]]] = {name: {} for name in self.names}
+        self._touching: dict[str, set[tuple[str, str]]] = {name: set() for name in self.names}
 
     def push(self, sightings: Sightings) -> None:
         """Take what a source saw; objects that nobody asked for are passed over."""
         for name in self.names:
             if name in sightings.poses:
                 self._seen[name][sightings.source] = (sightings.stamp_ns, sightings.poses[name])
+                self._touching[name] = {pair for pair in sightings.touching if pair[0] == name}
 
     def stamps_ns(self, now_ns: int) -> list[int]:
         """Return when each object was seen last.
@@ -64,17 +74,17 @@ class ObjectMemory:
             )
         return next(iter(fresh.values()))[0]
 
-    def state(self, T_base_hand: Array, T_ee_site: Array) -> Array:
-        """Return the observation ``object`` for a hand that is here; `stamps_ns` has found all objects.
+    def state(self, T_world_hands: Sequence[Array], T_ee_site: Array) -> Array:
+        """Return the observation ``object`` for hands that are here; `stamps_ns` has found all objects.
 
         Args:
-            T_base_hand: Measured pose of the end effector.
+            T_world_hands: Measured pose of each end effector.
             T_ee_site: The dataset's site in the end effector's frame.
         """
-        T_world_hand = self._T_world_base @ T_base_hand
-        hand = Poses((T_world_hand @ T_ee_site)[:3, 3], _quat_wxyz(T_world_hand))
+        hands = [Poses((T_world_hand @ T_ee_site)[:3, 3], _quat_wxyz(T_world_hand)) for T_world_hand in T_world_hands]
         objects = {name: self._poses(name) for name in self.names}
-        return object_state(self._parts, objects, hand)
+        touching = {pair for pairs in self._touching.values() for pair in pairs}
+        return object_state(self._parts, objects, *hands, touching=touching)
 
     def _poses(self, name: str) -> Poses:
         _, T_base_object = next(iter(self._seen[name].values()))

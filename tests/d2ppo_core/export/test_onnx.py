@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from d2ppo_core.bundle import load_bundle
-from d2ppo_core.config import PretrainConfig
+from d2ppo_core.config import PretrainConfig, as_it_was, load_config
 from d2ppo_core.errors import ConfigError, ExportError, TrainingError
 from d2ppo_core.export import parity
 from d2ppo_core.export.fused import FusedPolicy
 from d2ppo_core.export.fused_sampler import mish
-from d2ppo_core.export.onnx import Exported, export_run, to_onnx
+from d2ppo_core.export.onnx import Exported, bases_of, export_run, to_onnx
 from d2ppo_core.export.parity import (
     LIMIT,
     ROUNDING_FACTOR,
@@ -28,6 +28,7 @@ from d2ppo_core.objects import recipe_of
 from d2ppo_core.pretrain.checkpoint import Checkpoint, load_checkpoint
 from d2ppo_core.pretrain.run import pretrain
 from d2ppo_core.runtime.inference.policy import Policy
+from d2ppo_core.runtime.safety.cell import load_cell
 
 VARIANTS = {
     "state": {"images": False},
@@ -135,6 +136,22 @@ def test_a_bundle_loads_in_the_runtime_and_describes_itself(
     assert manifest.provenance["dataset"]["num_episodes"] == 6
     assert manifest.provenance["training"]["steps"] == 30
     assert manifest.provenance["success"] == {"episodes": 3}
+
+
+def test_the_bases_of_two_arms_are_where_their_cells_stand() -> None:
+    config = load_config("transport_state")
+    bases = np.reshape(bases_of(config, 2), (2, 4, 4))
+    for base, cell in zip(bases, ("sim_transport_left", "sim_transport_right"), strict=True):
+        np.testing.assert_allclose(base, load_cell(cell).T_world_base, atol=1e-12)
+    with pytest.raises(ConfigError, match="wanted the bases of 1 arms, .* got 2 places and 2 turns"):
+        bases_of(config, 1)
+
+
+def test_a_run_of_transport_from_before_two_arms_had_bundles_has_its_bases_too() -> None:
+    old = {"name": "old", "task": "transport", "deploy": {"base_position_m": [-0.56, 0.0, 0.912]}}
+    kept = as_it_was(PretrainConfig, old)["deploy"]["base_position_m"]
+    assert tuple(kept) == load_config("transport_image").deploy.base_position_m
+    assert as_it_was(PretrainConfig, {**old, "task": "lift"})["deploy"] == old["deploy"]
 
 
 def test_averaged_weights_are_the_ones_exported(run: Path) -> None:

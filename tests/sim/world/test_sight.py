@@ -47,6 +47,33 @@ def test_the_live_policy_sees_what_training_sees_of_the_same_world(task):
     np.testing.assert_allclose(seen, trained, atol=5e-4)  # the arm's joints give the hand, not MuJoCo's bodies
 
 
+def test_two_arms_see_what_training_sees_touches_and_all(pair_bundle):
+    world = World(TASKS["transport"], seed=3)
+    rest(world, 300)
+    joint = int(world.model.joint("trash_joint0").qposadr[0])
+    world.data.qpos[joint : joint + 2] = world.data.body("transport_trash_bin_root").xpos[:2]
+    rest(world, 100)
+    groups = GeomGroups(world.model)
+    taps = resolve(world.model, TASKS["transport"].observation_taps, groups)
+    row = np.empty(taps.width)
+    read(world.data, taps, groups.masks, row)
+    wanted = TASKS["transport"].observe(taps.split(row))
+    manifest = load_bundle(pair_bundle).manifest
+    buffer, report = ObservationBuffer(manifest), newest(ObjectSight(world))
+    assert report.touching == {("trash", "trash_bin")}
+    for arm, its in enumerate(world.arms):
+        hand = RigidState(its.ee_pose(), np.zeros(6))
+        width_m = float(np.abs(wanted[f"robot{arm}_gripper_qpos"]).sum())
+        sample = ArmSample(stamp_ns=world.time_ns, measured=hand, reference=hand, gripper_width_m=width_m, epoch=1)
+        buffer.push_arm(sample, arm)
+    seen = Sightings(stamp_ns=report.stamp_ns, source="sim", poses=report.poses, touching=report.touching)
+    buffer.push_objects(seen)
+    state = buffer.assemble(world.time_ns).inputs["state"][0]
+    trained = np.concatenate([wanted[spec.key] for spec in manifest.state_observations])
+    assert trained[18 + 27 : 18 + 29].tolist() == [0.0, 1.0]
+    np.testing.assert_allclose(state, trained, atol=5e-4)
+
+
 def test_noise_is_as_large_as_was_asked_for_and_the_same_for_the_same_episode():
     world, flaws = World(TASKS["lift"], seed=5), Flaws(noise_m=0.004, noise_rad=0.05)
     truth = newest(ObjectSight(world)).poses["cube"]
@@ -85,10 +112,10 @@ def test_a_report_comes_after_its_delay_and_carries_the_instant_that_it_is_of():
 def test_a_share_is_lost_and_a_hidden_object_is_left_out_while_the_others_are_seen():
     world = World(TASKS["transport"])
     sight = ObjectSight(world)
-    assert sight.names == set(newest(sight).poses) == {"hammer", "trash", "lid"}
-    assert set(newest(sight, Flaws(hidden=frozenset({"lid"}))).poses) == {"hammer", "trash"}
+    assert sight.names == set(newest(sight).poses) == {"hammer", "trash", "lid", "target_bin", "trash_bin"}
+    assert set(newest(sight, Flaws(hidden=frozenset({"lid"}))).poses) == sight.names - {"lid"}
     seen = sum(len(newest(sight, Flaws(lost_share=0.3)).poses) for _ in range(300))
-    assert seen == pytest.approx(0.7 * 900, rel=0.1)
+    assert seen == pytest.approx(0.7 * 1500, rel=0.1)
 
 
 def test_from_a_camera_an_object_is_hidden_by_what_stands_before_it():

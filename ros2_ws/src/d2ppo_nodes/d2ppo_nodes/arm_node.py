@@ -32,6 +32,7 @@ from d2ppo_nodes.convert import arm_state_msg, chunk_of
 from d2ppo_nodes.hand import HandActions
 from d2ppo_nodes.in_step import ArmInStep, member_of
 from d2ppo_nodes.lifecycle import StackNode
+from d2ppo_nodes.partners import Partners
 from d2ppo_nodes.qos import EVERY, LATCHED, NEWEST, SENSOR, STREAM
 from d2ppo_nodes.running import run
 from d2ppo_nodes.setting import read_cell
@@ -70,7 +71,8 @@ class ArmNode(StackNode):
         config = arm_config(self, cell)
         member = member_of(self)
         warn = self.get_logger().warning
-        self._in_step = None if member is None else ArmInStep(member, self._gripper, self._expect_life, warn)
+        hand = self._gripper, self._expect_life, warn, driven.address
+        self._in_step = None if member is None else ArmInStep(member, *hand)
         self._watch_s = _WATCH_S if member is None else _IN_STEP_WATCH_S
         # libfranka itself waits 2 s for a lost robot: that is no hang.
         self._hang_s = self.number("hang_timeout_s")
@@ -78,6 +80,9 @@ class ArmNode(StackNode):
         self._connect(self.number("connect_timeout_s"))
         if self._arm.warning:
             self.get_logger().warning(self._arm.warning)
+        self._partners = Partners(self, self.text("partners").replace(",", " ").split(), self._controller)
+        self._partners.settled = self._end_owed
+        self._owed_ns = 0
         self._create_interfaces()
         self._timer = self.create_timer(1.0 / config.reference_hz, self._tick)
         self._timer.cancel()
@@ -126,8 +131,9 @@ class ArmNode(StackNode):
         self._recovery = ActionServer(self, ErrorRecovery, "action_server/error_recovery", self._on_recovery)
 
     def _start(self) -> None:
+        self._partners.forget()  # chunks from before
         if self._in_step is not None:
-            self._in_step.forget()  # chunks from before
+            self._in_step.forget()
         self._controller.start()
 
     def _recover(self) -> None:
@@ -249,7 +255,7 @@ class ArmNode(StackNode):
             except ChunkRefusedError as error:
                 self._controller.refuse(error)
                 raise
-            self._controller.offer(chunk, self.now_ns())
+            self._partners.offer(chunk)
         except ChunkRefusedError as error:
             self.get_logger().warning(f"chunk {message.sequence} refused: {error}", throttle_duration_sec=1.0)
 
@@ -273,12 +279,22 @@ class ArmNode(StackNode):
     def _tick(self) -> None:
         self._ticked_s, now_ns = time.monotonic(), self.now_ns()
         if self._in_step is not None:
+            if self._owed_ns:  # the world waits no longer: a partner said nothing
+                self._partners.forget()
             for message in self._in_step.begin(now_ns):
                 self._on_chunk(message)
         self._step()
         self._ticked_ms = self._robot_time_ms()
         if self._in_step is not None:
-            self._in_step.end(now_ns)
+            self._owed_ns = now_ns
+            if not self._partners.open:
+                self._end_owed()
+
+    def _end_owed(self) -> None:
+        """Tell a world that waits that the tick is over, once the arms have agreed about their chunks."""
+        if self._in_step is not None and self._owed_ns:
+            self._in_step.end(self._owed_ns)
+            self._owed_ns = 0
 
     def _step(self) -> None:
         report = self._controller.tick(self.now_ns())

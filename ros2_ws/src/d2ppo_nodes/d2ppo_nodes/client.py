@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import rclpy
@@ -14,7 +15,7 @@ from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, String
 from std_srvs.srv import SetBool, Trigger
 
 from d2ppo_core.errors import StackError
@@ -31,14 +32,20 @@ _SETTLE_S = 0.3
 
 def client_of(stack: StackDescription, domain_id: int | None = None) -> StackClient:
     """Return a client of a running stack, in step with its world if that steps deterministically."""
-    in_step = stack.arguments.get(STEPPING) == DETERMINISTIC
-    return StackClient(f"/{stack.namespace}", domain_id, str(stack.arguments["robot_address"]) if in_step else "")
+    address = stack.world_address if stack.arguments.get(STEPPING) == DETERMINISTIC else ""
+    return StackClient(f"/{stack.namespace}", domain_id, address, stack.arms if len(stack.arms) > 1 else ())
 
 
 class StackClient:
     """Sees and operates a stack as any other ROS node would."""
 
-    def __init__(self, namespace: str, domain_id: int | None = None, world_address: str = "") -> None:
+    def __init__(
+        self,
+        namespace: str,
+        domain_id: int | None = None,
+        world_address: str = "",
+        arms: tuple[str, ...] = (),
+    ) -> None:
         """Join the graph.
 
         Args:
@@ -46,7 +53,9 @@ class StackClient:
             domain_id: ROS domain; None takes the environment's.
             world_address: Of the first robot of a world that steps deterministically; it can be asked to wait for this
                 client too, see ``join``. Empty: another world.
+            arms: Namespaces of several arms behind a coordinator; empty: the one of the stack's own namespace.
         """
+        self.names, self.is_pair = arms or ("",), bool(arms)
         self._context = rclpy.Context()
         self._context.init(domain_id=domain_id)
         use_sim_time = Parameter("use_sim_time", Parameter.Type.BOOL, True)
@@ -56,20 +65,42 @@ class StackClient:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._clients: dict[str, Client] = {}
-        self.arm: ArmState | None = None
+        self.states: dict[str, ArmState] = {}
+        """What each arm said last, by name."""
+        self.together = ""
+        """What the coordinator said last, as `RUNNING: all arms follow chunks`."""
         self.policy: PolicyStatus | None = None
         self.world: WorldState | None = None
-        self.on_chunk: Callable[[ActionChunk], None] = lambda _: None
-        self.on_arm: Callable[[ArmState], None] = lambda _: None
+        self.on_chunk: Callable[..., None] = lambda chunk, name="": None
+        self.on_arm: Callable[..., None] = lambda state, name="": None
+        """Called with a message and the name of the arm that it is from or for."""
         self.on_world: Callable[[WorldState], None] = lambda _: None
         self.member = Member(f"{namespace.strip('/')}/stack_client", world_address) if world_address else None
         heard = NEWEST if self.member is None else EVERY
         node = self._node
         self._estop = node.create_publisher(Bool, "estop", LATCHED)
-        node.create_subscription(ArmState, "arm/state", self._arm_arrived, SENSOR)
+        for name in self.names:
+            place = f"/{name}/" if name else ""
+            arm, chunk = partial(self._arm_arrived, name=name), partial(self._chunk_arrived, name=name)
+            node.create_subscription(ArmState, f"{place}arm/state", arm, SENSOR)
+            node.create_subscription(ActionChunk, f"{place}policy/chunk", chunk, heard if not name else EVERY)
+        if self.is_pair:
+            node.create_subscription(String, "state", self._coordinator_arrived, LATCHED)
         node.create_subscription(PolicyStatus, "policy/status", self._policy_arrived, LATCHED)
-        node.create_subscription(ActionChunk, "policy/chunk", self._chunk_arrived, heard)
         node.create_subscription(WorldState, "sim/state", self._world_arrived, heard)
+
+    @property
+    def arm(self) -> ArmState | None:
+        """What the arm, or the first of them, said last."""
+        return self.states.get(self.names[0])
+
+    @arm.setter
+    def arm(self, state: ArmState) -> None:
+        self.states[self.names[0]] = state
+
+    def service(self, call: str) -> str:
+        """Name of the service that does ``home``, ``start`` … of the arm, or of all of them at once."""
+        return call if self.is_pair else f"arm/{call}"
 
     def now_ns(self) -> int:
         """Return the stack's time."""
@@ -89,8 +120,11 @@ class StackClient:
         deadline = time.monotonic() + timeout_s
         while not done():
             if time.monotonic() > deadline:
-                arm = f"; the arm: {self.arm.reason}, refused: {self.arm.chunks_refused}" if self.arm else ""
-                raise StackError(f"waited {timeout_s:.0f} s for {what}{arm}")
+                arms = [
+                    f"; the arm {name}: {state.reason}, refused: {state.chunks_refused}".replace(" :", ":")
+                    for name, state in self.states.items()
+                ]
+                raise StackError(f"waited {timeout_s:.0f} s for {what}{''.join(arms)}")
             check()
             self._executor.spin_once(timeout_sec=0.05)
 
@@ -103,8 +137,10 @@ class StackClient:
         return int(self._call(ResetWorld, "sim/reset_world", ResetWorld.Request(seed=seed), timeout_s).episode)
 
     def inject_fault(self, fault: str, timeout_s: float = 10.0) -> None:
-        """Let something happen to the simulated arm: `led_home` by somebody's hand, `reflex` …"""
-        self._call(InjectFault, "sim/inject_fault", InjectFault.Request(fault=fault), timeout_s)
+        """Let something happen to the simulated arm, or to all of them: `led_home` by somebody's hand, `reflex` …"""
+        for name in self.names:
+            place = f"sim/{name}/" if name else "sim/"
+            self._call(InjectFault, f"{place}inject_fault", InjectFault.Request(fault=fault), timeout_s)
 
     def pause_world(self, paused: bool, timeout_s: float = 10.0) -> None:
         """Stop or continue simulated time; StackError when the world refuses."""
@@ -147,13 +183,16 @@ class StackClient:
         self._node.destroy_node()
         self._context.try_shutdown()
 
-    def _arm_arrived(self, message: ArmState) -> None:
-        self.arm = message
-        self.on_arm(message)
+    def _arm_arrived(self, message: ArmState, *, name: str) -> None:
+        self.states[name] = message
+        self.on_arm(message, name)
 
-    def _chunk_arrived(self, message: ActionChunk) -> None:
-        self.on_chunk(message)
-        if self.member is not None:
+    def _coordinator_arrived(self, message: String) -> None:
+        self.together = message.data
+
+    def _chunk_arrived(self, message: ActionChunk, *, name: str) -> None:
+        self.on_chunk(message, name)
+        if self.member is not None and name == self.names[-1]:  # the policy sends that one last
             self.member.say(CHUNK, time_ns(message.header.stamp))
 
     def _policy_arrived(self, message: PolicyStatus) -> None:

@@ -13,11 +13,12 @@ from sensor_msgs.msg import Image
 from d2ppo_core.geometry import Array, RigidState, rotation_of, transform_from
 from d2ppo_core.runtime.control.arm import ArmReport
 from d2ppo_core.runtime.control.chunk import ChunkRefusedError, TimedChunk
+from d2ppo_core.runtime.control.pact import Plan, Verdict
 from d2ppo_core.runtime.control.protocols import GripperOutcome, GripperReading
 from d2ppo_core.runtime.inference.observation import ArmSample
 from d2ppo_core.runtime.inference.osc import Targets
 from d2ppo_core.runtime.inference.sightings import Sightings
-from d2ppo_interfaces.msg import ActionChunk, ArmState, ObjectPose, ObjectPoses
+from d2ppo_interfaces.msg import ActionChunk, ArmState, ChunkVerdict, ObjectPose, ObjectPoses
 
 _NS = 1_000_000_000
 _UNIT = 1e-3
@@ -98,11 +99,38 @@ def chunk_of(message: ActionChunk, frame_id: str) -> TimedChunk:
         epoch=message.epoch,
         bundle_hash=message.bundle_hash,
         source=message.source,
+        epochs=tuple(message.epochs),
         positions_m=np.array(positions).reshape(count, 3),
         quats_xyzw=np.array(quats).reshape(count, 4),
         twists=np.array([twist_of(t) for t in message.twists]).reshape(count, 6),
         gripper_width_m=np.asarray(message.gripper_width_m, dtype=float),
     )
+
+
+def verdict_msg(verdict: Verdict) -> ChunkVerdict:
+    """Convert what an arm says of its chunk."""
+    plan = verdict.plan
+    message = ChunkVerdict(
+        source=plan.source,
+        sequence=plan.sequence,
+        epochs=plan.epochs,
+        follows=verdict.follows,
+        judged=time_msg(verdict.at_ns),
+        reason=verdict.reason,
+    )
+    message.header.stamp = time_msg(plan.stamp_ns)
+    return message
+
+
+def verdict_of(message: ChunkVerdict) -> Verdict:
+    """Convert it back."""
+    plan = Plan(
+        source=message.source,
+        sequence=message.sequence,
+        stamp_ns=time_ns(message.header.stamp),
+        epochs=tuple(message.epochs),
+    )
+    return Verdict(plan=plan, follows=message.follows, at_ns=time_ns(message.judged), reason=message.reason)
 
 
 def fill_targets(message: ActionChunk, targets: Targets) -> None:
@@ -129,7 +157,7 @@ def objects_msg(sightings: Sightings, frame_id: str, covariances: Mapping[str, A
     message = ObjectPoses(source=sightings.source)
     message.header.stamp, message.header.frame_id = time_msg(sightings.stamp_ns), frame_id
     for name, transform in sightings.poses.items():
-        thing = ObjectPose(name=name)
+        thing = ObjectPose(name=name, touching=sorted(other for one, other in sightings.touching if one == name))
         thing.pose.pose, thing.pose.covariance = pose_msg(transform), covariances[name].ravel()
         message.objects.append(thing)
     return message
@@ -148,7 +176,8 @@ def sightings_of(message: ObjectPoses, frame_id: str) -> Sightings:
         if not np.isfinite(numbers).all() or abs(np.linalg.norm(numbers[3:]) - 1.0) > _UNIT:
             raise ValueError(f"object {thing.name} has no finite position and unit quaternion: {numbers.round(3)}")
         poses[thing.name] = transform_of(thing.pose.pose)
-    return Sightings(stamp_ns=time_ns(message.header.stamp), source=message.source, poses=poses)
+    touching = {(thing.name, other) for thing in message.objects for other in thing.touching}
+    return Sightings(stamp_ns=time_ns(message.header.stamp), source=message.source, poses=poses, touching=touching)
 
 
 def arm_state_msg(report: ArmReport, gripper: GripperReading, frame_id: str) -> ArmState:

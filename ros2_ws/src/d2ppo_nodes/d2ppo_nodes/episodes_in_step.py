@@ -13,7 +13,7 @@ from d2ppo_core.stack.stepping import CHUNK, WATCH, Member
 from d2ppo_interfaces.msg import ActionChunk, WorldState
 from d2ppo_nodes.client import StackClient
 from d2ppo_nodes.convert import time_ns
-from d2ppo_nodes.episodes import FAULTS, EpisodeRunner
+from d2ppo_nodes.episodes import EpisodeRunner
 
 _SETTLE_WALL_S = 90.0
 _HANG_WALL_S = 60.0
@@ -48,7 +48,7 @@ class EpisodeRunnerInStep(EpisodeRunner):
             self._forget()
             self._frames, self._recording = [], True
             client.set_noise_seed(seed)
-            client.trigger("arm/start")
+            client.trigger(client.service("start"))
         finally:
             client.pause_world(False)
         return time_ns(self._world.header.stamp)
@@ -60,7 +60,7 @@ class EpisodeRunnerInStep(EpisodeRunner):
         self._member.leave()
         self._samples = [sample for sample in self._samples if sample.time_s <= end_ns * 1e-9]
         self._chunks = {
-            n: chunk for n, chunk in self._chunks.items() if start_ns < time_ns(chunk.header.stamp) <= end_ns
+            key: chunk for key, chunk in self._chunks.items() if start_ns < time_ns(chunk.header.stamp) <= end_ns
         }
         return outcome, [(end_ns - start_ns) * 1e-9 / (time.monotonic() - began_s)], end_ns
 
@@ -78,8 +78,8 @@ class EpisodeRunnerInStep(EpisodeRunner):
             stamp_ns = time_ns(world.header.stamp)
             if world.success:
                 return "success", stamp_ns
-            if self._arm.state in FAULTS:
-                return f"{FAULTS[self._arm.state]}: {self._arm.reason}", stamp_ns
+            if ended := self._ended():
+                return ended, stamp_ns
             if (stamp_ns - start_ns) * 1e-9 > self._horizon_s:
                 return "time out", stamp_ns
         raise AssertionError("frames are counted without end")
@@ -92,9 +92,9 @@ class EpisodeRunnerInStep(EpisodeRunner):
             super()._on_world(world)
             self._frames.append(world)
 
-    def _on_chunk(self, chunk: ActionChunk) -> None:
+    def _on_chunk(self, chunk: ActionChunk, name: str = "") -> None:
         if self._recording:
-            super()._on_chunk(chunk)
+            super()._on_chunk(chunk, name)
 
     @property
     def _member(self) -> Member:
@@ -108,7 +108,8 @@ class EpisodeRunnerInStep(EpisodeRunner):
             stamp_ns = time_ns(world.header.stamp)
             if start_ns < stamp_ns <= end_ns:
                 digest.update(np.int64(stamp_ns - start_ns).tobytes() + np.asarray(world.qpos, np.float64).tobytes())
-        for chunk in sorted(self._chunks.values(), key=lambda chunk: time_ns(chunk.header.stamp)):
+        in_order = sorted(self._chunks.items(), key=lambda item: (time_ns(item[1].header.stamp), item[0][0]))
+        for _, chunk in in_order:
             if time_ns(chunk.published) <= end_ns:
                 digest.update(chunk_bytes(chunk, start_ns))
         return digest.hexdigest()[:16]

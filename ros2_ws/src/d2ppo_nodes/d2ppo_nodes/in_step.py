@@ -29,7 +29,12 @@ class ArmInStep:
     """
 
     def __init__(
-        self, member: Member, hand: FrankaGripper, alive: Callable[[], None], warn: Callable[[str], None]
+        self,
+        member: Member,
+        hand: FrankaGripper,
+        alive: Callable[[], None],
+        warn: Callable[[str], None],
+        robot_address: str = "",
     ) -> None:
         """Take the word to the world, and the hand.
 
@@ -38,7 +43,9 @@ class ArmInStep:
             hand: To read, and to be told.
             alive: Called now and then while the hand keeps everybody waiting.
             warn: Takes one line when that was in vain.
+            robot_address: Of the robot whose hand it is; empty: the world has no other.
         """
+        self._robot_address = robot_address
         self._member, self._hand, self._alive, self._warn = member, hand, alive, warn
         self._chunks: list[ActionChunk] = []
         self._mute_ms = -1
@@ -81,7 +88,7 @@ class ArmInStep:
         for _ in range(_HAND_SLICES):
             # Who waits for the end of a motion keeps libfranka's lock, so that a stop waits for that end too, which
             # never comes while time stands still: the world ends the motion, as the stop is about to.
-            self._member.say(HAND, orders=self._hand.sent)
+            self._member.say(HAND, orders=self._hand.sent, robot=self._robot_address)
             if wait(_HAND_SLICE_S):
                 return True
             self._alive()
@@ -105,9 +112,9 @@ class PolicyInStep:
         self._joined = False
         self.see(())
 
-    def see(self, sources: tuple[str, ...]) -> None:
-        """Plan by what these sources see from now on; without any, at each of the arm's ticks."""
-        self.order = FrameOrder(sources)
+    def see(self, sources: tuple[str, ...], num_arms: int = 1) -> None:
+        """Plan by what these sources see from now on; without any, at each of the arms' ticks."""
+        self.order = FrameOrder(sources, num_arms)
         self._answer = PLAN if sources else TICK
         if self._joined:
             self.join()

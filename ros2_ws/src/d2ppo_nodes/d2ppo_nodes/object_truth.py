@@ -29,7 +29,9 @@ class ObjectTruth:
         if world.time_ns % self._period_ns == 0:
             self._sight.look(self._flaws())
         for report in self._sight.due():
-            sightings = Sightings(stamp_ns=report.stamp_ns, source=_SOURCE, poses=report.poses)
+            sightings = Sightings(
+                stamp_ns=report.stamp_ns, source=_SOURCE, poses=report.poses, touching=report.touching
+            )
             covariances = dict.fromkeys(report.poses, report.covariance)
             self._publisher.publish(objects_msg(sightings, self._frame_id, covariances))
 

@@ -20,7 +20,8 @@ from d2ppo_core.runtime.inference.planner import ChunkPlanner, PlannerConfig
 from d2ppo_core.runtime.inference.policy import Policy
 from d2ppo_interfaces.msg import ActionChunk, ArmState, ObjectPoses, PolicyStatus
 from d2ppo_interfaces.srv import LoadPolicy
-from d2ppo_nodes.convert import arm_sample, fill_targets, image_array, sightings_of, time_msg, time_ns
+from d2ppo_nodes.convert import arm_sample, image_array, sightings_of, time_msg, time_ns
+from d2ppo_nodes.driven import DrivenArm, any_followed, arm_names
 from d2ppo_nodes.guarded import describe
 from d2ppo_nodes.in_step import PolicyInStep, member_of
 from d2ppo_nodes.lifecycle import StackNode
@@ -45,9 +46,8 @@ class PolicyNode(StackNode):
         super().__init__()
         self._active = False
         self._sequence = 0
-        self._arm_frame = ""
+        self._arms: list[DrivenArm] = []
         self._missing = self._source = ""
-        self._followed = False
         self._received_ns = self._seen_ns = 0
         self._is_new = False
         self._clock_here = CallbackClock(self.now_ns)
@@ -57,11 +57,15 @@ class PolicyNode(StackNode):
     def configure(self) -> None:
         """Load the bundle, verify it and create the interfaces."""
         self._in_step = self._step_in()
+        self._names = arm_names(self)
         self._planner = self._load(bundle_of(self))
         self._frame = self.text("base_frame")
-        self._chunk_pub = self.create_publisher(ActionChunk, "policy/chunk", NEWEST if self._in_step is None else EVERY)
+        sending = NEWEST if self._in_step is None else EVERY
+        self._arms = [
+            DrivenArm(self, name, partial(self._on_arm, number=number), self._hearing, sending)
+            for number, name in enumerate(self._names or ("",))
+        ]
         self._status_pub = self.create_publisher(PolicyStatus, "policy/status", LATCHED)
-        self.create_subscription(ArmState, "arm/state", self._on_arm, self._hearing)
         self.create_subscription(ObjectPoses, OBJECTS, self._on_objects, self._hearing)
         self.create_service(LoadPolicy, "policy/load", self._on_load)
         self._subscribe_cameras()
@@ -86,7 +90,7 @@ class PolicyNode(StackNode):
         )
         loaded = load_bundle(bundle)
         check_fit(self, loaded.manifest)
-        planner = ChunkPlanner(Policy(loaded, self.text("device")), config)
+        planner = ChunkPlanner(Policy(loaded, self.text("device")), config, self._names)
         name, provider = planner.policy.manifest.name, planner.policy.provider
         self.get_logger().info(f"bundle {name} ({planner.policy.bundle.hash}) on {provider}")
         return planner
@@ -104,7 +108,7 @@ class PolicyNode(StackNode):
             self.destroy_subscription(subscription)
         if self._in_step is not None:
             objects = (OBJECTS,) if self._planner.observations.object_names else ()
-            self._in_step.see((*names, *objects))
+            self._in_step.see((*names, *objects), max(1, len(self._names)))
 
     def activate(self) -> None:
         """Begin to plan."""
@@ -122,7 +126,7 @@ class PolicyNode(StackNode):
 
     def cleanup(self) -> None:
         """Let the bundle go."""
-        self._cameras = []
+        self._cameras, self._arms = [], []
         if self._in_step is not None:
             self._in_step.close()
         del self._planner
@@ -135,22 +139,23 @@ class PolicyNode(StackNode):
                     self._in_step.restart(parameter.value)
         return SetParametersResult(successful=True)
 
-    def _on_arm(self, message: ArmState) -> None:
-        self._followed = message.state in (ArmState.RUNNING, ArmState.HOLDING)
-        # Without a robot there is no pose to plan from; the arm says so itself.
-        if message.state != ArmState.DISCONNECTED and message.robot_time_ms > 0:
-            self._arm_frame = message.header.frame_id
-            self._planner.observations.push_arm(arm_sample(message))
+    def _on_arm(self, message: ArmState, *, number: int) -> None:
+        there = self._arms[number].hear(message)
+        if there and number < self._planner.policy.manifest.num_arms:
+            self._planner.observations.push_arm(arm_sample(message), number)
         if self._in_step is not None:
-            self._in_step.order.push_arm(time_ns(message.header.stamp))
+            self._in_step.order.push_arm(time_ns(message.header.stamp), number)
             self._plan_in_order()
-        elif message.state != ArmState.DISCONNECTED and message.robot_time_ms > 0:
+        elif there:
             self._plan_by_state(time_ns(message.header.stamp))
 
     def _plan_by_state(self, stamp_ns: int) -> None:
-        """Plan without pictures: by every state of the arm, or by the first that is no older than what was seen."""
-        waits = bool(self._planner.observations.object_names)
-        if self._cameras or (waits and (not self._is_new or stamp_ns < self._seen_ns)):
+        """Plan without pictures: by every state of the arm, or by the first that is no older than what was seen.
+
+        Of several arms, once the last of them has told that state.
+        """
+        waits, told_ns = bool(self._planner.observations.object_names), self._planner.observations.arms_ns
+        if self._cameras or stamp_ns > told_ns or (waits and (not self._is_new or told_ns < self._seen_ns)):
             return
         received_ns = self._clock_here.begin(stamp_ns)
         if not waits:
@@ -183,14 +188,14 @@ class PolicyNode(StackNode):
         if self._in_step is not None:
             self._in_step.order.push(OBJECTS, stamp_ns, message)
             self._plan_in_order()
-        elif self._arm_frame:  # nothing can be planned without the arm
+        elif self._arms[0].frame:  # nothing can be planned without the arm
             self._received_ns = self._clock_here.begin(stamp_ns)
             if self._locate(message):  # the arm's state of that time is on its way
                 self._seen_ns, self._is_new = stamp_ns, True
 
     def _locate(self, message: ObjectPoses) -> bool:
         try:
-            self._planner.observations.push_objects(sightings_of(message, self._arm_frame))
+            self._planner.observations.push_objects(sightings_of(message, self._arms[0].frame))
         except ValueError as error:
             self.get_logger().error(f"objects of {message.source!r} dropped: {error}", throttle_duration_sec=1.0)
             return False
@@ -230,9 +235,10 @@ class PolicyNode(StackNode):
         self._missing = ""
         if plan is None:
             return
+        epochs = plan.observation.epochs
         chunk = ActionChunk(
             sequence=self._sequence,
-            epoch=plan.observation.arm.epoch,
+            epochs=epochs if len(epochs) > 1 else (),
             bundle_hash=self._planner.policy.bundle.hash,
             source=self._source,
             received=time_msg(self._received_ns),
@@ -241,10 +247,9 @@ class PolicyNode(StackNode):
             inference_wall_s=plan.inference_s,
         )
         chunk.header.stamp = time_msg(plan.observation.stamp_ns)
-        chunk.header.frame_id = self._frame or self._arm_frame
-        fill_targets(chunk, plan.targets)
         chunk.published = time_msg(published_ns or self._clock_here.now_ns())
-        self._chunk_pub.publish(chunk)
+        for arm, epoch, targets in zip(self._arms, epochs, plan.targets, strict=True):
+            arm.send(chunk, epoch, targets, self._frame)
         self._sequence += 1
 
     def _publish_status(self) -> None:
@@ -278,7 +283,7 @@ class PolicyNode(StackNode):
     def _miss(self, reason: str) -> None:
         """Say in the status why there is no chunk, and log it as well while the arm wants one."""
         self._missing = reason
-        if self._followed:
+        if any_followed(self._arms):
             self.get_logger().warning(f"no chunk: {reason}", throttle_duration_sec=1.0)
 
     def _on_load(self, request: LoadPolicy.Request, response: LoadPolicy.Response) -> LoadPolicy.Response:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from d2ppo_core.bundle import Manifest, load_bundle
-from d2ppo_core.errors import ConfigError
+from d2ppo_core.errors import BundleError, ConfigError
 from d2ppo_core.runtime.inference.setting import Setting
 from d2ppo_core.runtime.safety.cell import Cell, load_cell
 from d2ppo_core.runtime.safety.robots import robot_named
+from d2ppo_nodes.driven import arm_names
 from d2ppo_nodes.lifecycle import StackNode
 
 if TYPE_CHECKING:
@@ -37,13 +40,13 @@ def bundle_of(node: StackNode) -> str:
     """The bundle that was named, or else the task's.
 
     Raises:
-        ConfigError: neither names one, or the task has more arms than a policy node moves.
+        ConfigError: neither names one, or the task has other arms than the policy node moves.
     """
     if bundle := node.text("bundle"):
         return bundle
     task = task_of(node)
     if task is not None:
-        _refuse_pair(task)
+        _refuse_other_arms(task, num_arms(node))
     if task is not None and not task.bundle:
         raise ConfigError(f"task {task.name} has no policy yet; name one with bundle:=...")
     return task.bundle if task else _BUNDLE
@@ -82,8 +85,27 @@ def cell_name(node: StackNode, default_task: str = "") -> str:
     arm = node.text("arm") or task.arms[0]
     if arm not in task.arms:
         raise ConfigError(f"parameter arm must be one of {', '.join(task.arms)} in task {task.name}, got {arm!r}")
+    return _task_cell(node, task, task.arms.index(arm))
+
+
+def _task_cell(node: StackNode, task: Task, arm: int) -> str:
     robot = node.text("robot")
-    return task.cell(robot_named(robot).name if robot else "", task.arms.index(arm))
+    return task.cell(robot_named(robot).name if robot else "", arm)
+
+
+def _cells_of_all(node: StackNode, arms: tuple[str, ...]) -> tuple[str, ...]:
+    """The cells of a policy node's arms, those that were named or else the task's; empty for neither.
+
+    Raises:
+        ConfigError: not one for each of its arms was named.
+    """
+    if len(arms) < 2:
+        cell = cell_name(node)
+        return (cell,) if cell else ()
+    named, task = tuple(node.text("cell").replace(",", " ").split()), task_of(node)
+    if named and len(named) != len(arms):
+        raise ConfigError(f"parameter cell must name the cell of each of {', '.join(arms)}, got {', '.join(named)}")
+    return named or (tuple(_task_cell(node, task, arm) for arm in range(len(arms))) if task else ())
 
 
 def read_cell(node: StackNode) -> Cell:
@@ -102,27 +124,37 @@ def read_cell(node: StackNode) -> Cell:
     return replace(cell, workspace_min_m=low, workspace_max_m=high)
 
 
-def _refuse_pair(task: Task) -> None:
-    if task.num_arms != 1:
-        raise ConfigError(f"task {task.name} has {task.num_arms} arms, this stack's policy moves one")
+def num_arms(node: StackNode) -> int:
+    """How many arms a policy node moves."""
+    return max(1, len(arm_names(node)))
+
+
+def _refuse_other_arms(task: Task, count: int) -> None:
+    if task.num_arms != count:
+        arms = "one arm" if task.num_arms == 1 else f"{task.num_arms} arms"
+        moved = "one" if count == 1 else str(count)
+        raise ConfigError(f"task {task.name} has {arms}, this stack's policy moves {moved}")
 
 
 def setting_of(node: StackNode) -> Setting:
     """What the stack of a policy node is set up for.
 
     Raises:
-        ConfigError: there is no such task, or cell, or the task has more arms than a policy node moves.
+        ConfigError: there is no such task, or cell, or the task has other arms than the policy node moves.
     """
-    cell = cell_name(node)
+    arms = arm_names(node)
+    cells = _cells_of_all(node, arms)
     cameras = tuple(name.strip() for name in node.text("cameras").split(",") if name.strip())
     if not cameras and (task := task_of(node)) is not None:
-        _refuse_pair(task)
+        _refuse_other_arms(task, num_arms(node))
         cameras = tuple(task.cameras)
+    bases = [base for cell in cells if (base := load_cell(cell).T_world_base) is not None]
     return Setting(
         task=node.text("task"),
+        num_arms=num_arms(node),
         cameras=cameras,
-        cell=cell,
-        T_world_base=load_cell(cell).T_world_base if cell else None,
+        cell="+".join(cells),
+        T_world_base=np.array(bases) if bases and len(bases) == len(cells) else None,
     )
 
 
@@ -136,6 +168,8 @@ def check_fit(node: StackNode, manifest: Manifest) -> None:
     setting = setting_of(node)
     topics = {camera: node.resolve_topic_name(image_topic(camera)) for camera in manifest.cameras}
     seen = {camera: topic.split("/")[-3] for camera, topic in topics.items()}
+    if manifest.num_arms != setting.num_arms:  # no force makes up for an arm
+        raise BundleError(setting.misfits(manifest, seen))
     if not node.flag("force"):
         setting.check(manifest, seen)
     elif misfits := setting.misfits(manifest, seen):

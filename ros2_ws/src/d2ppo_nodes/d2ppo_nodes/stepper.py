@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable
 
-from d2ppo_core.errors import WorldError
 from d2ppo_core.stack.stepping import HAND, Host
 from sim.fci.cell import RobotCell
 from sim.world.rendezvous import Rendezvous
@@ -28,7 +27,7 @@ class Stepper:
         stopped: Callable[[], bool],
         warn: Callable[[str], None],
     ) -> None:
-        """Open the channel; WorldError when another world steps at this address, or this one has several arms.
+        """Open the channel; WorldError when another world steps at this address.
 
         Args:
             cell: The world and its robots.
@@ -39,8 +38,6 @@ class Stepper:
             stopped: Whether the world is about to end.
             warn: Takes one line when a wait runs out.
         """
-        if len(cell.robots) > 1:
-            raise WorldError("stepping: deterministic is for worlds with one arm so far; take real_time")
         self._cell, self._host = cell, Host(robot_address)
         self._step_ns, self._patience_s = step_ms * 1_000_000, patience_s
         self._align_ns = math.lcm(step_ms, frame_ms) * 1_000_000
@@ -103,7 +100,7 @@ class Stepper:
             for word in self._host.words():
                 self._nodes.hear(word)
                 if word.what == HAND:
-                    self._cell.robots[0].abort_hand(word.orders)
+                    self._cell.abort_hand(word.robot, word.orders)
             orders = sum(self._nodes.orders.values()) - self._forgiven
             hand_is_behind = orders > self._cell.hand_orders
             if not self._nodes.missing(until_ns) and not hand_is_behind:

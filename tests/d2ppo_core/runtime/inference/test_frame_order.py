@@ -54,6 +54,23 @@ def test_without_cameras_each_state_of_the_arm_is_a_frame() -> None:
     assert list(frames.ready()) == [(8, {}), (16, {})]
 
 
+def test_with_two_arms_a_frame_waits_for_the_later_of_them() -> None:
+    frames = FrameOrder(("objects",), num_arms=2)
+    frames.push("objects", 50, picture(1))
+    frames.push_arm(56, 0)
+    frames.push_arm(48, 1)
+    assert list(frames.ready()) == []
+    frames.push_arm(56, 1)
+    assert [stamp for stamp, _ in frames.ready()] == [50]
+    blind = FrameOrder((), num_arms=2)
+    for arm in (0, 1):
+        assert list(blind.ready()) == []
+        blind.push_arm(8, arm)
+    assert [stamp for stamp, _ in blind.ready()] == [8], "once, although both told of it"
+    blind.push_arm(8, 1)
+    assert list(blind.ready()) == []
+
+
 def test_a_clock_that_jumps_back_forgets_what_waited() -> None:
     frames = FrameOrder(("wrist",))
     frames.push_arm(1000)

@@ -1,13 +1,21 @@
 """Observations of different rates come together by time, or the missing one is named."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from d2ppo_core.bundle import ActionSpec, Manifest, ObservationSpec
+from d2ppo_core.bundle import ActionSpec, Manifest, ObservationSpec, load_bundle
 from d2ppo_core.errors import BundleError
 from d2ppo_core.geometry import RigidState, transform_from
-from d2ppo_core.runtime.inference.observation import ArmSample, MissingObservationError, ObservationBuffer
+from d2ppo_core.runtime.inference.observation import (
+    ArmSample,
+    MissingObservationError,
+    ObservationBuffer,
+    Sightings,
+)
 
 MS = 1_000_000
 BASE = (1.0, 0.0, 0.0, -0.56, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.912, 0.0, 0.0, 0.0, 1.0)
@@ -62,7 +70,7 @@ def test_the_arm_is_taken_at_the_time_of_the_image():
     buffer.push_image("wrist", 65 * MS, picture(7))
     observation = buffer.assemble(160 * MS)
     assert observation.stamp_ns == 65 * MS
-    assert observation.arm.stamp_ns == 64 * MS
+    assert observation.arms[0].stamp_ns == 64 * MS
     np.testing.assert_allclose(observation.inputs["state"][0, 0], 0.4 + 0.008 - 0.56, atol=1e-6)
     assert observation.inputs["images"].shape == (1, 1, 8, 8, 3)
     assert (observation.inputs["images"] == 7).all()
@@ -110,4 +118,54 @@ def test_a_clock_that_jumps_back_clears_the_history():
     buffer = ObservationBuffer(manifest(*STATE))
     buffer.push_arm(sample(5_000 * MS, x_m=0.7))
     buffer.push_arm(sample(10 * MS, x_m=0.4))
-    assert buffer.assemble(10 * MS).arm.measured.pose[0, 3] == pytest.approx(0.4)
+    assert buffer.assemble(10 * MS).arms[0].measured.pose[0, 3] == pytest.approx(0.4)
+
+
+def pair_buffer(pair_bundle: Path) -> ObservationBuffer:
+    return ObservationBuffer(load_bundle(pair_bundle).manifest, arms=("left", "right"))
+
+
+def seen(stamp_ns: int) -> Sightings:
+    names = ("hammer", "trash", "lid", "target_bin", "trash_bin")
+    return Sightings(stamp_ns=stamp_ns, source="sim", poses={name: np.eye(4) for name in names})
+
+
+def test_both_arms_are_observed_at_one_time_each_from_its_own_base(pair_bundle):
+    buffer = pair_buffer(pair_bundle)
+    for i in range(20):
+        buffer.push_arm(sample(i * 8 * MS, x_m=0.4 + 0.001 * i), 0)
+        buffer.push_arm(sample(i * 8 * MS + 4 * MS, x_m=0.5, width_m=0.02), 1)
+    buffer.push_objects(seen(65 * MS))
+    observation = buffer.assemble(160 * MS)
+    assert observation.stamp_ns == 65 * MS and observation.epochs == (1, 1)
+    assert [arm.stamp_ns for arm in observation.arms] == [64 * MS, 68 * MS]
+    left, right = observation.inputs["state"][0, :9], observation.inputs["state"][0, 9:18]
+    np.testing.assert_allclose(left[:3], [0.0, -0.81 + 0.408, 1.2189], atol=1e-6)
+    np.testing.assert_allclose(right[:3], [0.0, 0.81 - 0.5, 1.2189], atol=1e-6)
+    assert (left[7], right[7]) == pytest.approx((0.04, 0.01))
+    assert observation.inputs["state"].shape == (1, 59)
+
+
+def test_the_arm_that_is_missing_is_named(pair_bundle):
+    buffer = pair_buffer(pair_bundle)
+    with pytest.raises(MissingObservationError, match="no state from arm left and arm right yet"):
+        buffer.assemble(0)
+    buffer.push_arm(sample(0), 0)
+    assert buffer.arms_ns == -1
+    with pytest.raises(MissingObservationError, match="no state from arm right yet"):
+        buffer.assemble(0)
+    buffer.push_arm(sample(0), 1)
+    buffer.push_arm(sample(600 * MS), 0)
+    buffer.push_objects(seen(600 * MS))
+    with pytest.raises(MissingObservationError, match="arm right's state is 600 ms old"):
+        buffer.assemble(600 * MS)
+    buffer.push_arm(sample(400 * MS), 1)
+    with pytest.raises(MissingObservationError, match="no state of arm right within 30 ms of what was seen"):
+        buffer.assemble(600 * MS)
+
+
+def test_a_bundle_that_wants_something_else_of_the_second_arm_is_refused(pair_bundle):
+    pair = load_bundle(pair_bundle).manifest
+    other = replace(pair, observations=(*pair.observations, low_dim("robot1_joint_pos", 7)))
+    with pytest.raises(BundleError, match="wants robot1_joint_pos; there are .*robot0_eef_pos, .*robot1_gripper_qpos"):
+        ObservationBuffer(other)

@@ -124,7 +124,7 @@ def test_a_new_epoch_is_planned_for_at_once(tmp_path):
     planner.plan(0)
     planner.observations.push_arm(arm_sample(10 * MS, epoch=2))
     plan = planner.plan(10 * MS)
-    assert plan is not None and plan.observation.arm.epoch == 2
+    assert plan is not None and plan.observation.epochs == (2,)
 
 
 def test_a_chunk_starts_from_the_reference_within_its_leash(tmp_path):
@@ -134,8 +134,8 @@ def test_a_chunk_starts_from_the_reference_within_its_leash(tmp_path):
     planner.observations.push_arm(arm_sample(200 * MS, lead_m=0.3))
     far = planner.plan(200 * MS)
     assert near is not None and far is not None
-    assert near.targets.states[0].pose[0, 3] == pytest.approx(0.515)
-    assert far.targets.states[0].pose[0, 3] == pytest.approx(0.52)
+    assert near.targets[0].states[0].pose[0, 3] == pytest.approx(0.515)
+    assert far.targets[0].states[0].pose[0, 3] == pytest.approx(0.52)
 
 
 def test_the_same_noise_seed_plans_the_same_chunk(tmp_path):
@@ -146,7 +146,7 @@ def test_the_same_noise_seed_plans_the_same_chunk(tmp_path):
         planner.observations.push_arm(arm_sample(0))
         plan = planner.plan(0)
         assert plan is not None
-        poses.append([state.pose for state in plan.targets.states])
+        poses.append([state.pose for state in plan.targets[0].states])
     np.testing.assert_array_equal(poses[0], poses[1])
 
 

@@ -63,7 +63,16 @@ def test_a_base_that_is_turned_is_another_cell(can):
     assert not setting("sim_can", T_world_base=turned).misfits(can, SEEN)
 
 
-def test_arms_are_counted_by_what_is_observed_of_them(can):
-    seen = [replace(spec, key=spec.key.replace("robot0", "robot1")) for spec in can.state_observations]
-    assert can.num_arms == 1
-    assert replace(can, observations=(*can.observations, *seen)).num_arms == 2
+def test_of_two_arms_each_has_to_stand_where_its_cell_says(pair_bundle):
+    pair = load_bundle(pair_bundle).manifest
+    cells = ("sim_transport_left", "sim_transport_right")
+    bases = np.array([load_cell(cell).T_world_base for cell in cells])
+    two = Setting(task="transport", num_arms=2, cell="+".join(cells), T_world_base=bases)
+    two.check(pair, {})
+    swapped = replace(two, T_world_base=bases[::-1])
+    assert swapped.misfits(pair, {}).count("has its base at") == 2
+    moved = bases.copy()
+    moved[1, 0, 3] += 0.02
+    line = replace(two, T_world_base=moved).misfits(pair, {})
+    assert line.count("has its base at") == 1 and "the cell sim_transport_right at (0.02, 0.81, 0.912) m, -90" in line
+    assert "moves 2 arms, the stack one arm" in replace(two, num_arms=1, T_world_base=bases[0]).misfits(pair, {})

@@ -75,7 +75,7 @@ def test_the_object_that_was_seen_longest_ago_decides_the_time():
     memory.push_objects(seen(64 * MS, "cube"))
     memory.push_objects(seen(200 * MS, "tray"))
     observation = memory.assemble(232 * MS)
-    assert observation.stamp_ns == observation.arm.stamp_ns == 64 * MS
+    assert observation.stamp_ns == observation.arms[0].stamp_ns == 64 * MS
 
 
 def test_an_object_that_is_missing_or_out_of_sight_is_named():

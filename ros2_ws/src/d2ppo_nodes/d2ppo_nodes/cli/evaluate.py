@@ -100,8 +100,14 @@ def _row(evaluation: Evaluation, manifest: Manifest, wall_s: float) -> Result:
 
 def _stepping(request: LiveRequest) -> dict[str, str]:
     """How the world steps if nobody says: deterministically where stack and client can; a Panda's client cannot."""
-    can = STEPPING in load_stack(request.stack).arguments and request.settings.get("robot") != "panda"
+    can = (
+        STEPPING in load_stack(request.stack, _of_task(request)).arguments and request.settings.get("robot") != "panda"
+    )
     return {STEPPING: stepping.DETERMINISTIC} if can else {}
+
+
+def _of_task(request: LiveRequest) -> dict[str, str]:
+    return {"task": request.task} if "task" in load_stack(request.stack).arguments else {}
 
 
 def _run_all(stack: Stack, count: int, seed: int, horizon_s: float) -> list[Episode]:
