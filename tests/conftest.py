@@ -232,57 +232,31 @@ def pair_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pair_bundle(tmp_path_factory.mktemp("bundles") / "wander")
 
 
+HORIZON = 8
+
+
 def write_pair_bundle(folder: Path) -> Path:
     """Write it: actions = gain (home - hands) + noise, of each arm in its base frame, grippers open."""
     import numpy as np
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
 
     from d2ppo_core.bundle import ActionSpec, Golden, Manifest, ObservationSpec, write_bundle
     from d2ppo_core.objects import OBJECT_PARTS, size_of
     from d2ppo_core.runtime.safety.cell import load_cell
 
-    horizon, gain, noise_scale = 8, 4.0, 0.3
-    bases = [load_cell(f"sim_transport_{arm}").T_world_base for arm in ("left", "right")]
-    sizes = {
-        f"robot{arm}_{key}": n for arm in (0, 1) for key, n in (("eef_pos", 3), ("eef_quat", 4), ("gripper_qpos", 2))
-    }
+    parts = (("eef_pos", 3), ("eef_quat", 4), ("gripper_qpos", 2))
+    sizes = {f"robot{arm}_{key}": size for arm in (0, 1) for key, size in parts}
     sizes["object"] = size_of(OBJECT_PARTS["transport"])
-    weights, offset = np.zeros((sum(sizes.values()), 14)), np.zeros(14)
-    scale = np.zeros(14)
+    state_dim, gain = sum(sizes.values()), 4.0
+    bases = np.array([load_cell(f"sim_transport_{arm}").T_world_base for arm in ("left", "right")])
+    weights, offset, scale = np.zeros((state_dim, 14)), np.zeros(14), np.zeros(14)
     for arm, base in enumerate(bases):
-        assert base is not None
-        home_m = (base @ np.array([0.47, 0.0, 0.11, 1.0]))[:3]
+        home_m = (base @ [0.47, 0.0, 0.11, 1.0])[:3]
         weights[9 * arm : 9 * arm + 3, 7 * arm : 7 * arm + 3] = -gain * base[:3, :3]
         offset[7 * arm : 7 * arm + 3] = gain * base[:3, :3].T @ home_m
-        scale[7 * arm : 7 * arm + 3] = noise_scale
+        scale[7 * arm : 7 * arm + 3] = 0.3
         offset[7 * arm + 6] = -1.0
-    constants = {"weights": weights, "offset": offset, "scale": scale, "shape": np.array([1, 1, 14])}
-    graph = helper.make_graph(
-        [
-            helper.make_node("MatMul", ["state", "weights"], ["pulled"]),
-            helper.make_node("Add", ["pulled", "offset"], ["wanted"]),
-            helper.make_node("Reshape", ["wanted", "shape"], ["mean"]),
-            helper.make_node("Mul", ["noise", "scale"], ["wander"]),
-            helper.make_node("Add", ["mean", "wander"], ["free"]),
-            helper.make_node("Clip", ["free", "low", "high"], ["actions"]),
-        ],
-        "wander",
-        [
-            helper.make_tensor_value_info("state", TensorProto.FLOAT, [1, len(weights)]),
-            helper.make_tensor_value_info("noise", TensorProto.FLOAT, [1, horizon, 14]),
-        ],
-        [helper.make_tensor_value_info("actions", TensorProto.FLOAT, [1, horizon, 14])],
-        [
-            *(numpy_helper.from_array(value.astype(np.int64 if name == "shape" else np.float32), name)
-              for name, value in constants.items()),
-            *(numpy_helper.from_array(np.float32(value), name) for name, value in (("low", -1.0), ("high", 1.0))),
-        ],
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
-    state, noise = np.zeros((1, len(weights)), np.float32), np.zeros((1, horizon, 14), np.float32)
-    answer = np.tile(offset.clip(-1.0, 1.0).astype(np.float32), (1, horizon, 1))
+    state, noise = np.zeros((1, state_dim), np.float32), np.zeros((1, HORIZON, 14), np.float32)
+    answer = np.tile(offset.clip(-1.0, 1.0).astype(np.float32), (1, HORIZON, 1))
     manifest = Manifest(
         name="wander",
         task="transport",
@@ -291,18 +265,38 @@ def write_pair_bundle(folder: Path) -> Path:
             for key, size in sizes.items()
         ),
         action=ActionSpec(num_arms=2, dim=14),
-        pred_horizon=horizon,
-        action_horizon=horizon,
+        pred_horizon=HORIZON,
+        action_horizon=HORIZON,
         num_denoising_steps=0,
         sampler="none",
         object_parts=OBJECT_PARTS["transport"],
-        T_world_base=tuple(np.concatenate(bases).ravel().tolist()),
+        T_world_base=tuple(bases.ravel().tolist()),
         T_ee_site=(1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, -0.0069, 0.0, 0.0, 0.0, 1.0),
     )
-    write_bundle(
-        folder,
-        onnx=model.SerializeToString(),
-        manifest=manifest,
-        golden=Golden({"state": state, "noise": noise}, answer),
-    )
+    golden = Golden({"state": state, "noise": noise}, answer)
+    write_bundle(folder, onnx=wander_graph(weights, offset, scale), manifest=manifest, golden=golden)
     return folder
+
+
+def wander_graph(weights: Any, offset: Any, scale: Any) -> bytes:
+    """Actions = clip(state @ weights + offset + scale * noise)."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    tensors = {"weights": weights, "offset": offset, "scale": scale, "low": -1.0, "high": 1.0}
+    constants = [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in tensors.items()]
+    constants.append(numpy_helper.from_array(np.array([1, 1, 14], np.int64), "shape"))
+    steps = [
+        ("MatMul", ["state", "weights"], "pulled"),
+        ("Add", ["pulled", "offset"], "wanted"),
+        ("Reshape", ["wanted", "shape"], "mean"),
+        ("Mul", ["noise", "scale"], "wander"),
+        ("Add", ["mean", "wander"], "free"),
+        ("Clip", ["free", "low", "high"], "actions"),
+    ]
+    shapes = {"state": [1, len(weights)], "noise": [1, HORIZON, 14], "actions": [1, HORIZON, 14]}
+    values = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()}
+    nodes = [helper.make_node(kind, inputs, [output]) for kind, inputs, output in steps]
+    graph = helper.make_graph(nodes, "wander", [values["state"], values["noise"]], [values["actions"]], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())

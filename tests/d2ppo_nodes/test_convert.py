@@ -11,10 +11,11 @@ from d2ppo_core.geometry import (
     transform_from,  # noqa: E402
 )
 from d2ppo_core.runtime.control.chunk import ChunkRefusedError  # noqa: E402
+from d2ppo_core.runtime.control.pact import Plan, Verdict  # noqa: E402
 from d2ppo_core.runtime.inference.osc import Targets  # noqa: E402
 from d2ppo_core.runtime.inference.sightings import Sightings  # noqa: E402
 from d2ppo_interfaces.msg import ActionChunk, ObjectPose  # noqa: E402
-from d2ppo_nodes.convert import chunk_of, fill_targets, objects_msg, sightings_of  # noqa: E402
+from d2ppo_nodes.convert import chunk_of, fill_targets, objects_msg, sightings_of, verdict_msg, verdict_of  # noqa: E402
 
 
 def message(frame_id: str = "panda_link0") -> ActionChunk:
@@ -55,11 +56,18 @@ def test_parts_of_different_length_are_refused():
         chunk_of(chunk, "panda_link0")
 
 
+@pytest.mark.parametrize("reason", ["", "expired"])
+def test_what_an_arm_says_of_its_chunk_survives_the_way_through_a_message(reason: str):
+    plan = Plan(source="policy a", sequence=7, stamp_ns=5_000_000_003, epochs=(3, 4))
+    verdict = Verdict(plan=plan, follows=not reason, at_ns=6_000_000_001, reason=reason)
+    assert verdict_of(verdict_msg(verdict)) == verdict
+
+
 def objects() -> Sightings:
     poses = {
         name: transform_from([0.5, i, 0.1], Rotation.from_euler("z", 2.0)) for i, name in enumerate(("can", "nut"))
     }
-    return Sightings(stamp_ns=3_000_000_007, source="sim", poses=poses)
+    return Sightings(stamp_ns=3_000_000_007, source="sim", poses=poses, touching={("nut", "peg")})
 
 
 def test_objects_survive_the_way_through_a_message():
@@ -67,6 +75,7 @@ def test_objects_survive_the_way_through_a_message():
     assert sent.objects[1].pose.covariance[7] == 1.0
     got = sightings_of(sent, "fr3_link0")
     assert (got.stamp_ns, got.source, set(got.poses)) == (3_000_000_007, "sim", {"can", "nut"})
+    assert got.touching == {("nut", "peg")}
     for name, pose in objects().poses.items():
         np.testing.assert_allclose(got.poses[name], pose, atol=1e-12)
 

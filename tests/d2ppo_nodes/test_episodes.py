@@ -83,3 +83,43 @@ def test_an_arm_that_stops_itself_as_the_episode_ends_costs_no_evaluation(
     else:
         with pytest.raises(StackError, match="arm/stop: stop needs READY"):
             runner._stop()
+
+
+@pytest.fixture
+def pair(ros_domain_id: int) -> Iterator[StackClient]:
+    client = StackClient("/pair", ros_domain_id, arms=("left", "right"))
+    yield client
+    client.close()
+
+
+def test_of_two_arms_the_time_between_first_commands_and_what_one_did_alone_are_told(pair: StackClient) -> None:
+    runner = EpisodeRunner(pair, lambda: None, horizon_s=1.0)
+    for sequence in (3, 4, 5):
+        for name in pair.names:
+            chunk = ActionChunk(sequence=sequence)
+            chunk.header.stamp = time_msg(CAPTURE_NS)
+            pair.on_chunk(chunk, name)
+    for name, sequence, first_ms in (("left", 3, 20), ("right", 3, 28), ("right", 4, 20)):
+        first = time_msg(CAPTURE_NS + first_ms * MS)
+        pair.on_arm(ArmState(chunk_sequence=sequence, chunk_first_command=first), name)
+    both, alone, neither = runner._timings()
+    assert (both.first_command_ms, both.apart_ms) == (pytest.approx(28.0), pytest.approx(8.0))
+    assert alone.first_command_ms is alone.apart_ms is neither.first_command_ms is None
+    assert runner._chunks_alone() == 1
+
+
+def test_a_pair_is_operated_through_its_coordinator_and_its_stop_ends_an_episode(pair: StackClient) -> None:
+    runner = EpisodeRunner(pair, lambda: None, horizon_s=1.0)
+    assert pair.service("home") == "home"
+    pair.states["left"] = ArmState(state=ArmState.RUNNING)
+    with pytest.raises(StackError, match=r"the arm right has said nothing yet \(arm/state\)"):
+        runner.bring_home()
+    pair.states["right"] = ArmState(state=ArmState.RUNNING, gripper_width_m=0.02)
+    pair.together = "RUNNING: all arms follow chunks"
+    assert runner._ended() == ""
+    pair.on_world(WorldState(qpos=[1.0]))
+    assert [hand.gripper_width_m for hand in runner._samples[0].hands] == [0.0, 0.02]
+    pair.together = "IDLE: left is HOLDING (no chunk for 0.60 s; holds); all arms stopped"
+    assert runner._ended().startswith("stopped: IDLE: left is HOLDING")
+    pair.states["right"] = ArmState(state=ArmState.REFLEX, reason="bumped")
+    assert runner._ended() == "right reflex: bumped"

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from d2ppo_core.analysis import report
-from d2ppo_core.analysis.evaluation import ChunkTiming, Episode, Evaluation, Sample
+from d2ppo_core.analysis.evaluation import ChunkTiming, Episode, Evaluation, Hand, Sample
 from d2ppo_core.analysis.report import Film, chosen_episodes, write_report
 
 TIMING = ChunkTiming(received_ms=3.0, published_ms=9.0, first_command_ms=12.0, inference_wall_ms=5.0)
@@ -32,6 +32,23 @@ def episode(index: int, *, success: bool) -> Episode:
         timings=(TIMING,),
         samples=tuple(points),
     )
+
+
+def test_a_report_of_two_arms_shows_both_hands_and_says_what_one_did_alone(tmp_path: Path) -> None:
+    timing = replace(TIMING, apart_ms=4.0)
+    one = episode(0, success=False)
+    samples = tuple(
+        replace(s, partners=(Hand(measured_m=s.measured_m, reference_m=s.reference_m, gripper_width_m=0.01),))
+        for s in one.samples
+    )
+    both = replace(one, arms=("left", "right"), chunks_alone=2, samples=samples, timings=(timing,))
+    evaluation = replace(EVALUATION, episodes=(both,))
+    assert "chunks executed by one arm only 2" in evaluation.lines()
+    assert evaluation.latencies()["first commands apart"].p99 == pytest.approx(4.0)
+    assert "first commands apart" not in EVALUATION.latencies()
+    frames = [np.zeros((64, 64, 3), np.uint8)] * 4
+    film = Film(episode=both, scene=frames, wrist=frames, rate_hz=20.0)
+    assert "first commands apart" in write_report(tmp_path / "report.html", evaluation, [film]).read_text()
 
 
 EVALUATION = Evaluation(

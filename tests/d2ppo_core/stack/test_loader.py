@@ -98,3 +98,39 @@ def test_the_committed_stacks_load_and_differ_only_in_the_world() -> None:
     in_step = {"stepping", "world_address"}  # a world may wait for its nodes; a robot never does
     assert set(arm_sim.parameters) - set(arm_real.parameters) <= tuned | in_step
     assert set(arm_real.parameters) <= set(arm_sim.parameters)
+
+
+def test_a_node_is_left_out_without_the_argument_that_it_needs(tmp_path: Path) -> None:
+    text = MINIMAL.replace("rate_hz: 20.0}", 'rate_hz: 20.0, bundle: ""}', 1).replace(
+        "{name: b,", "{name: b, when: bundle,"
+    )
+    assert [node.name for node in load_stack(stack_file(tmp_path, text)).nodes] == ["a"]
+    assert [node.name for node in load_stack(stack_file(tmp_path, text), {"bundle": "x"}).nodes] == ["a", "b"]
+    with pytest.raises(ConfigError, match="when: bumble is not an argument of the stack"):
+        load_stack(stack_file(tmp_path, text.replace("when: bundle", "when: bumble")))
+
+
+def test_an_argument_may_call_for_another_stack_which_gets_what_was_chosen(tmp_path: Path) -> None:
+    (tmp_path / "pair.yaml").write_text(
+        MINIMAL.replace("namespace: panda", "namespace: pair").replace("{address", "{task: fold, address", 1)
+    )
+    text = (
+        MINIMAL.replace("rate_hz: 20.0}", "rate_hz: 20.0, task: lift}", 1)
+        + f"instead: {{task: {{fold: {tmp_path}/pair.yaml}}}}\n"
+    )
+    one = stack_file(tmp_path, text)
+    assert load_stack(one).name == "probe"
+    other = load_stack(one, {"task": "fold", "address": "127.0.0.9", "namespace": "panda", "rate_hz": "20"})
+    assert (other.name, other.namespace, other.arguments["address"]) == ("pair", "pair", "127.0.0.9")
+
+
+def test_a_task_with_two_arms_gets_the_stack_of_two_arms() -> None:
+    pair = load_stack("sim", {"task": "transport", "bundle": "mine", "stepping": "deterministic"})
+    assert (pair.name, pair.arms, pair.world_address) == ("sim_transport", ("left", "right"), "127.0.0.1")
+    (policy,) = (node for node in pair.nodes if node.name == "policy")
+    assert (policy.parameters["arms"], policy.parameters["bundle"]) == ("left,right", "mine")
+    assert all("policy" != node.name for node in load_stack("sim_transport").nodes), "without a bundle none runs"
+    one = load_stack("sim")
+    assert (one.arms, one.world_address) == (("panda",), "127.0.0.1")
+    with pytest.raises(ConfigError, match="stack 'sim_transport' has no 'robot_address'; wanted one of task, bundle"):
+        load_stack("sim", {"task": "transport", "robot_address": "127.0.0.9"})

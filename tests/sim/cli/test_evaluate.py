@@ -97,7 +97,6 @@ def test_both_kinds_of_worlds_are_compared(make_run: MakeRun, short, monkeypatch
         (["lift", "{run}", "--force"], "--force is for a stack; it says nothing with --in batched"),
         (["lift", "--in", "stack", "--horizon", "nan"], "--horizon"),
         (["transport"], "task transport has no bundle of its own yet; name a policy: d2ppo evaluate transport POLICY"),
-        (["transport", "{run}", "--in", "stack"], "task transport has 2 arms; stack sim runs policies on one"),
         (["lift", "{run}", "--ladder", "--steps", "5"], "wanted --ladder or --sampling and --steps, got both"),
         (["lift", "{run}", "--out", "{folder}"], "is a folder; wanted a file"),
         (["lift", "{run}", "--out", "/dev/null/table.json"], "table.json: cannot be written: "),

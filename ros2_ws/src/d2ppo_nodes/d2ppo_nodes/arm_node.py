@@ -256,6 +256,8 @@ class ArmNode(StackNode):
                 self._controller.refuse(error)
                 raise
             self._partners.offer(chunk)
+            if self._in_step is None:
+                self._partners.settle()
         except ChunkRefusedError as error:
             self.get_logger().warning(f"chunk {message.sequence} refused: {error}", throttle_duration_sec=1.0)
 
@@ -287,6 +289,7 @@ class ArmNode(StackNode):
         self._ticked_ms = self._robot_time_ms()
         if self._in_step is not None:
             self._owed_ns = now_ns
+            self._partners.settle()  # not before: all arms have the first command at the next tick, whoever spoke first
             if not self._partners.open:
                 self._end_owed()
 

@@ -39,7 +39,7 @@ class Partners:
         return self._pact.open
 
     def offer(self, chunk: TimedChunk) -> None:
-        """Follow a chunk at once if its plan moves this arm alone, else when all arms have said that they do.
+        """Follow a chunk at once if its plan moves this arm alone; else tell the others, `settle` does the rest.
 
         Raises:
             ChunkRefusedError: this arm does not follow it, whatever the others say.
@@ -66,7 +66,6 @@ class Partners:
             self._tell(self._pact.propose(chunk, now_ns))
         else:
             self._tell(Verdict(plan=Plan.of(chunk), follows=False, at_ns=now_ns, reason=reason))
-        self._settle()
 
     def forget(self) -> None:
         """Let go of what was proposed."""
@@ -79,13 +78,14 @@ class Partners:
         def hear(message: ChunkVerdict) -> None:
             was_open = self.open
             self._pact.hear(name, verdict_of(message))
-            self._settle()
+            self.settle()
             if was_open and not self.open:
                 self.settled()
 
         return hear
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Follow what all arms have said that they follow."""
         for one in self._pact.settled():
             if not one.reason:
                 self._controller.follow(one.chunk, self._node.now_ns())

@@ -59,6 +59,11 @@ def evaluate(request: LiveRequest) -> None:
         **request.settings,
     }
     description = load_stack(request.stack, chosen)
+    if manifest.num_arms != len(description.arms):
+        raise ConfigError(
+            f"stack {description.name} has {len(description.arms)} arm(s), bundle {manifest.name} moves "
+            f"{manifest.num_arms}"
+        )
     began_s = time.monotonic()
     with Stack(description, log_file=out / "stack.log") as stack:
         results = _run_all(stack, request.episodes, request.seed, request.horizon_s)
@@ -66,7 +71,7 @@ def evaluate(request: LiveRequest) -> None:
         click.echo(f"d2ppo: {fault}", err=True)
     evaluation = Evaluation(
         task=request.task,
-        stack=request.stack,
+        stack=description.name,
         bundle=manifest.name,
         bundle_hash=loaded.hash,
         seed=request.seed,
