@@ -49,6 +49,11 @@ class ArmView:
         return float(np.arctan2(left[1] - right[1], left[0] - right[0]))
 
     @property
+    def base_m(self) -> NDArray[np.float64]:
+        """(3,) where the arm stands."""
+        return np.array(self._data.site_xpos[self._base_site])
+
+    @property
     def R_world_base(self) -> NDArray[np.float64]:
         """(3, 3) the frame in which the controller takes its deltas."""
         return np.array(self._data.site_xmat[self._base_site].reshape(3, 3))
