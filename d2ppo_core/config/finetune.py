@@ -25,6 +25,9 @@ class EnvConfig:
     """Control steps per episode."""
     terminate_on_success: bool = False
     """End an episode when it is solved; robosuite goes on and rewards every solved step."""
+    arm_limits: bool = False
+    """An episode of training in which an arm leans on an end of its joints or is stretched out, as no real one can, is
+    lost and ends."""
     threads: int = 2
     """Of the simulation, per process."""
     collector: str = "local"

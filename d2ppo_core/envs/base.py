@@ -26,6 +26,8 @@ class Advance(NamedTuple):
     """(N, T) solved after each step."""
     diverged: Mask
     """(N,) the simulation broke down."""
+    lost: Mask
+    """(N,) the episode cannot be solved any more and ends."""
 
 
 class BatchEnv(Closing):
@@ -109,7 +111,7 @@ class BatchEnv(Closing):
             WorldError: `reset` was never called.
         """
         actions = self._checked(actions)
-        steps, (rewards, success, diverged) = self._execute(actions)
+        steps, (rewards, success, diverged, lost) = self._execute(actions)
         executed = np.arange(actions.shape[1]) < steps[:, None]
         success = success & executed
         rewards = np.where(executed, rewards, 0.0).astype(np.float32)
@@ -119,7 +121,7 @@ class BatchEnv(Closing):
         self._solved |= success.any(axis=1)
         latest = np.take_along_axis(success, np.maximum(steps - 1, 0)[:, None], axis=1)[:, 0]
         self._solved_now = np.where(ran, latest, self._solved_now)
-        terminated = ran & self._solved if self.terminate_on_success else np.zeros(self.num_envs, bool)
+        terminated = ran & (self._solved | lost if self.terminate_on_success else lost)
         truncated = ran & ~terminated & ((self._elapsed >= self.horizon_steps) | diverged)
         info: Info = {"success": self._solved_now.copy()}
         obs = self._finish(terminated | truncated, info)
@@ -163,15 +165,16 @@ class BatchEnv(Closing):
         steps, active = np.zeros(self.num_envs, np.int32), left > 0
         rewards = np.zeros((self.num_envs, horizon))
         success = np.zeros((self.num_envs, horizon), bool)
-        diverged = np.zeros(self.num_envs, bool)
+        diverged, lost = np.zeros((2, self.num_envs), bool)
         for t in range(horizon):
             one = self._advance(actions[:, t : t + 1], active.astype(np.int32))
             steps += active
             rewards[:, t] = one.rewards[:, 0]
             success[:, t] = one.success[:, 0] & active
             diverged |= one.diverged & active
-            active &= ~success[:, t] & ~diverged & (steps < left)
-        return steps, Advance(rewards, success, diverged)
+            lost |= one.lost & active
+            active &= ~success[:, t] & ~diverged & ~lost & (steps < left)
+        return steps, Advance(rewards, success, diverged, lost)
 
     def _finish(self, ended: Mask, info: Info) -> Observation:
         """Observe, and start again where episodes ended."""

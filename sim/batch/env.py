@@ -28,7 +28,7 @@ from sim.batch.layout import Layout, ParameterTable
 from sim.batch.pictures import Pictures
 from sim.batch.variation import BodyVariation
 from sim.rendering.offscreen import PictureSize
-from sim.tasks import task_named
+from sim.tasks import arm_limits, task_named
 from sim.tasks.base import CONTROL_HZ
 from sim.tasks.training import HOME_Q_RAD, PARKED_POSE, START_FINGERS_M, Start
 
@@ -48,6 +48,7 @@ class BatchedEnv(BatchEnv):
         images: bool = False,
         image_size_px: PictureSize = 96,
         randomisation: RandomisationConfig | None = None,
+        keep_arm_limits: bool = False,
         shortcuts: bool = True,
         kernel: KernelName = "auto",
         arithmetic: Arithmetic = "fast",
@@ -66,6 +67,7 @@ class BatchedEnv(BatchEnv):
             images: Also observe the task's cameras.
             image_size_px: Side of the pictures, or their height and width.
             randomisation: What differs between episodes; None: nothing that does not in robosuite.
+            keep_arm_limits: An episode in which an arm passes the limits of real ones is lost, and ends.
             shortcuts: Leave out of physics what cannot matter: parked objects, pairs of bodies that never touch.
             kernel: `native`, `numpy` (slow, needs no compiler), or what is possible.
             arithmetic: `exact` makes the compiled controllers compute as robosuite with numba does, in its order of
@@ -85,7 +87,7 @@ class BatchedEnv(BatchEnv):
             autoreset_mode=autoreset_mode,
             terminate_on_success=terminate_on_success,
         )
-        self.randomisation = randomisation or RandomisationConfig()
+        self.randomisation, self._arm_limits = randomisation or RandomisationConfig(), keep_arm_limits
         self._load(task, shortcuts=shortcuts)
         threads = min(num_envs, num_threads or len(os.sched_getaffinity(0)))
         self.kernel = make_kernel(
@@ -133,6 +135,7 @@ class BatchedEnv(BatchEnv):
         """Load the model, find what is read and written in it, and make room for what each world starts from."""
         self.model = load_physics_model(task, parked=self.task.parked if shortcuts else (), skip_apart=shortcuts)
         self.layout = self._make_layout()
+        self._arm_joints = np.array([arm.qpos for arm in self.layout.arms])
         self._hand_bodies = [self.model.body(f"robot{arm}_right_hand").id for arm in range(self.task.num_arms)]
         self._home = np.empty((self.num_envs, self.task.num_arms, 7))
         self._qpos = np.tile(self._resting_qpos(), (self.num_envs, 1))
@@ -172,7 +175,14 @@ class BatchedEnv(BatchEnv):
     def _advance(self, actions: NDArray[np.float64], steps: NDArray[np.int32]) -> Advance:
         rows, diverged = (self._pursue if self._takes_goals else self.kernel.step)(actions, steps)
         success = self.task.success(self.layout.step_taps.split(rows))
-        return Advance(success.astype(np.float32), success, diverged)
+        return Advance(success.astype(np.float32), success, diverged, self._lost() & ~success.any(axis=1))
+
+    def _lost(self) -> NDArray[np.bool_]:
+        """(N,) episodes in which an arm is beyond limits that are to be kept."""
+        if not self._arm_limits:
+            return np.zeros(self.num_envs, bool)
+        q_rad = np.stack([data.qpos[self._arm_joints] for data in self.kernel.data])
+        return arm_limits.passed(q_rad).any(axis=1)
 
     def _pursue(
         self, goals: NDArray[np.float64], steps: NDArray[np.int32]

@@ -46,6 +46,11 @@ from d2ppo_core.errors import D2ppoError
     is_flag=True,
     help="Store the pictures after each step too, for robomimic's own default training (twice the size).",
 )
+@click.option(
+    "--arm-limits",
+    is_flag=True,
+    help="Keep no demonstration in which an arm leans on an end of its joints or is stretched out, as a real one cannot.",
+)
 @click.option("--workers", "num_workers", default=2, show_default=True, type=click.IntRange(1), help="Processes.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Default: data/<task>.hdf5.")
 def demos(
@@ -57,6 +62,7 @@ def demos(
     images: bool,
     image_size: int,
     next_images: bool,
+    arm_limits: bool,
     num_workers: int,
     out: Path | None,
 ) -> None:
@@ -75,6 +81,7 @@ def demos(
         image_size_px=image_size,
         next_images=next_images,
         worlds=worlds,
+        arm_limits=arm_limits,
     )
     path = out or Path("data") / f"{task}.hdf5"
     attempts = kept = steps = 0

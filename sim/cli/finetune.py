@@ -47,7 +47,8 @@ def worlds_of(config: FinetuneConfig, *, image_size_px: PictureSize, action_repr
             terminate_on_success=env.terminate_on_success if training else True,
             images=any(image_hw),
             image_size_px=image_hw,
-            randomisation=config.env.randomisation if training else None,
+            randomisation=env.randomisation if training else None,
+            keep_arm_limits=env.arm_limits and training,
             action_representation=action_representation,
         )
 

@@ -23,6 +23,7 @@ from d2ppo_core.errors import ConfigError, D2ppoError, WorldError
 from sim.experts import ActionNoise, Command, Style, expert_for
 from sim.experts.studio import ROBOSUITE, STUDIOS, Studio, open_studio
 from sim.robosuite.env import RobosuiteEnv, task_of
+from sim.tasks import arm_limits
 
 MAX_FAILURES_IN_A_ROW = 200
 """An expert that fails this often will never fill the file."""
@@ -44,6 +45,8 @@ class Recording:
     """Also store the picture after each step; it is the next step's picture, so it only doubles the size."""
     worlds: str = ROBOSUITE
     """Where the expert acts: `robosuite` or `batched`."""
+    arm_limits: bool = False
+    """Keep no demonstration in which an arm passed the limits that real ones have."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a task without an expert, a skill beyond [0, 1] or pictures that are too small."""
@@ -91,6 +94,8 @@ def record(
     settings = asdict(recording)
     if recording.worlds == ROBOSUITE:
         del settings["worlds"]  # as in files from before there was a choice
+    if not recording.arm_limits:
+        del settings["arm_limits"]  # likewise
     failures = 0
     with EpisodeWriter(path, env_args=env_args, recording=settings) as writer:
         if len(writer) >= num_demos:
@@ -113,14 +118,14 @@ def attempt(studio: Studio, recording: Recording, index: int) -> Episode | None:
     """Let the expert try once.
 
     Returns:
-        The demonstration, or None if the task was not solved at the end.
+        The demonstration, or None if the task was not solved at the end, or an arm passed limits that are to be kept.
     """
     env_seed, style_seed = (int(value) for value in np.random.SeedSequence([recording.seed, index]).generate_state(2))
     rng = np.random.default_rng(style_seed)
     style = Style.draw(rng, rng.uniform(recording.skill_min, recording.skill_max))
     model_xml, scene = studio.begin(env_seed)
     labels, executed, states, solved = _act(studio, expert_for(recording.task)(scene, style), style, rng)
-    if not solved[-1]:
+    if not solved[-1] or (recording.arm_limits and arm_limits.passed(scene.arm_joints_rad(states, studio.num_arms)).any()):
         return None
     observations = studio.observations(states)
     next_keys = [k for k in observations if recording.next_images or k not in task_of(recording.task).image_keys]

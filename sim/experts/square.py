@@ -26,23 +26,28 @@ ABOVE_PEG_M = 1.0
 NEAR_PEG_M = 0.975
 """Just above the peg's top, at 0.95."""
 SEATED_M = 0.86
-MAX_TURN_RAD = 1.2
+SEATED_YAW_RAD = np.pi
+"""Heading of the nut over the peg, one of the four that fit: its handle towards the arm, which would be stretched out,
+at the end of what real ones can do, by any other."""
+WRIST_RAD, SEATED_WRIST_RAD = (-1.9, 2.9), (-1.9, 3.3)
+"""How far the hand may be turned from home (world frame, seen from above) when it grasps and when the nut is seated,
+before the last joint's travel ends."""
+LONGEST_TURN_RAD = 3.6
+AHEAD_RAD = 1.5
+"""The hand is turned towards a heading so far ahead at most, so that a long turn keeps its direction."""
 
 
 def square(scene: Scene, style: Style) -> Iterator[Command]:
     """Yield one command per control step until the nut sits on the peg or the attempts are used up."""
     arm, nut, peg = ArmView(scene), BodyView(scene, "SquareNut_main"), BodyView(scene, "peg1")
     handle = PointView(scene, "SquareNut_main", HANDLE_M)
-
-    def grasp_yaw(offset_rad: float) -> float:
-        across_rad = nut.yaw_rad + np.pi / 2 + offset_rad
-        return arm.yaw_rad + wrap_angle(across_rad - arm.yaw_rad, np.pi)
-
+    home_rad = arm.yaw_rad
     for _ in range(MAX_ATTEMPTS):
+        turn_rad, grasp_rad = ways_to_turn(nut.yaw_rad, home_rad)[-1 if style.second_choice else 0]
         yield from reach_down(
             arm,
             lambda: handle.position_m,
-            partial(grasp_yaw, 0.5 * style.yaw_offset_rad),
+            partial(_across, nut, home_rad + grasp_rad, 0.5 * style.yaw_offset_rad),
             style,
             offset_m=style.grasp_offset_m * OFFSET_SHARE,
             gain=FIRM_GAIN,
@@ -51,27 +56,48 @@ def square(scene: Scene, style: Style) -> Iterator[Command]:
         yield from wait(CLOSE, CLOSING_STEPS)
         yield from raise_to(arm, CARRYING_HEIGHT_M, arm.yaw_rad, style)
         if nut.position_m[2] > HELD_ABOVE_M:
-            yield from _insert(arm, nut, peg, style)
+            yield from _insert(arm, nut, peg, style, np.sign(turn_rad))
             if scene.is_solved():
                 return
         style = careful(style)
 
 
-def seated_yaw(nut_yaw_rad: float, *, second_choice: bool) -> float:
-    """Heading of the nut in which it fits over the peg: the nearest of four, or the second nearest within reach."""
-    nearest_rad = float(np.round(nut_yaw_rad / (np.pi / 2)) * np.pi / 2)
-    behind_rad = wrap_angle(nut_yaw_rad - nearest_rad)
-    other_rad = nearest_rad + np.copysign(np.pi / 2, behind_rad)
-    return float(other_rad) if second_choice and abs(other_rad - nut_yaw_rad) <= MAX_TURN_RAD else nearest_rad
+def ways_to_turn(nut_yaw_rad: float, home_rad: float) -> list[tuple[float, float]]:
+    """How the nut may be turned into its heading, and the hand's turn from home in which it is grasped for that.
+
+    The hand fits the handle in two headings, and turning either way round ends alike; what is left of the four is what
+    the wrist can do from grasp to seat, the least turning first.
+    """
+    least_rad = wrap_angle(SEATED_YAW_RAD - nut_yaw_rad)
+    across_rad = wrap_angle(nut_yaw_rad + np.pi / 2 - home_rad, np.pi)
+    ways = [
+        (float(turn_rad), float(grasp_rad))
+        for turn_rad in (least_rad, least_rad - np.copysign(2 * np.pi, least_rad))
+        for grasp_rad in (across_rad - np.pi, across_rad, across_rad + np.pi)
+        if abs(turn_rad) <= LONGEST_TURN_RAD
+        and WRIST_RAD[0] <= grasp_rad <= WRIST_RAD[1]
+        and SEATED_WRIST_RAD[0] <= grasp_rad + turn_rad <= SEATED_WRIST_RAD[1]
+    ]
+    return sorted(ways, key=lambda way: abs(way[0]) + abs(way[1]))
 
 
-def _insert(arm: ArmView, nut: BodyView, peg: BodyView, style: Style) -> Iterator[Command]:
-    """Over the peg, closer, down and open; all relative to the nut, wherever it sits between the fingers."""
-    fit_rad = seated_yaw(nut.yaw_rad, second_choice=style.second_choice)
+def _across(nut: BodyView, near_rad: float, offset_rad: float) -> float:
+    """Heading of the fingers across the handle, wherever the nut has been pushed: of two the one near to another."""
+    return near_rad + wrap_angle(nut.yaw_rad + np.pi / 2 + offset_rad - near_rad, np.pi)
+
+
+def _insert(arm: ArmView, nut: BodyView, peg: BodyView, style: Style, way: float) -> Iterator[Command]:
+    """Over the peg, closer, down and open; all relative to the nut, wherever it sits between the fingers.
+
+    `way` is the sign of the direction in which the nut is turned where it has far to go.
+    """
 
     def carry(nut_height_m: float) -> Goal:
         target_m = np.array([*peg.position_m[:2], nut_height_m])
-        turn_rad = wrap_angle(fit_rad - nut.yaw_rad)
+        left_rad = wrap_angle(SEATED_YAW_RAD - nut.yaw_rad)
+        if abs(left_rad) > np.pi / 2 and left_rad * way < 0:
+            left_rad += np.copysign(2 * np.pi, way)
+        turn_rad = np.clip(left_rad, -AHEAD_RAD, AHEAD_RAD)
         return Goal(position_m=arm.position_m + target_m - nut.position_m, yaw_rad=arm.yaw_rad + turn_rad)
 
     move = partial(move_to, arm, gripper=CLOSE, turn_speed=style.turn_speed, pull=Pull())

@@ -106,7 +106,7 @@ class RobosuiteVecEnv(BatchEnv):
                 action = env.deltas(actions[i, t], EE_ABSOLUTE) if self._takes_goals else actions[i, t]
                 rewards[i, t] = env.raw.step(action)[1]
                 success[i, t] = env.is_success()
-        return Advance(rewards, success, np.zeros(self.num_envs, bool))
+        return Advance(rewards, success, *np.zeros((2, self.num_envs), bool))
 
     def _observe(self, mask: Mask) -> Observation:
         observation = {key: np.zeros(box.shape, box.dtype) for key, box in self.observation_space.items()}

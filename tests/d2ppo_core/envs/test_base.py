@@ -8,11 +8,11 @@ from d2ppo_core.envs.base import Advance
 from d2ppo_core.envs.contract import HORIZON, EnvContract
 from d2ppo_core.errors import ConfigError
 
-GOAL = 3.0
+GOAL, LOST = 3.0, -3.0
 
 
 class Adder(BatchEnv):
-    """Solved while the sum of the actions is at least GOAL; diverges beyond 100."""
+    """Solved while the sum of the actions is at least GOAL, lost below LOST; diverges beyond 100."""
 
     single_observation_space = {"sum": Box(low=-np.inf, high=np.inf, shape=(1,), dtype=np.dtype(np.float32))}
     single_action_space = Box(low=-1.0, high=1.0, shape=(3,), dtype=np.dtype(np.float32))
@@ -32,7 +32,7 @@ class Adder(BatchEnv):
     def _advance(self, actions, steps):
         sums = self.sums[:, None] + np.cumsum(actions.sum(axis=2), axis=1)
         self.sums = np.where(steps > 0, sums[np.arange(self.num_envs), np.maximum(steps - 1, 0)], self.sums)
-        return Advance((sums >= GOAL).astype(float), sums >= GOAL, np.abs(self.sums) > 100)
+        return Advance((sums >= GOAL).astype(float), sums >= GOAL, np.abs(self.sums) > 100, self.sums < LOST)
 
     def _observe(self, mask):
         return {"sum": self.sums[:, None].astype(np.float32)}

@@ -55,7 +55,7 @@ class PointEnv(BatchEnv):
         for t in range(actions.shape[1]):
             self.position += SPEED * actions[:, t, :2] * (t < steps)[:, None]
             rewards[:, t] = np.linalg.norm(self.position - self.goal, axis=1) < self.radius
-        return Advance(rewards, rewards > 0, np.zeros(self.num_envs, bool))
+        return Advance(rewards, rewards > 0, *np.zeros((2, self.num_envs), bool))
 
     def _observe(self, mask):
         obs = {"position": self.position.astype(np.float32), "goal": self.goal.astype(np.float32)}
