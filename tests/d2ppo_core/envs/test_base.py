@@ -47,6 +47,16 @@ def ones(env, steps, value=1.0):
     return np.full((env.num_envs, steps, 3), value)
 
 
+def test_a_lost_episode_ends_at_once_without_a_reward():
+    for terminate, steps in ((False, 4), (True, 2)):  # worlds that look after each step, and those that look after all
+        env = Adder(terminate_on_success=terminate)
+        env.reset(seed=0)
+        outcome = env.step_chunk(ones(env, 4, -1.0))
+        np.testing.assert_array_equal(outcome.steps, steps)
+        assert outcome.terminated.all() and not outcome.truncated.any() and not outcome.success.any()
+        assert not outcome.rewards.any()
+
+
 def test_solving_ends_the_episode_only_where_asked_for():
     for terminate, steps, solved_steps in ((False, 4, 4), (True, 1, 1)):
         env = Adder(terminate_on_success=terminate)

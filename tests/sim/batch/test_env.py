@@ -13,6 +13,7 @@ from d2ppo_core.envs.contract import HORIZON, EnvContract
 from d2ppo_core.errors import ConfigError
 from sim.batch.env import BatchedEnv
 from sim.tasks import TASKS
+from sim.tasks.arm_limits import STRETCHED_RAD
 
 
 class Batched(EnvContract):
@@ -94,6 +95,21 @@ def test_the_number_of_threads_changes_nothing(task, arithmetic):
             results.append(obs)
     for key in results[0]:
         np.testing.assert_array_equal(results[0][key], results[1][key])
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_an_arm_beyond_the_limits_of_real_ones_loses_the_episode_where_they_are_kept(keep):
+    env = BatchedEnv("lift", 2, num_threads=1, keep_arm_limits=keep, autoreset_mode=AutoresetMode.DISABLED)
+    with env:
+        env.reset(seed=0)
+        states = env.states()
+        states[1, 1 + 3] = STRETCHED_RAD
+        env.set_states(states)
+        still = np.zeros((2, 1, 7))
+        outcome = env.step_chunk(still)
+        np.testing.assert_array_equal(outcome.terminated, [False, keep])
+        assert not outcome.success.any() and not outcome.truncated.any()
+        np.testing.assert_array_equal(env.step_chunk(still).steps, [1, not keep])
 
 
 def test_an_unknown_task_is_refused_with_the_known_ones():

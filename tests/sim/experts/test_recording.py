@@ -17,6 +17,7 @@ from d2ppo_core.errors import ConfigError, DataError, WorldError
 from sim.cli.demos import demos
 from sim.experts.recording import Recording, attempt, record
 from sim.robosuite.env import RobosuiteEnv
+from sim.tasks import arm_limits
 
 PLAIN = Recording(task="lift", seed=3, images=False)
 PICTURES = Recording(task="lift", seed=3, image_size_px=48)
@@ -92,6 +93,17 @@ def test_batched_worlds_record_what_robosuite_does(episode):
         np.testing.assert_allclose(other.observations[key][both], episode.observations[key][both], atol=tolerance)
     first = [e.observations["robot0_eye_in_hand_image"][0].astype(int) for e in (other, episode)]
     assert np.abs(first[0] - first[1]).mean() < 0.5
+
+
+def test_where_arm_limits_are_kept_a_demonstration_beyond_them_is_not(episode, monkeypatch):
+    keeping = replace(PLAIN, arm_limits=True)
+    with keeping.studio() as studio:
+        kept = attempt(studio, keeping, 0)
+        assert kept is not None
+        np.testing.assert_array_equal(kept.states, episode.states)
+        reached = kept.states[:, 1:8].max(axis=0)
+        monkeypatch.setattr(arm_limits, "HIGH_RAD", np.where(np.arange(7) == 3, reached - 1e-6, reached))
+        assert attempt(studio, keeping, 0) is None
 
 
 def test_worlds_of_another_kind_do_not_continue_a_file(recorded):

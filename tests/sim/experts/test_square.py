@@ -4,18 +4,24 @@ import numpy as np
 import pytest
 
 from sim.experts.arm import wrap_angle
-from sim.experts.square import MAX_TURN_RAD, seated_yaw
+from sim.experts.square import LONGEST_TURN_RAD, SEATED_WRIST_RAD, SEATED_YAW_RAD, WRIST_RAD, ways_to_turn
+
+HOME_RAD = -np.pi / 2
 
 
-@pytest.mark.parametrize("nut_rad", np.linspace(-3, 3, 13))
-@pytest.mark.parametrize("second_choice", [False, True])
-def test_the_nut_fits_and_is_turned_no_further_than_the_wrist_allows(nut_rad, second_choice):
-    fit_rad = seated_yaw(nut_rad, second_choice=second_choice)
-    assert wrap_angle(fit_rad, np.pi / 2) == pytest.approx(0, abs=1e-9)
-    assert abs(fit_rad - nut_rad) <= (MAX_TURN_RAD if second_choice else np.pi / 4) + 1e-9
+@pytest.mark.parametrize("nut_rad", np.linspace(-np.pi, np.pi, 41))
+def test_however_the_nut_lies_the_wrist_can_turn_its_handle_towards_the_arm(nut_rad):
+    ways = ways_to_turn(nut_rad, HOME_RAD)
+    assert ways
+    for turn_rad, grasp_rad in ways:
+        assert wrap_angle(nut_rad + turn_rad - SEATED_YAW_RAD) == pytest.approx(0, abs=1e-9)
+        assert wrap_angle(HOME_RAD + grasp_rad - nut_rad - np.pi / 2, np.pi) == pytest.approx(0, abs=1e-9)
+        assert WRIST_RAD[0] <= grasp_rad <= WRIST_RAD[1]
+        assert SEATED_WRIST_RAD[0] <= grasp_rad + turn_rad <= SEATED_WRIST_RAD[1]
+        assert abs(turn_rad) <= LONGEST_TURN_RAD
 
 
-def test_the_second_choice_turns_the_other_way_where_that_is_in_reach():
-    assert seated_yaw(0.5, second_choice=False) == pytest.approx(0.0)
-    assert seated_yaw(0.5, second_choice=True) == pytest.approx(np.pi / 2)
-    assert seated_yaw(0.1, second_choice=True) == pytest.approx(0.0)
+def test_the_way_of_least_turning_comes_first():
+    for nut_rad in np.linspace(-np.pi, np.pi, 41):
+        turned = [abs(turn_rad) + abs(grasp_rad) for turn_rad, grasp_rad in ways_to_turn(nut_rad, HOME_RAD)]
+        assert turned == sorted(turned)
