@@ -182,7 +182,7 @@ class BatchedEnv(BatchEnv):
         if not self._arm_limits:
             return np.zeros(self.num_envs, bool)
         q_rad = np.stack([data.qpos[self._arm_joints] for data in self.kernel.data])
-        return arm_limits.passed(q_rad).any(axis=1)
+        return np.asarray(arm_limits.passed(q_rad).any(axis=1))
 
     def _pursue(
         self, goals: NDArray[np.float64], steps: NDArray[np.int32]

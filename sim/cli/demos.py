@@ -49,7 +49,7 @@ from d2ppo_core.errors import D2ppoError
 @click.option(
     "--arm-limits",
     is_flag=True,
-    help="Keep no demonstration in which an arm leans on an end of its joints or is stretched out, as a real one cannot.",
+    help="Keep no demonstration in which an arm leans on an end of its joints or is stretched out, as no real one can.",
 )
 @click.option("--workers", "num_workers", default=2, show_default=True, type=click.IntRange(1), help="Processes.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Default: data/<task>.hdf5.")

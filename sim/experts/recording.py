@@ -125,7 +125,9 @@ def attempt(studio: Studio, recording: Recording, index: int) -> Episode | None:
     style = Style.draw(rng, rng.uniform(recording.skill_min, recording.skill_max))
     model_xml, scene = studio.begin(env_seed)
     labels, executed, states, solved = _act(studio, expert_for(recording.task)(scene, style), style, rng)
-    if not solved[-1] or (recording.arm_limits and arm_limits.passed(scene.arm_joints_rad(states, studio.num_arms)).any()):
+    if not solved[-1]:
+        return None
+    if recording.arm_limits and arm_limits.passed(scene.arm_joints_rad(states, studio.num_arms)).any():
         return None
     observations = studio.observations(states)
     next_keys = [k for k in observations if recording.next_images or k not in task_of(recording.task).image_keys]
