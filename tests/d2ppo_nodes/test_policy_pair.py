@@ -12,10 +12,10 @@ import pytest
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (extra ros)")
 
 from d2ppo_core.bundle import find_bundle, load_bundle  # noqa: E402
-from d2ppo_interfaces.msg import ActionChunk, ArmState, ObjectPose, ObjectPoses, PolicyStatus  # noqa: E402
+from d2ppo_interfaces.msg import ActionChunk, ArmState, ChunkVerdict, ObjectPose, ObjectPoses, PolicyStatus  # noqa: E402
 from d2ppo_interfaces.srv import LoadPolicy  # noqa: E402
-from d2ppo_nodes.convert import time_msg  # noqa: E402
-from d2ppo_nodes.qos import LATCHED, NEWEST, SENSOR  # noqa: E402
+from d2ppo_nodes.convert import time_msg, time_ns  # noqa: E402
+from d2ppo_nodes.qos import EVERY, LATCHED, NEWEST, SENSOR  # noqa: E402
 
 ARMS, EPOCHS = ("left", "right"), {"left": 3, "right": 5}
 OBJECTS = ("hammer", "trash", "lid", "target_bin", "trash_bin")
@@ -45,6 +45,7 @@ class Peer:
         for name in ARMS:
             self.node.create_subscription(ActionChunk, f"/{name}/policy/chunk", self.chunks[name].append, NEWEST)
         self.node.create_subscription(PolicyStatus, "/pair/policy/status", self._hear, LATCHED)
+        self.verdicts = self.node.create_publisher(ChunkVerdict, "/right/arm/verdict", EVERY)
         self.load = self.node.create_client(LoadPolicy, "/pair/policy/load")
 
     def _hear(self, status: PolicyStatus) -> None:
@@ -119,6 +120,27 @@ def test_each_arm_gets_its_chunk_of_the_plan_and_none_when_one_is_missing(peer: 
         output, _ = process.communicate(timeout=60.0)
     assert process.returncode == 0 and "Traceback" not in output
     assert "no chunk: " in output and "arm right" in output
+
+
+def test_a_plan_that_one_arm_refuses_is_made_anew_before_it_is_due(peer: Peer, pair_bundle: Path) -> None:
+    process = start_node(f"bundle:={pair_bundle}", "arms:=left,right", "replan_ticks:=64")
+    try:
+        peer.observe_until(lambda: peer.chunks["left"], *ARMS)
+        first = peer.chunks["left"][-1]
+        aside = ChunkVerdict(sequence=first.sequence, follows=True)
+        refusal = ChunkVerdict(sequence=first.sequence, follows=False, reason="expired")
+        peer.verdicts.publish(aside)
+        for _ in range(5):
+            peer.observe(*ARMS)
+        assert len(peer.chunks["left"]) == 1, "the next one is due in three seconds"
+        peer.verdicts.publish(refusal)
+        peer.observe_until(lambda: len(peer.chunks["left"]) == len(peer.chunks["right"]) == 2, *ARMS)
+        again = peer.chunks["left"][-1]
+        assert again.sequence == first.sequence + 1
+        assert time_ns(again.header.stamp) - time_ns(first.header.stamp) < 3_000_000_000
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60.0)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,10 @@ class ChunkPlanner:
         self._noise = np.random.default_rng(noise_seed)
         self._last = None
 
+    def retry(self) -> None:
+        """Let the next observation make a chunk due: the last one is not followed."""
+        self._last = None
+
     def plan(self, now_ns: int) -> Plan | None:
         """Make the next chunks, one for each arm, if they are due.
 

@@ -6,9 +6,10 @@ from rclpy.qos import QoSProfile
 
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.runtime.inference.osc import Targets
-from d2ppo_interfaces.msg import ActionChunk, ArmState
+from d2ppo_interfaces.msg import ActionChunk, ArmState, ChunkVerdict
 from d2ppo_nodes.convert import fill_targets
 from d2ppo_nodes.lifecycle import StackNode
+from d2ppo_nodes.qos import EVERY
 
 
 def arm_names(node: StackNode) -> tuple[str, ...]:
@@ -42,6 +43,16 @@ class DrivenArm:
         """Whether it wants chunks."""
         self._publisher = node.create_publisher(ActionChunk, f"{place}policy/chunk", sending)
         node.create_subscription(ArmState, f"{place}arm/state", hear, hearing)
+
+    @staticmethod
+    def hear_verdicts(node: StackNode, name: str, refused: Callable[[int], None]) -> None:
+        """Call with the number of each plan that the arm in this namespace refuses."""
+
+        def hear(verdict: ChunkVerdict) -> None:
+            if not verdict.follows:
+                refused(verdict.sequence)
+
+        node.create_subscription(ChunkVerdict, f"/{name}/arm/verdict", hear, EVERY)
 
     def hear(self, state: ArmState) -> bool:
         """Take note of a state; False where there is no robot to plan for, as the arm says itself."""

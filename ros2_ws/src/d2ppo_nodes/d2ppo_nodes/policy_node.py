@@ -65,6 +65,8 @@ class PolicyNode(StackNode):
             DrivenArm(self, name, partial(self._on_arm, number=number), self._hearing, sending)
             for number, name in enumerate(self._names or ("",))
         ]
+        for name in self._names if self._in_step is None else ():  # in step nothing may depend on who speaks first
+            DrivenArm.hear_verdicts(self, name, self._on_refusal)
         self._status_pub = self.create_publisher(PolicyStatus, "policy/status", LATCHED)
         self.create_subscription(ObjectPoses, OBJECTS, self._on_objects, self._hearing)
         self.create_service(LoadPolicy, "policy/load", self._on_load)
@@ -148,6 +150,11 @@ class PolicyNode(StackNode):
             self._plan_in_order()
         elif there:
             self._plan_by_state(time_ns(message.header.stamp))
+
+    def _on_refusal(self, sequence: int) -> None:
+        """Plan anew at once: no arm follows a plan that one of them refuses."""
+        if any_followed(self._arms) and sequence + 1 == self._sequence:
+            self._planner.retry()
 
     def _plan_by_state(self, stamp_ns: int) -> None:
         """Plan without pictures: by every state of the arm, or by the first that is no older than what was seen.
