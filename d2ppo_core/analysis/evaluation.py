@@ -106,6 +106,16 @@ class Evaluation:
         return sum(not episode.success and episode.outcome != "time out" for episode in self.episodes)
 
     @property
+    def is_of_several_arms(self) -> bool:
+        """Whether one policy moved several."""
+        return any(episode.arms for episode in self.episodes)
+
+    @property
+    def chunks_alone(self) -> int:
+        """Plans for several arms that some of them executed and others did not."""
+        return sum(episode.chunks_alone for episode in self.episodes)
+
+    @property
     def ticks(self) -> int:
         """Reference ticks of all episodes."""
         return sum(episode.ticks for episode in self.episodes)
@@ -164,9 +174,8 @@ class Evaluation:
         ]
         for name, value in self.latencies().items():
             rows.append(f"{name:<28} p50 {value.p50:7.2f} ms   p99 {value.p99:7.2f} ms   n {value.count}")
-        if any(episode.arms for episode in self.episodes):
-            alone = sum(episode.chunks_alone for episode in self.episodes)
-            rows.append(f"chunks executed by one arm only {alone}")
+        if self.is_of_several_arms:
+            rows.append(f"chunks executed by one arm only {self.chunks_alone}")
         rows.append(f"control ticks {self.ticks}, missed {self.missed_ticks}")
         usual, slowest = self.real_time
         rows.append(f"real-time factor of the world, median of the episodes {usual:.3f}, slowest {slowest:.3f}")

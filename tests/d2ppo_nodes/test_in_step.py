@@ -73,7 +73,7 @@ def warnings() -> list[str]:
 
 @pytest.fixture
 def arm(host: Host, gripper: FrankaGripper, warnings: list[str]) -> Iterator[ArmInStep]:
-    arm = ArmInStep(Member("panda/arm", ADDRESS), gripper, lambda: None, warnings.append)
+    arm = ArmInStep(Member("panda/arm", ADDRESS), gripper, lambda: None, warnings.append, "127.0.0.9")
     arm.join()
     yield arm
     arm.close()
@@ -127,6 +127,7 @@ def test_a_hand_that_does_not_hear_its_stop_is_reported_and_goes_on_when_it_is_f
     arm.end(64 * MS)
     words = host.words()
     assert said(words) == [(HAND, 0), (TICK, 64)]
+    assert words[0].robot == "127.0.0.9", "of two robots, whose hand it is"
     assert [word.orders for word in words] == [1, 2], "the motion that the world may end is the first one"
     assert hand.calls == ["move 0.03", "stop", "move 0.05"]
 

@@ -151,6 +151,7 @@ def test_a_plan_that_one_arm_refuses_is_made_anew_before_it_is_due(peer: Peer, p
         (["bundle:={pair}"], "bundle wander moves 2 arms, the stack one arm"),
         (["task:=lift", "arms:=left,right"], "task lift has one arm, this stack's policy moves 2"),
         (["task:=transport", "arms:=left,right"], "task transport has no policy yet; name one with bundle:=..."),
+        (["bundle:={pair}", "arms:=left,right", "base_frame:=world"], "parameter base_frame is for one arm"),
         (["arms:=left,left"], "parameter arms must name namespaces, as left,right; got left,left"),
         (
             ["bundle:={pair}", "arms:=left,right", "cell:=sim_transport_left"],

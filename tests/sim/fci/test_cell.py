@@ -106,6 +106,17 @@ def test_a_lost_client_does_not_hold_up_the_other(connect: Callable[..., Client]
     assert lost.process.returncode != 0, "its own robot did not wait for it"
 
 
+def test_of_two_hands_the_one_at_the_address_is_aborted(monkeypatch: pytest.MonkeyPatch, robot_address: str):
+    cell = RobotCell(World(task_named("lift")), (robot_address,))
+    aborted: list[int] = []
+    monkeypatch.setattr(cell.robots[0], "abort_hand", aborted.append)
+    cell.abort_hand("", 1)
+    cell.abort_hand(robot_address, 2)
+    cell.abort_hand("127.0.0.1", 3)
+    cell.close()
+    assert aborted == [1, 2]
+
+
 def test_as_many_addresses_are_wanted_as_there_are_arms():
     with pytest.raises(WorldError, match=r"'lift' wants an address per arm \(arm\), got 127.0.0.3, 127.0.0.4"):
         RobotCell(World(task_named("lift")), ("127.0.0.3", "127.0.0.4"))

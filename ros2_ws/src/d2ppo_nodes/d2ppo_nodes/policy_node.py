@@ -12,7 +12,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 
 from d2ppo_core.bundle import load_bundle
-from d2ppo_core.errors import ActionError, D2ppoError
+from d2ppo_core.errors import ActionError, ConfigError, D2ppoError
 from d2ppo_core.runtime.inference.callback_clock import CallbackClock
 from d2ppo_core.runtime.inference.latency import latencies
 from d2ppo_core.runtime.inference.observation import MissingObservationError
@@ -60,6 +60,8 @@ class PolicyNode(StackNode):
         self._names = arm_names(self)
         self._planner = self._load(bundle_of(self))
         self._frame = self.text("base_frame")
+        if self._frame and len(self._names) > 1:
+            raise ConfigError("parameter base_frame is for one arm; of several each has its own")
         sending = NEWEST if self._in_step is None else EVERY
         self._arms = [
             DrivenArm(self, name, partial(self._on_arm, number=number), self._hearing, sending)
