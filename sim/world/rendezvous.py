@@ -60,6 +60,8 @@ class Rendezvous:
         self._ticked: dict[str, int] = {}
         self._tick_ns = 0
         self._frames: dict[int, _Frame] = {}
+        self._past_ns = -1
+        """Nobody is waited for any more about frames up to this one."""
         self._chunks_sent = False
         self._away: set[str] = set()
         """Who drew or ticked, and left: planners go without."""
@@ -100,7 +102,8 @@ class Rendezvous:
             self._ticked[word.who] = max(self._ticked[word.who], word.stamp_ns)
             self.orders[word.who] = word.orders
         frame = self._frames.get(word.stamp_ns)
-        if frame is None and (word.chunk or word.what == CHUNK):  # whichever of the two comes first
+        late = word.stamp_ns <= self._past_ns  # a first plan, which nobody waited for: its chunk was received, or not
+        if frame is None and not late and (word.chunk or word.what == CHUNK):  # whichever of the two comes first
             frame = self._frames[word.stamp_ns] = _Frame(drawn=False)
         if frame is not None:
             frame.done.add((word.who, word.what))
@@ -134,6 +137,7 @@ class Rendezvous:
                 return behind
             if until_ns >= stamp_ns + max(self._latency_ns(), self._frame_ns):
                 del self._frames[stamp_ns]
+                self._past_ns = max(self._past_ns, stamp_ns)
         return {}
 
     def give_up(self, until_ns: int) -> str:
@@ -142,6 +146,7 @@ class Rendezvous:
         for name in missing:
             self._nodes[name].lost = True
             self._nodes[name].proven.clear()
+        self._past_ns = max(self._past_ns, *self._frames, -1)
         self._frames.clear()
         self.given_up += 1
         return ", ".join(f"{name} ({what})" for name, what in sorted(missing.items()))

@@ -47,7 +47,7 @@ def test_a_report_of_two_arms_shows_both_hands_and_says_what_one_did_alone(tmp_p
     assert evaluation.latencies()["first commands apart"].p99 == pytest.approx(4.0)
     assert "first commands apart" not in EVALUATION.latencies()
     frames = [np.zeros((64, 64, 3), np.uint8)] * 4
-    film = Film(episode=both, scene=frames, wrist=frames, rate_hz=20.0)
+    film = Film(episode=both, scene=frames, wrist=[frame[:32, :32] for frame in frames], rate_hz=20.0)
     page = write_report(tmp_path / "report.html", evaluation, [film]).read_text()
     assert "first commands apart" in page and "<b>2</b>chunks executed by one arm only" in page
     assert "by one arm only" not in write_report(tmp_path / "one.html", EVALUATION, []).read_text()

@@ -140,3 +140,14 @@ def test_who_joins_answers_for_what_comes_from_then_on(nodes: Rendezvous) -> Non
     say(nodes, "camera", DRAW)
     say(nodes, "client", WATCH, 50 * MS)
     assert set(nodes.missing(75 * MS)) == {"policy"}
+
+
+def test_the_chunk_of_a_first_plan_that_nobody_waited_for_is_not_waited_for_either() -> None:
+    nodes = Rendezvous(STEP, FRAME)
+    for who in ("arm", "policy"):
+        say(nodes, who, JOIN)
+    nodes.frame(50 * MS)
+    say(nodes, "arm", CHUNK, 50 * MS)  # it came sooner than the policy's own word
+    assert nodes.missing(3 * FRAME) == {}
+    say(nodes, "policy", PLAN, 50 * MS, chunk=True)
+    assert nodes.missing(4 * FRAME) == {}, "the arm has it, and will not say so again"
