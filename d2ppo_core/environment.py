@@ -45,6 +45,12 @@ def prepare(environment: MutableMapping[str, str] = os.environ) -> None:
         print(f"d2ppo: {why}; caches and logs of ROS go to {folder}", file=sys.stderr)
 
 
+def cache_folder() -> Path:
+    """Where things are kept that can be made again: below XDG_CACHE_HOME, else below HOME; it need not exist."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "d2ppo"
+
+
 def home_problem(environment: Mapping[str, str]) -> str:
     """Why nothing can be written below HOME; empty where it can."""
     home = environment.get("HOME", "")

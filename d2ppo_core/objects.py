@@ -15,6 +15,8 @@ from d2ppo_core.geometry import Array
 
 KEY = "object"
 """Name of the observation, as in robomimic datasets."""
+OBJECT_PARTS_KEY = "object_parts"
+"""What a dataset of a user's own task, and what is trained on it, call the recipe."""
 POSITION, QUAT, UPPER_QUAT, TOUCH = "position", "quat_xyzw", "upper_quat_xyzw", "touch"
 WORLD, AT_HAND, HAND = "world", "at_hand", "hand"
 _SIZES = {POSITION: 3, QUAT: 4, UPPER_QUAT: 4, TOUCH: 1}
@@ -132,6 +134,18 @@ def recipe_of(task: str, size: int) -> tuple[ObjectPart, ...]:
     """The recipe of a task, if it makes so many numbers; else nobody knows what they are, and there is none."""
     parts = OBJECT_PARTS.get(task, ())
     return parts if size_of(parts) == size else ()
+
+
+def recipe_from(record: object) -> tuple[ObjectPart, ...]:
+    """The recipe that a dataset or a checkpoint carries, a list of mappings; empty where it carries none.
+
+    Raises BundleError for a part that nobody could compute.
+    """
+    parts = record if isinstance(record, list) else []
+    try:
+        return tuple(ObjectPart(**part) for part in parts)
+    except TypeError as error:
+        raise BundleError(f"{OBJECT_PARTS_KEY}: wanted name, what and frame of each part, got {record!r}") from error
 
 
 def size_of(parts: Sequence[ObjectPart]) -> int:

@@ -81,9 +81,10 @@ ROOMS = {
     ),
     "sim": ("rendering", "tasks", "robosuite", "assets", "batch", "world", "fci", "experts", "evaluation", "cli"),
     "d2ppo_core": (
-        "errors", "closing", "shipped", "extras", "interrupt", "environment", "yaml_file", "output", "recognise",
-        "run_lock", "geometry", "representations", "actions", "objects", "config", "calibrated", "manifest", "bundle",
-        "compatibility", "runtime.safety", "runtime.inference", "runtime.perception", "runtime.control", "drivers",
+        "errors", "closing", "shipped", "task_folders", "extras", "interrupt", "environment", "yaml_file", "output",
+        "recognise", "run_lock", "geometry", "representations", "actions", "objects", "config", "calibrated",
+        "manifest", "bundle", "compatibility", "runtime.safety", "runtime.inference", "runtime.perception",
+        "runtime.control", "drivers",
         "stack", "doctor",
         "data", "losses", "models", "envs", "pretrain", "finetune", "analysis", "evaluation", "export", "experiments",
         "cli",

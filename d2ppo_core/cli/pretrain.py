@@ -6,8 +6,8 @@ import click
 
 from d2ppo_core.config import PretrainConfig, Started, load_config, load_kept_config, read_started
 from d2ppo_core.config.load import built_in_names
-from d2ppo_core.data.tasks import ENV_NAMES
 from d2ppo_core.errors import ConfigError
+from d2ppo_core.task_folders import known_tasks, named
 
 
 @click.command()
@@ -26,13 +26,14 @@ def pretrain(
 ) -> None:
     """Clone demonstrations of TASK into a diffusion policy.
 
-    TASK is lift, can, square or transport.
+    TASK is lift, can, square or transport, or the path of the folder of a task of your own.
 
     Several processes, each on its own GPU with optim.device=cuda, share every batch under torchrun:
     torchrun --nproc-per-node 2 -m d2ppo_core.cli.main pretrain lift
     """
+    task, usual = named(task)
     out = out or Path("runs") / resolve(task, config, overrides).name
-    started = read_started(out) if resume else Started(config=config or f"{task}_state")
+    started = read_started(out) if resume else Started(config=config or usual)
     resolved = _resumed(task, config, overrides, out, started) if resume else resolve(task, config, overrides)
     from d2ppo_core.pretrain import device, run  # imports torch
 
@@ -62,17 +63,19 @@ def _resumed(task: str, config: str | None, overrides: tuple[str, ...], out: Pat
 
 def resolve(task: str, config: str | None, overrides: tuple[str, ...]) -> PretrainConfig:
     """The configuration that a command line asks for. Raises ConfigError when it is none, or of another task."""
-    if config is None and task not in ENV_NAMES:
-        hint = "name the configuration of your own task by --config"
+    task, usual = named(task)
+    if not (config or usual):
+        hint = "name the configuration of your own task by --config, or the path of its folder as TASK"
         if task in built_in_names():
             hint = f"did you mean: d2ppo pretrain {load_config(task).task} --config {task}"
-        raise ConfigError(f"unknown task {task!r}; known are {', '.join(ENV_NAMES)}; {hint}")
-    return _of_task(task, config, load_config(config or f"{task}_state", overrides))
+        raise ConfigError(f"unknown task {task!r}; known are {', '.join(known_tasks())}; {hint}")
+    return _of_task(task, config, load_config(config or usual, overrides))
 
 
 def _of_task(task: str, config: str | None, resolved: PretrainConfig) -> PretrainConfig:
     if resolved.task != task:
-        raise ConfigError(f"{config}: wanted a configuration of task {task!r}, got one of {resolved.task!r}")
+        place = config or resolved.name
+        raise ConfigError(f"{place}: wanted a configuration of task {task!r}, got one of {resolved.task!r}")
     return resolved
 
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from d2ppo_core.closing import Closing
 from d2ppo_core.data import hdf5
 from d2ppo_core.data.episode import Episode
-from d2ppo_core.data.tasks import ENV_NAMES, task_of_env
+from d2ppo_core.data.tasks import task_of_env
 from d2ppo_core.errors import DataError
+from d2ppo_core.task_folders import known_tasks
 
 _LAYOUT = "; wanted robomimic's layout, a group 'data' of demonstrations demo_0, demo_1, …"
 _RAW = (
@@ -47,7 +48,7 @@ class EpisodeReader(Closing):
         """
         self.path = path
         if not path.is_file():
-            task = task_of_env(env_name) if env_name else path.stem if path.stem in ENV_NAMES else "lift"
+            task = task_of_env(env_name) if env_name else path.stem if path.stem in known_tasks() else "lift"
             raise DataError(f"there is no dataset {path}; record one with: d2ppo demos {task} --out {path}")
         self._file = hdf5.open_file(path, "r")
         try:

@@ -16,6 +16,7 @@ from d2ppo_core.data.episode import is_picture
 from d2ppo_core.data.episodes import Episode, EpisodeReader
 from d2ppo_core.data.reader import not_finite
 from d2ppo_core.data.tasks import task_of_env
+from d2ppo_core.objects import OBJECT_PARTS_KEY
 
 
 def summarize(path: Path) -> str:
@@ -33,7 +34,7 @@ def summarize(path: Path) -> str:
         solved = sum(bool(len(e.dones)) and bool(e.dones[-1] or e.rewards[-1] > 0) for e in rest)
         lines = [
             f"file          {path} ({path.stat().st_size / 2**20:.1f} MiB)",
-            f"task          {task_of_env(env_name)} ({env_name}, robosuite {reader.env_args.get('env_version', '?')})",
+            f"task          {task_of_env(env_name)}{_suite(reader, env_name)}",
             f"demonstrations {len(reader)}, {solved} end solved",
             f"control steps {lengths.sum()}; per demonstration {lengths.min()} … {lengths.max()}, "
             f"median {np.median(lengths):.0f}",
@@ -46,6 +47,13 @@ def summarize(path: Path) -> str:
             lines.append(f"recorded with {json.dumps(dict(reader.recording))}")
         lines += _warnings(reader, [(reader.names[0], first), *zip(reader.names, rest, strict=True)])
     return "\n".join(lines)
+
+
+def _suite(reader: EpisodeReader, env_name: str) -> str:
+    """What robosuite calls it; nothing for a task that robosuite does not have."""
+    if OBJECT_PARTS_KEY in reader.env_args:
+        return ""
+    return f" ({env_name}, robosuite {reader.env_args.get('env_version', '?')})"
 
 
 def _action_lines(episodes: list[Episode]) -> list[str]:

@@ -32,7 +32,7 @@ from d2ppo_core.finetune.runs import Run, load_run
 from d2ppo_core.geometry import transform_from
 from d2ppo_core.models import diffusion, gaussian
 from d2ppo_core.models.policy import ChunkPolicy
-from d2ppo_core.objects import KEY, ObjectPart, recipe_of
+from d2ppo_core.objects import KEY, OBJECT_PARTS_KEY, ObjectPart, recipe_from, recipe_of, size_of
 from d2ppo_core.pretrain.checkpoint import Checkpoint
 from d2ppo_core.pretrain.provenance import git_commit
 from d2ppo_core.representations import FRAMES, SIZES
@@ -133,8 +133,10 @@ def _observations(saved: Checkpoint) -> tuple[ObservationSpec, ...]:
 
 
 def _object_parts(saved: Checkpoint) -> tuple[ObjectPart, ...]:
-    sizes = dict(zip(saved.config.data.low_dim_keys, saved.low_dim_sizes, strict=True))
-    return recipe_of(saved.config.task, sizes.get(KEY, 0))
+    """As the task has it, or the dataset of a task of the user's own."""
+    size = dict(zip(saved.config.data.low_dim_keys, saved.low_dim_sizes, strict=True)).get(KEY, 0)
+    own = recipe_from(saved.dataset.get(OBJECT_PARTS_KEY))
+    return own if own and size_of(own) == size else recipe_of(saved.config.task, size)
 
 
 def _placed(position_m: Sequence[float], yaw_rad: float = 0.0) -> tuple[float, ...]:

@@ -3,11 +3,14 @@
 import platform
 import subprocess
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from d2ppo_core.data.episodes import EpisodeReader
 from d2ppo_core.data.windows import Windows, file_sha256
+from d2ppo_core.objects import OBJECT_PARTS_KEY, recipe_from
 
 _DECISIVE = (
     "config", "data", "envs", "export", "finetune", "geometry.py", "losses", "models", "pretrain", "runs.py",
@@ -36,13 +39,20 @@ def git_commit(parts: Sequence[str] = _DECISIVE) -> str:
 
 
 def describe_dataset(path: Path, windows: Windows) -> dict[str, Any]:
-    """Name, hash and size of the training data."""
+    """Name, hash and size of the training data; where it carries one, the recipe of its observation `object`."""
     return {
         "file": path.name,
         "sha256": file_sha256(path),
         "num_windows": len(windows),
         "num_episodes": windows.num_episodes,
+        **_recipe(path),
     }
+
+
+def _recipe(path: Path) -> dict[str, Any]:
+    with EpisodeReader(path) as reader:
+        held = reader.env_args.get(OBJECT_PARTS_KEY)
+    return {OBJECT_PARTS_KEY: [asdict(part) for part in recipe_from(held)]} if held else {}
 
 
 def describe_code() -> dict[str, Any]:

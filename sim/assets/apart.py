@@ -6,6 +6,8 @@ joints between the bodies of every pair and finds them apart.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mujoco
 
 _LINKS = ((0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6))
@@ -14,13 +16,19 @@ _SHOULDER = (1, 2)
 """Links that no table or pedestal is in reach of."""
 
 
-def never_touching(model: mujoco.MjModel) -> list[tuple[str, str]]:
-    """Names of the bodies of all such pairs in a world with Pandas."""
+def never_touching(model: mujoco.MjModel, furniture: Sequence[str] | None = None) -> list[tuple[str, str]]:
+    """Names of the bodies of all such pairs in a world with Pandas.
+
+    Args:
+        model: The world.
+        furniture: Fixed bodies that no shoulder can reach; None: all.
+    """
     names = [model.body(i).name for i in range(model.nbody)]
     bases = [name.removesuffix("link0") for name in names if name.startswith("robot") and name.endswith("_link0")]
     pairs = [(f"{base}link{one}", f"{base}link{other}") for base in bases for one, other in _LINKS]
+    beside = [body for body in _furniture(model) if furniture is None or body in furniture]
     for base in bases:
-        pairs += [(body, f"{base}link{link}") for body in _furniture(model) for link in _SHOULDER]
+        pairs += [(body, f"{base}link{link}") for body in beside for link in _SHOULDER]
     return pairs
 
 

@@ -10,21 +10,19 @@ import mujoco
 
 from d2ppo_core.errors import WorldError
 from sim.assets.apart import never_touching
-from sim.tasks.base import ASSETS
-
-MODEL_FILE = "robosuite.xml"
+from sim.tasks import task_named
 
 
 def model_path(task: str) -> Path:
-    """Where the saved world of a task lies.
+    """Where the world of a task lies that batched environments step.
 
     Raises:
-        WorldError: it was never built.
+        ConfigError: there is no such task.
+        WorldError: its world was never built.
     """
-    path = ASSETS / task / MODEL_FILE
+    path = task_named(task).training_path
     if not path.is_file():
-        known = sorted(p.parent.name for p in ASSETS.glob(f"*/{MODEL_FILE}"))
-        raise WorldError(f"no saved world for task {task!r}; there are {', '.join(known) or 'none'}")
+        raise WorldError(f"no saved world for task {task!r}; run: python -m sim.assets training")
     return path
 
 
@@ -73,7 +71,7 @@ def load_physics_model(task: str, *, parked: Collection[str] = (), skip_apart: b
     if not skip_apart:
         return model
     contact = ET.SubElement(tree, "contact")
-    for one, other in never_touching(model):
+    for one, other in never_touching(model, task_named(task).furniture):
         ET.SubElement(contact, "exclude", body1=one, body2=other)
     return mujoco.MjModel.from_xml_string(ET.tostring(tree, encoding="unicode"), files)
 

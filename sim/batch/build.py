@@ -17,6 +17,7 @@ from pathlib import Path
 
 import mujoco
 
+from d2ppo_core.environment import cache_folder
 from d2ppo_core.errors import WorldError
 
 SOURCES = Path(__file__).parent / "csrc"
@@ -41,7 +42,7 @@ def library() -> Path:
     compiler = find_compiler()
     if compiler is None:
         raise WorldError("the fast simulation needs a C++ compiler; install one with: sudo apt-get install g++")
-    folder = _cache_folder() / f"kernel-{_fingerprint(compiler)}"
+    folder = cache_folder() / f"kernel-{_fingerprint(compiler)}"
     path = folder / "libbatch.so"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,11 +75,6 @@ def _fingerprint(compiler: str) -> str:
     for path in sorted(SOURCES.iterdir()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _cache_folder() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "d2ppo"
 
 
 if __name__ == "__main__":

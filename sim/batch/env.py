@@ -34,7 +34,7 @@ from sim.tasks.training import HOME_Q_RAD, PARKED_POSE, START_FINGERS_M, Start
 
 
 class BatchedEnv(BatchEnv):
-    """N worlds of one of robosuite's tasks."""
+    """N worlds of one task, robosuite's or your own."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class BatchedEnv(BatchEnv):
         """Build the worlds; needs MuJoCo and a C++ compiler, not robosuite.
 
         Args:
-            task: `lift`, `can`, `square` or `transport`.
+            task: Name of a task, or path of the folder of your own.
             num_envs: Number of worlds.
             num_threads: None takes as many as this process may use cores.
             horizon_steps: Control steps per episode; None takes the task's.
@@ -95,7 +95,7 @@ class BatchedEnv(BatchEnv):
         )
         cameras = self.task.robosuite.cameras
         self._pictures = Pictures(task, cameras, image_size_px, num_envs) if images else None
-        self._describe(task, action_representation)
+        self._describe(action_representation)
 
     def set_states(self, states: NDArray[np.float64], starts: Sequence[Start] | None = None) -> Observation:
         """Put all worlds into given states, as robomimic's `reset_to` does before it replays a demonstration.
@@ -141,14 +141,14 @@ class BatchedEnv(BatchEnv):
         self._qpos = np.tile(self._resting_qpos(), (self.num_envs, 1))
         self._qvel = np.zeros((self.num_envs, self.model.nv))
 
-    def _describe(self, task: str, action_representation: str) -> None:
+    def _describe(self, action_representation: str) -> None:
         """Say what is observed, which actions are taken, and how the worlds were made."""
         self.single_observation_space = self._observation_space()
         self.action_representation = action_representation
         size, bound = self.task.num_arms * SIZES[action_representation], np.inf if self._takes_goals else 1.0
         self.single_action_space = Box(low=-bound, high=bound, shape=(size,), dtype=np.dtype(np.float32))
         self.metadata: Mapping[str, Any] = {
-            "task": task,
+            "task": self.task.name,
             "control_hz": CONTROL_HZ,
             "action_representation": action_representation,
             "autoreset_mode": self.autoreset_mode,

@@ -33,10 +33,8 @@ from d2ppo_core.errors import D2ppoError
     "--in",
     "worlds",
     type=click.Choice(["robosuite", "batched"]),
-    default="robosuite",
-    show_default=True,
-    help="Where the expert acts. Batched worlds take a quarter of the time; the actions played back in robosuite then "
-    "stray a little.",
+    help="Where the expert acts; default: robosuite, where it has the task. Batched worlds take a quarter of the time; "
+    "the actions played back in robosuite then stray a little.",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Decides everything that is random.")
 @click.option("--images/--no-images", default=True, show_default=True, help="Also render the task's cameras.")
@@ -57,7 +55,7 @@ def demos(
     task: str,
     num_demos: int,
     skill: tuple[float, float],
-    worlds: str,
+    worlds: str | None,
     seed: int,
     images: bool,
     image_size: int,
@@ -68,10 +66,16 @@ def demos(
 ) -> None:
     """Record demonstrations of TASK by a scripted expert.
 
+    TASK is a name, or the path of the folder of a task of your own.
+
     They go into a robomimic HDF5 file; an unfinished file is continued.
     """
     from sim.experts.recording import Recording, record
+    from sim.experts.studio import BATCHED, ROBOSUITE
+    from sim.tasks import task_named
 
+    known = task_named(task)
+    task = known.name
     recording = Recording(
         task=task,
         seed=seed,
@@ -80,7 +84,7 @@ def demos(
         images=images,
         image_size_px=image_size,
         next_images=next_images,
-        worlds=worlds,
+        worlds=worlds or (ROBOSUITE if known.in_robosuite else BATCHED),
         arm_limits=arm_limits,
     )
     path = out or Path("data") / f"{task}.hdf5"

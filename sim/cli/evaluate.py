@@ -127,6 +127,8 @@ def evaluate(ctx: click.Context, /, task: str, policy: str, where: str, **option
     from sim.tasks import task_named  # imports mujoco, which --help must not
 
     known = task_named(task)
+    if where in ("robosuite", "both") and not known.in_robosuite:
+        raise ConfigError(f"robosuite does not have task {known.name}; measure it --in batched or --in stack")
     if not policy and not known.bundle:
         raise ConfigError(f"task {task} has no bundle of its own yet; name a policy: d2ppo evaluate {task} POLICY")
     wish = {**options, "episodes": options["episodes"] or _EPISODES.get(where, _MANY)}
@@ -134,7 +136,7 @@ def evaluate(ctx: click.Context, /, task: str, policy: str, where: str, **option
     if where == STACK:
         _in_a_stack(command, known, policy, wish)
     else:
-        _in_worlds(command, task, policy or known.bundle, where, wish)
+        _in_worlds(command, known.name, policy or known.bundle, where, wish)
 
 
 def _refuse_foreign(ctx: click.Context, where: str) -> None:

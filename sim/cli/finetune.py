@@ -12,6 +12,7 @@ import click
 from d2ppo_core.config import FinetuneConfig, Started, load_finetune_config, load_kept_finetune_config, read_started
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.representations import OSC_DELTA
+from d2ppo_core.task_folders import named
 
 if TYPE_CHECKING:
     from d2ppo_core.finetune.collector import MakeEnv
@@ -57,7 +58,8 @@ def worlds_of(config: FinetuneConfig, *, image_size_px: PictureSize, action_repr
 
 def resolve(task: str, name: str | None, overrides: Sequence[str], section: str = "finetune") -> FinetuneConfig:
     """The configuration that a command line asks for. Raises ConfigError when it is none, or of another task."""
-    return _of_task(task, load_finetune_config(name or f"{task}_state", overrides, section=section))
+    task, usual = named(task)
+    return _of_task(task, load_finetune_config(name or usual or f"{task}_state", overrides, section=section))
 
 
 def _of_task(task: str, config: FinetuneConfig) -> FinetuneConfig:
@@ -106,9 +108,10 @@ def finetune(
     from d2ppo_core.finetune.runs import load_run
 
     section = "published" if published else "finetune"
+    task, usual = named(task)
     if out is None:
         out = Path("runs") / f"{resolve(task, name, overrides, section).name}_tuned"
-    started = read_started(out) if resume else Started(config=name or f"{task}_state")
+    started = read_started(out) if resume else Started(config=name or usual)
     if resume and (out / "config.yaml").is_file() and not ((name or published) and started.config):
         config = _of_task(task, load_kept_finetune_config(out / "config.yaml", overrides))
     else:  # one that is named must agree with the run, and with what that was started with

@@ -14,9 +14,10 @@ from d2ppo_core.errors import ConfigError, DataError, WorldError
 
 if TYPE_CHECKING:
     from sim.evaluation.film import Source
-    from sim.robosuite.env import RobosuiteEnv
+    from sim.evaluation.stage import Stage
 
-CAMERAS = {"lift": "frontview", "can": "agentview", "square": "agentview", "transport": "agentview"}
+CAMERAS = {"lift": "frontview"}
+WHOLE_SCENE = "agentview"
 
 
 @click.command()
@@ -66,22 +67,23 @@ def play(
     from d2ppo_core.recognise import is_film
     from sim.evaluation.film import Film, Screen, Viewer
     from sim.evaluation.film import play as run
-    from sim.robosuite.env import RobosuiteEnv, task_of
+    from sim.evaluation.stage import open_stage
+    from sim.tasks import task_named
 
     if bundle and file:
         raise ConfigError("wanted --bundle or --episode, got both")
-    task_of(task)
+    task = task_named(task).name
     path = out or Path("runs") / "play" / f"{task}.mp4"
     live = _opens_viewer(live, out)
     with ExitStack() as stack:
         unfinished = (
             path if live else stack.enter_context(writing_file(path, "film", is_film))
         )  # a failure keeps the last
-        env = stack.enter_context(RobosuiteEnv(task))
+        env = open_stage(task)
+        stack.callback(env.close)
         sources = _sources(env, task, bundle=bundle, file=file, demo=demo, num=num, seed=seed, skill=skill)
-        screen: Screen = (
-            Viewer() if live else Film(unfinished, camera=camera or CAMERAS[task], width=size[0], height=size[1])
-        )
+        camera = camera or CAMERAS.get(task, WHOLE_SCENE)
+        screen: Screen = Viewer() if live else Film(unfinished, camera=camera, width=size[0], height=size[1])
         stack.callback(screen.close)
         for title, source in sources:
             outcome = run(env, source, screen)
@@ -109,7 +111,7 @@ def _opens_viewer(live: bool | None, out: Path | None) -> bool:
 
 
 def _sources(
-    env: RobosuiteEnv,
+    env: Stage,
     task: str,
     *,
     bundle: Path | None,

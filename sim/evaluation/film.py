@@ -23,9 +23,9 @@ from d2ppo_core.errors import WorldError
 from d2ppo_core.representations import OSC_DELTA
 from sim.evaluation.episodes import ChunkPolicy
 from sim.evaluation.playback import restore
+from sim.evaluation.stage import Stage
 from sim.experts import ActionNoise, Scene, Style, expert_for
 from sim.rendering.offscreen import OffscreenRenderer
-from sim.robosuite.env import RobosuiteEnv
 from sim.tasks.base import CONTROL_HZ
 
 Source = Generator[None, None, "Outcome"]
@@ -44,7 +44,7 @@ class Outcome:
     """Control steps until it was solved, or in all."""
 
 
-def expert_episode(env: RobosuiteEnv, task: str, seed: int, skill: float | None) -> Source:
+def expert_episode(env: Stage, task: str, seed: int, skill: float | None) -> Source:
     """The scripted expert; without a skill it goes the shortest careful way, without noise."""
     rng = np.random.default_rng(seed)
     style = Style.plain() if skill is None else Style.draw(rng, skill)
@@ -52,7 +52,7 @@ def expert_episode(env: RobosuiteEnv, task: str, seed: int, skill: float | None)
     env.reset(seed)
     yield
     solved_at, step = 0, 0
-    commands = islice(expert_for(task)(Scene.of_robosuite(env), style), env.task.horizon_steps)
+    commands = islice(expert_for(task)(Scene.of(env), style), env.task.horizon_steps)
     for step, command in enumerate(commands, start=1):
         env.step(np.clip(command.action + command.noise_gain * noise(), -1.0, 1.0))
         solved_at = (solved_at or step) if env.is_success() else 0
@@ -61,7 +61,7 @@ def expert_episode(env: RobosuiteEnv, task: str, seed: int, skill: float | None)
 
 
 def policy_episode(
-    env: RobosuiteEnv,
+    env: Stage,
     policy: ChunkPolicy,
     seed: int,
     *,
@@ -83,7 +83,7 @@ def policy_episode(
     return Outcome(success=solved_at > 0, steps=solved_at or step)
 
 
-def recorded_episode(env: RobosuiteEnv, episode: Episode, place: str = "the demonstration") -> Source:
+def recorded_episode(env: Stage, episode: Episode, place: str = "the demonstration") -> Source:
     """The recorded states, one after the other: what was seen when it was recorded. Raises as `restore` does."""
     restore(env, episode, place)
     yield
@@ -96,7 +96,7 @@ def recorded_episode(env: RobosuiteEnv, episode: Episode, place: str = "the demo
 class Screen(Protocol):
     """Shows a world as it stands."""
 
-    def show(self, env: RobosuiteEnv) -> None:
+    def show(self, env: Stage) -> None:
         """Called after each control step."""
         ...
 
@@ -105,7 +105,7 @@ class Screen(Protocol):
         ...
 
 
-def play(env: RobosuiteEnv, source: Source, screen: Screen) -> Outcome:
+def play(env: Stage, source: Source, screen: Screen) -> Outcome:
     """Let an episode run before a screen."""
     while True:
         try:
@@ -126,9 +126,9 @@ class Film:
         self._renderer: OffscreenRenderer | None = None
         self._model: Any = None
 
-    def show(self, env: RobosuiteEnv) -> None:
+    def show(self, env: Stage) -> None:
         """Append a picture; raises WorldError where the world has no such camera."""
-        model, data = env.raw.sim.model._model, env.raw.sim.data._data
+        model, data = env.model, env.data
         if self._renderer is None or self._model is not model:  # each reset compiles a new one
             self._drop_renderer()
             self._renderer, self._model = OffscreenRenderer(model, *self._size), model
@@ -173,9 +173,9 @@ class Viewer:
         self._model: Any = None
         self._due_s = 0.0
 
-    def show(self, env: RobosuiteEnv) -> None:
+    def show(self, env: Stage) -> None:
         """Draw, and wait until it is time for the next step. Raises WorldError where there is no display."""
-        model, data = env.raw.sim.model._model, env.raw.sim.data._data
+        model, data = env.model, env.data
         if self._window is None or self._model is not model:
             self.close()
             self._window, self._model = self._launch(model, data), model

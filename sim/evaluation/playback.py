@@ -13,6 +13,7 @@ from d2ppo_core.data.episodes import Episode, EpisodeReader
 from d2ppo_core.data.tasks import task_of_env
 from d2ppo_core.errors import ConfigError, DataError
 from d2ppo_core.representations import OSC_DELTA, SIZES
+from sim.evaluation.stage import Stage
 from sim.robosuite.env import RobosuiteEnv
 
 
@@ -76,7 +77,7 @@ def play_back_episode(env: RobosuiteEnv, episode: Episode, place: str = "the dem
     return env.is_success(), error
 
 
-def restore(env: RobosuiteEnv, episode: Episode, place: str = "the demonstration") -> None:
+def restore(env: Stage, episode: Episode, place: str = "the demonstration") -> None:
     """Put the world where a demonstration begins; without its model, objects keep the shapes that they have.
 
     Raises DataError, naming `place`, where its model cannot be loaded, or its states are of another world.

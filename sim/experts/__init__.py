@@ -12,6 +12,8 @@ from sim.experts.scene import Scene
 from sim.experts.square import square
 from sim.experts.style import ActionNoise, Style
 from sim.experts.transport import transport
+from sim.tasks import task_named
+from sim.tasks.own import OwnTask
 
 Expert = Callable[[Scene, Style], Iterator[Command]]
 """Takes a scene and a style; ends when it believes that the task is done or lost."""
@@ -23,11 +25,13 @@ def expert_for(task: str) -> Expert:
     """The demonstrator of a task.
 
     Raises:
-        ConfigError: nobody has written one for this task.
+        ConfigError: there is no such task, or nobody has written a demonstrator of it.
     """
-    if task not in EXPERTS:
-        raise ConfigError(f"no scripted expert for task {task!r}; there is one for {', '.join(EXPERTS)}")
-    return EXPERTS[task]
+    known = task_named(task)
+    expert = known.expert if isinstance(known, OwnTask) else EXPERTS.get(known.name)
+    if expert is None:
+        raise ConfigError(f"no scripted expert for task {known.name}; give its TASK one: expert=...")
+    return expert
 
 
 __all__ = ["EXPERTS", "ActionNoise", "Command", "Expert", "Scene", "Style", "expert_for"]

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from d2ppo_core.data.episodes import Episode, EpisodeWriter
 from d2ppo_core.errors import ConfigError, D2ppoError, WorldError
 from sim.experts import ActionNoise, Command, Style, expert_for
-from sim.experts.studio import ROBOSUITE, STUDIOS, Studio, open_studio
-from sim.robosuite.env import RobosuiteEnv, task_of
+from sim.experts.studio import ROBOSUITE, STUDIOS, Studio, env_args, open_studio
+from sim.robosuite.env import suite_task, task_of
 from sim.tasks import arm_limits
 
 MAX_FAILURES_IN_A_ROW = 200
@@ -53,6 +53,8 @@ class Recording:
         expert_for(self.task)
         if self.worlds not in STUDIOS:
             raise ConfigError(f"wanted worlds called {' or '.join(STUDIOS)}, got {self.worlds!r}")
+        if self.worlds == ROBOSUITE:
+            suite_task(self.task)
         if not 0.0 <= self.skill_min <= self.skill_max <= 1.0:
             raise ConfigError(f"skill must be a range within [0, 1], got [{self.skill_min}, {self.skill_max}]")
         if self.image_size_px < 8:
@@ -89,15 +91,14 @@ def record(
     """
     if num_demos < 1 or num_workers < 1:
         raise ConfigError(f"demonstrations and workers must be positive, got {num_demos} and {num_workers}")
-    with RobosuiteEnv(recording.task, image_size_px=recording.image_size_px) as env:
-        env_args = env.env_args()
+    described = env_args(recording.task, recording.image_size_px)
     settings = asdict(recording)
     if recording.worlds == ROBOSUITE:
         del settings["worlds"]  # as in files from before there was a choice
     if not recording.arm_limits:
         del settings["arm_limits"]  # likewise
     failures = 0
-    with EpisodeWriter(path, env_args=env_args, recording=settings) as writer:
+    with EpisodeWriter(path, env_args=described, recording=settings) as writer:
         if len(writer) >= num_demos:
             return
         first = int(writer.last_attributes.get("attempt", -1)) + 1

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.robosuite.env import RobosuiteEnv
+
+class Solvable(Protocol):
+    """One world with a task in it."""
+
+    @property
+    def model(self) -> mujoco.MjModel:
+        """With robosuite's names."""
+
+    @property
+    def data(self) -> mujoco.MjData:
+        """Of that model."""
+
+    def is_success(self) -> bool:
+        """Whether the task is solved."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +41,6 @@ class Scene:
         return np.stack([states[:, 1 + address : 8 + address] for address in first], axis=1)
 
     @classmethod
-    def of_robosuite(cls, env: RobosuiteEnv) -> Scene:
-        """The world that robosuite compiled at its latest reset."""
-        return cls(model=env.raw.sim.model._model, data=env.raw.sim.data._data, is_solved=env.is_success)
+    def of(cls, world: Solvable) -> Scene:
+        """A world as it is after its latest reset."""
+        return cls(model=world.model, data=world.data, is_solved=world.is_success)

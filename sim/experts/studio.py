@@ -6,6 +6,7 @@ Equal seeds are equal episodes in both, but for what rounding makes of them.
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,15 @@ from numpy.typing import NDArray
 
 from d2ppo_core.closing import Closing
 from d2ppo_core.envs import AutoresetMode
+from d2ppo_core.objects import OBJECT_PARTS_KEY
 from sim.batch.env import BatchedEnv
 from sim.batch.pictures import Pictures
 from sim.experts.scene import Scene
-from sim.rendering.offscreen import PictureSize
+from sim.rendering.offscreen import PictureSize, height_and_width
 from sim.robosuite.env import RobosuiteEnv
+from sim.tasks import task_named
+from sim.tasks.base import CONTROL_HZ
+from sim.tasks.own import OwnTask
 
 ROBOSUITE, BATCHED = "robosuite", "batched"
 Rows = dict[str, NDArray[Any]]
@@ -61,7 +66,7 @@ class RobosuiteStudio(Studio):
         self.env.reset(seed)
         model_xml = self.env.model_xml()
         self.env.reset_to(model_xml, self.env.state())
-        return model_xml, Scene.of_robosuite(self.env)
+        return model_xml, Scene.of(self.env)
 
     def step(self, action: NDArray[np.float64]) -> bool:
         """As `Studio.step`."""
@@ -86,11 +91,11 @@ class RobosuiteStudio(Studio):
 
 
 class BatchedStudio(Studio):
-    """A batched world by itself; robosuite only starts the episode, for the model that is saved with it."""
+    """A batched world by itself; robosuite, where it has the task, gives the model that is saved with an episode."""
 
     def __init__(self, task: str, *, images: bool, image_size_px: PictureSize) -> None:
         """Build the world. Raises ConfigError for an unknown task, WorldError where something is missing."""
-        self._suite = RobosuiteEnv(task)
+        self._suite = RobosuiteEnv(task) if task_named(task).in_robosuite else None
         self.env = BatchedEnv(
             task, 1, num_threads=1, autoreset_mode=AutoresetMode.DISABLED, shortcuts=False, arithmetic="exact"
         )
@@ -101,8 +106,10 @@ class BatchedStudio(Studio):
 
     def begin(self, seed: int) -> tuple[str, Scene]:
         """As `Studio.begin`."""
-        self._suite.reset(seed)
-        model_xml = self._suite.model_xml()  # of the model that was compiled last: before there is another
+        model_xml = ""
+        if self._suite is not None:
+            self._suite.reset(seed)
+            model_xml = self._suite.model_xml()  # of the model that was compiled last: before there is another
         self.env.reset(seed=[seed])
         start = self.env.task.draw(np.random.default_rng(seed))
         self.env.set_states(self.env.states(), [start])
@@ -135,9 +142,28 @@ class BatchedStudio(Studio):
     def close(self) -> None:
         """Free everything."""
         self.env.close()
-        self._suite.close()
+        if self._suite is not None:
+            self._suite.close()
         if self._pictures is not None:
             self._pictures.close()
+
+
+def env_args(task: str, image_size_px: PictureSize) -> dict[str, Any]:
+    """What a file of episodes says of its environment: as robomimic has it, or how a user's own task is observed.
+
+    Raises ConfigError for an unknown task, WorldError where robosuite is missing.
+    """
+    known = task_named(task)
+    if not isinstance(known, OwnTask):
+        with RobosuiteEnv(task, image_size_px=image_size_px) as env:
+            return env.env_args()
+    height, width = height_and_width(image_size_px)
+    cameras = {"camera_names": list(known.seen), "camera_heights": height, "camera_widths": width}
+    return {
+        "env_name": known.name,
+        "env_kwargs": {"control_freq": CONTROL_HZ, **cameras},
+        OBJECT_PARTS_KEY: [asdict(part) for part in known.recipe],
+    }
 
 
 STUDIOS: dict[str, type[RobosuiteStudio] | type[BatchedStudio]] = {ROBOSUITE: RobosuiteStudio, BATCHED: BatchedStudio}

@@ -13,6 +13,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from d2ppo_core.environment import cache_folder
 from d2ppo_core.errors import WorldError
 from sim.fci.hand import inertia_tensor
 
@@ -42,7 +43,7 @@ def model_library(model: mujoco.MjModel) -> Path:
         raise WorldError("a Panda's model library needs a C compiler; install one with: sudo apt-get install gcc")
     parameters = _parameters(model)
     digest = hashlib.sha256(SOURCE.read_bytes() + parameters.encode() + platform.machine().encode()).hexdigest()
-    path = _cache_folder() / f"panda-model-{digest[:16]}.so"
+    path = cache_folder() / f"panda-model-{digest[:16]}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
@@ -78,8 +79,3 @@ def _braces(values: np.ndarray) -> str:
     if values.ndim == 0:
         return repr(float(values))
     return "{" + ", ".join(_braces(value) for value in values) + "}"
-
-
-def _cache_folder() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "d2ppo"

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from d2ppo_core.actions import deltas_from_goals
 from d2ppo_core.closing import Closing
-from d2ppo_core.errors import WorldError
+from d2ppo_core.errors import ConfigError, WorldError
 from d2ppo_core.extras import robosuite_line
 from d2ppo_core.representations import EE_ABSOLUTE, OSC_DELTA
 from sim.rendering.offscreen import OffscreenRenderer, PictureSize, height_and_width
@@ -31,6 +32,14 @@ ROBOMIMIC_ROBOSUITE_TYPE = 1
 def task_of(name: str) -> RobosuiteTask:
     """What robosuite calls the task of this name; raises ConfigError when there is none."""
     return task_named(name).robosuite
+
+
+def suite_task(name: str) -> RobosuiteTask:
+    """The same; raises ConfigError, too, for a task that robosuite does not have."""
+    task = task_named(name)
+    if not task.in_robosuite:
+        raise ConfigError(f"robosuite does not have task {task.name}: it lives in batched worlds and in the stack")
+    return task.robosuite
 
 
 class RobosuiteEnv(Closing):
@@ -53,10 +62,10 @@ class RobosuiteEnv(Closing):
             overrides: Arguments of `robosuite.make` that differ from the standard ones here.
 
         Raises:
-            ConfigError: unknown task.
+            ConfigError: unknown task, or one that robosuite does not have.
             WorldError: robosuite is missing or does not work with what is installed.
         """
-        self.task = task_of(task) if isinstance(task, str) else task
+        self.task = suite_task(task) if isinstance(task, str) else task
         self.image_size_px = image_size_px
         suite = _import_robosuite()
         self._version: str = suite.__version__
@@ -65,6 +74,16 @@ class RobosuiteEnv(Closing):
             self.raw = suite.make(self.task.env_name, **self._kwargs)
         self._renderer: OffscreenRenderer | None = None
         self._rendered_model: object = None
+
+    @property
+    def model(self) -> mujoco.MjModel:
+        """MuJoCo's, compiled anew by every reset."""
+        return self.raw.sim.model._model
+
+    @property
+    def data(self) -> mujoco.MjData:
+        """MuJoCo's, of that model."""
+        return self.raw.sim.data._data
 
     def reset(self, seed: int) -> None:
         """Start a new episode; the same seed gives the same world, whatever happened before."""

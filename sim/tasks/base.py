@@ -69,6 +69,21 @@ class Task(ABC):
         """MJCF file of the live world, loadable with MuJoCo alone."""
         return ASSETS / self.name / f"{self.name}.xml"
 
+    @property
+    def training_path(self) -> Path:
+        """MJCF file of the batched worlds, with robosuite's arm."""
+        return ASSETS / self.name / "robosuite.xml"
+
+    @property
+    def in_robosuite(self) -> bool:
+        """Whether robosuite has this task, too."""
+        return True
+
+    @property
+    def furniture(self) -> tuple[str, ...] | None:
+        """Fixed bodies that the arm's shoulder cannot reach; None: all."""
+        return None
+
     def cell(self, robot: str = "panda", arm: int = 0) -> str:
         """Name or path of the cell that an arm obeys."""
         cell = (self.cells or (f"sim_{self.name}",))[arm]

@@ -9,8 +9,9 @@ import pytest
 
 from d2ppo_core.errors import WorldError
 from sim.assets.deployed import DEPLOYED, build_deployed
-from sim.assets.saved import ASSETS, load_picture_model
+from sim.assets.saved import load_picture_model
 from sim.tasks import task_named
+from sim.tasks.base import ASSETS
 
 
 @pytest.mark.parametrize("task", DEPLOYED)

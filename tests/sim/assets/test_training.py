@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from d2ppo_core.errors import WorldError
-from sim.assets.saved import ASSETS, load_physics_model, load_picture_model, model_path
+from d2ppo_core.errors import ConfigError
+from sim.assets.saved import load_physics_model, load_picture_model, model_path
 from sim.tasks import TASKS
+from sim.tasks.base import ASSETS
 
 LARGEST_MIB = 12
 FIELDS = {
@@ -70,6 +71,6 @@ def test_all_worlds_together_stay_small_and_name_files_of_this_folder_only():
             assert (model_path(task).parent / Path(name.partition('"')[0])).resolve().is_relative_to(ASSETS)
 
 
-def test_a_world_that_was_never_built_is_named_with_the_others():
-    with pytest.raises(WorldError, match="no saved world for task 'juggling'; there are can, lift, square, transport"):
+def test_the_world_of_an_unknown_task_is_refused():
+    with pytest.raises(ConfigError, match="unknown task 'juggling'; known are lift, can, square, transport"):
         model_path("juggling")

@@ -96,5 +96,5 @@ def test_noise_is_stationary_correlated_and_spares_the_gripper():
 
 
 def test_a_task_without_an_expert_is_refused():
-    with pytest.raises(ConfigError, match="no scripted expert for task 'juggling'"):
+    with pytest.raises(ConfigError, match="unknown task 'juggling'"):
         expert_for("juggling")

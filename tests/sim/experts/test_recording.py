@@ -200,7 +200,7 @@ def test_env_args_let_robomimic_build_the_environment_again(recorded):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"task": "juggling"}, "no scripted expert for task 'juggling'"),
+        ({"task": "juggling"}, "unknown task 'juggling'; known are lift"),
         ({"task": "lift", "skill_min": 0.9, "skill_max": 0.5}, r"range within \[0, 1\], got \[0.9, 0.5\]"),
         ({"task": "lift", "image_size_px": 0}, "at least 8 pixels"),
         ({"task": "lift", "worlds": "moon"}, "worlds called robosuite or batched, got 'moon'"),

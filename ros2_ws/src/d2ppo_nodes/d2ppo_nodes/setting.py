@@ -12,6 +12,7 @@ from d2ppo_core.errors import BundleError, ConfigError
 from d2ppo_core.runtime.inference.setting import Setting
 from d2ppo_core.runtime.safety.cell import Cell, load_cell
 from d2ppo_core.runtime.safety.robots import robot_named
+from d2ppo_core.task_folders import named
 from d2ppo_nodes.driven import arm_names
 from d2ppo_nodes.lifecycle import StackNode
 
@@ -150,7 +151,7 @@ def setting_of(node: StackNode) -> Setting:
         cameras = tuple(task.cameras)
     bases = [base for cell in cells if (base := load_cell(cell).T_world_base) is not None]
     return Setting(
-        task=node.text("task"),
+        task=named(node.text("task"))[0] if node.text("task") else "",
         num_arms=num_arms(node),
         cameras=cameras,
         cell="+".join(cells),
