@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 
 import numpy as np
 
@@ -22,6 +23,7 @@ TABLE_M, RED_HALF_M, GREEN_HALF_M = 0.8, 0.02, 0.025
 STACKED_M = TABLE_M + 2 * GREEN_HALF_M + RED_HALF_M
 """Height of the red cube's middle when it is where it belongs."""
 OFF_CENTRE_M, LEVEL_M, RELEASED_M = 0.025, 0.008, 0.05
+TOUCHING_M = 0.003
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +74,9 @@ def place(arm: ArmView, red: BodyView, green: BodyView, style: Style, yaw_rad: f
         return Goal(arm.position_m + target_m - red.position_m, yaw_rad)
 
     move = partial(move_to, arm, gripper=CLOSE, turn_speed=style.turn_speed, pull=Pull())
-    yield from move(lambda: over(STACKED_M + 0.05), speed=style.speed, tolerance_m=0.012, max_steps=80)
-    yield from move(lambda: over(STACKED_M + 0.001), speed=min(style.speed, 0.4), tolerance_m=0.006, max_steps=40)
+    yield from move(lambda: over(STACKED_M + 0.04), speed=style.speed, tolerance_m=0.012, max_steps=80)
+    lower = move(lambda: over(STACKED_M - 0.02), speed=0.5, tolerance_m=0.0, max_steps=30)
+    yield from takewhile(lambda _: red.position_m[2] > STACKED_M + TOUCHING_M, lower)  # let go by one sign alone
     yield from wait(OPEN, 6)
     yield from raise_to(arm, STACKED_M + 0.12, yaw_rad, style, OPEN, max_steps=20)
 
