@@ -52,7 +52,8 @@ def expert_episode(env: Stage, task: str, seed: int, skill: float | None) -> Sou
     env.reset(seed)
     yield
     solved_at, step = 0, 0
-    commands = islice(expert_for(task)(Scene.of(env), style), env.task.horizon_steps)
+    scene = Scene(model=env.model, data=env.data, is_solved=env.is_success)
+    commands = islice(expert_for(task)(scene, style), env.task.horizon_steps)
     for step, command in enumerate(commands, start=1):
         env.step(np.clip(command.action + command.noise_gain * noise(), -1.0, 1.0))
         solved_at = (solved_at or step) if env.is_success() else 0

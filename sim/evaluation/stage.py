@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -18,50 +18,10 @@ from sim.batch.pictures import Pictures
 from sim.rendering.offscreen import PictureSize
 from sim.robosuite.env import RobosuiteEnv
 from sim.tasks import task_named
-from sim.tasks.robosuite_task import RobosuiteTask
-
-
-class Stage(Protocol):
-    """What an episode needs that is filmed; `RobosuiteEnv` is one."""
-
-    task: RobosuiteTask
-    image_size_px: PictureSize
-
-    @property
-    def model(self) -> mujoco.MjModel:
-        """With all that a camera sees."""
-
-    @property
-    def data(self) -> mujoco.MjData:
-        """Of that model, now."""
-
-    def reset(self, seed: int) -> None:
-        """Start the episode of a seed."""
-
-    def load(self, model_xml: str) -> None:
-        """Put back a saved model."""
-
-    def step(self, action: NDArray[np.floating[Any]]) -> None:
-        """Advance by one control step."""
-
-    def deltas(self, action: NDArray[np.floating[Any]], representation: str = OSC_DELTA) -> NDArray[np.floating[Any]]:
-        """What to `step` with for a policy's action."""
-
-    def state(self) -> NDArray[np.float64]:
-        """(1 + nq + nv,) robomimic's flattened state."""
-
-    def set_state(self, state: NDArray[np.float64]) -> None:
-        """Put it back."""
-
-    def observe(self, *, images: bool) -> dict[str, NDArray[Any]]:
-        """Observation of the present state, with or without pictures."""
-
-    def is_success(self) -> bool:
-        """Whether the task is solved now."""
 
 
 class BatchedStage(Closing):
-    """A batched world by itself; methods as in `Stage`."""
+    """A batched world by itself, with the methods of `RobosuiteEnv` that an episode needs which is filmed."""
 
     image_size_px: PictureSize
 
@@ -76,7 +36,7 @@ class BatchedStage(Closing):
         self._solved = False
 
     def reset(self, seed: int) -> None:
-        """As `Stage.reset`."""
+        """As `RobosuiteEnv.reset`."""
         self._env.reset(seed=[seed])
         self._look(solved=False)
 
@@ -84,11 +44,11 @@ class BatchedStage(Closing):
         """A world of this kind has one model."""
 
     def step(self, action: NDArray[np.floating[Any]]) -> None:
-        """As `Stage.step`."""
+        """As `RobosuiteEnv.step`."""
         self._look(solved=bool(self._env.step(np.asarray(action, np.float64)[None])[4]["success"][0]))
 
     def deltas(self, action: NDArray[np.floating[Any]], representation: str = OSC_DELTA) -> NDArray[np.floating[Any]]:
-        """As `Stage.deltas`."""
+        """As `RobosuiteEnv.deltas`."""
         if representation != EE_ABSOLUTE:
             return np.asarray(np.clip(action, -1.0, 1.0))
         site, hand = self.data.site("gripper0_right_grip_site"), self.data.body("robot0_right_hand")
@@ -97,16 +57,16 @@ class BatchedStage(Closing):
         return np.asarray(deltas_from_goals(goals, position, hand.xmat.reshape(1, 1, 3, 3), base)[0])
 
     def state(self) -> NDArray[np.float64]:
-        """As `Stage.state`."""
+        """As `RobosuiteEnv.state`."""
         return np.asarray(self._env.states()[0])
 
     def set_state(self, state: NDArray[np.float64]) -> None:
-        """As `Stage.set_state`."""
+        """As `RobosuiteEnv.set_state`."""
         self._env.set_states(state[None])
         self._look(solved=False)
 
     def observe(self, *, images: bool) -> dict[str, NDArray[Any]]:
-        """As `Stage.observe`."""
+        """As `RobosuiteEnv.observe`."""
         layout, kernel = self._env.layout, self._env.kernel
         taps = layout.observation_taps.split(kernel.observations[0])
         seen: dict[str, NDArray[Any]] = dict(self._env.task.observe(taps))
@@ -118,7 +78,7 @@ class BatchedStage(Closing):
         return seen
 
     def is_success(self) -> bool:
-        """As `Stage.is_success`."""
+        """As `RobosuiteEnv.is_success`."""
         return self._solved
 
     def close(self) -> None:
@@ -133,6 +93,9 @@ class BatchedStage(Closing):
         mujoco.mj_forward(self.model, self.data)
 
 
-def open_stage(task: str) -> RobosuiteEnv | BatchedStage:
-    """A stage of the task: robosuite where it has it. Raises as `RobosuiteEnv` and `BatchedStage`."""
+Stage = RobosuiteEnv | BatchedStage
+
+
+def open_stage(task: str) -> Stage:
+    """A stage of the task: robosuite where it has it. Raises as either's constructor."""
     return RobosuiteEnv(task) if task_named(task).in_robosuite else BatchedStage(task)

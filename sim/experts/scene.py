@@ -4,26 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
-
-
-class Solvable(Protocol):
-    """One world with a task in it."""
-
-    @property
-    def model(self) -> mujoco.MjModel:
-        """With robosuite's names."""
-
-    @property
-    def data(self) -> mujoco.MjData:
-        """Of that model."""
-
-    def is_success(self) -> bool:
-        """Whether the task is solved."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +23,3 @@ class Scene:
         """(T, A, 7) of robomimic's flattened states (T, 1 + nq + nv)."""
         first = [int(self.model.joint(f"robot{arm}_joint1").qposadr[0]) for arm in range(num_arms)]
         return np.stack([states[:, 1 + address : 8 + address] for address in first], axis=1)
-
-    @classmethod
-    def of(cls, world: Solvable) -> Scene:
-        """A world as it is after its latest reset."""
-        return cls(model=world.model, data=world.data, is_solved=world.is_success)

@@ -66,7 +66,7 @@ class RobosuiteStudio(Studio):
         self.env.reset(seed)
         model_xml = self.env.model_xml()
         self.env.reset_to(model_xml, self.env.state())
-        return model_xml, Scene.of(self.env)
+        return model_xml, Scene(model=self.env.model, data=self.env.data, is_solved=self.env.is_success)
 
     def step(self, action: NDArray[np.float64]) -> bool:
         """As `Studio.step`."""

@@ -1,5 +1,7 @@
 """The observation `object` is put together by a recipe: sizes, orders and frames, against scipy's rotations."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -15,6 +17,7 @@ from d2ppo_core.objects import (
     object_state,
     parts_beside_the_hand,
     parts_in_the_hand,
+    recipe_from,
     recipe_of,
     size_of,
 )
@@ -127,3 +130,22 @@ def test_a_manifest_carries_the_recipe_of_any_task():
 def test_a_recipe_that_contradicts_its_manifest_is_refused_in_one_line(part, line):
     with pytest.raises(BundleError, match=line):
         manifest_from(plain_manifest([part]))
+
+
+def test_a_recipe_comes_out_of_a_record_as_it_went_in():
+    parts = (*parts_beside_the_hand("red"), *parts_in_the_hand("green"))
+    assert recipe_from([asdict(part) for part in parts]) == parts
+    assert recipe_from(None) == recipe_from([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ([{"name": "red"}], "object_parts: wanted name, what and frame of each part, got"),
+        ([{"name": "red", "what": "position", "colour": 1}], "object_parts: wanted name, what and frame of each part"),
+        ([{"name": "red", "what": "taste"}], "object red: no part taste in frame world"),
+    ],
+)
+def test_a_record_that_is_no_recipe_is_refused(record, message):
+    with pytest.raises(BundleError, match=message):
+        recipe_from(record)

@@ -1,12 +1,17 @@
+import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
+import h5py
 import pytest
 
+from d2ppo_core.config.schema import DataConfig
+from d2ppo_core.data.windows import load_windows
 from d2ppo_core.pretrain import provenance
-from d2ppo_core.pretrain.provenance import describe_code, git_commit
+from d2ppo_core.pretrain.provenance import describe_code, describe_dataset, git_commit
 
 
 def fake_package(folder: Path) -> Path:
@@ -57,3 +62,16 @@ def test_installed_inside_another_repository_the_commit_is_not_that_ones(
 
 def test_versions_are_recorded() -> None:
     assert {"commit", "python", "torch", "numpy"} == set(describe_code())
+
+
+def test_the_recipe_of_a_datasets_objects_goes_along_where_it_carries_one(dataset: Path, tmp_path: Path) -> None:
+    own = shutil.copy(dataset, tmp_path / "own.hdf5")
+    parts = [{"name": "red", "what": "position", "frame": "at_hand"}]
+    with h5py.File(own, "r+") as file:
+        env_args = json.loads(file["data"].attrs["env_args"])
+        file["data"].attrs["env_args"] = json.dumps({**env_args, "object_parts": parts})
+    windows, _ = load_windows(own, DataConfig())
+    plain, carried = (describe_dataset(path, windows) for path in (dataset, own))
+    assert "object_parts" not in plain and carried["object_parts"] == parts
+    assert carried["num_windows"] == plain["num_windows"] == len(windows)
+    assert carried["sha256"] != plain["sha256"]
