@@ -143,8 +143,8 @@ def recipe_from(record: object) -> tuple[ObjectPart, ...]:
     """
     parts = record if isinstance(record, list) else []
     try:
-        return tuple(ObjectPart(**part) for part in parts)
-    except TypeError as error:
+        return tuple(ObjectPart(**{**part, "point_m": tuple(part.get("point_m", ()))}) for part in parts)
+    except (TypeError, AttributeError) as error:
         raise BundleError(f"{OBJECT_PARTS_KEY}: wanted name, what and frame of each part, got {record!r}") from error
 
 

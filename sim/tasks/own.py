@@ -19,7 +19,7 @@ import mujoco
 import numpy as np
 
 from d2ppo_core.errors import ConfigError, WorldError
-from d2ppo_core.objects import ObjectPart, Poses, names_in, object_state, size_of
+from d2ppo_core.objects import TOUCH, ObjectPart, Poses, names_in, object_state, size_of
 from d2ppo_core.task_folders import CELL_FILE, TASK_FILE, WORLD_FILE, TaskFolder
 from sim.tasks.base import Task
 from sim.tasks.robosuite_task import RobosuiteTask
@@ -62,9 +62,11 @@ class OwnTask(Task):
                 setattr(cls, name, _guarded(vars(cls)[name]))
 
     def __post_init__(self) -> None:
-        """Raise ConfigError where the recipe names what is none of the bodies."""
+        """Raise ConfigError where the recipe names what is none of the bodies, or touches or a second hand."""
         description = RobosuiteTask(env_name=self.name, cameras=self.seen, horizon_steps=self.horizon_steps)
         object.__setattr__(self, "robosuite", description)
+        if any(part.what == TOUCH or part.arm for part in self.recipe):
+            raise ConfigError(f"recipe: wanted positions and turns before one arm, got a {TOUCH} or a second arm")
         if strange := [name for name in names_in(self.recipe) if name not in self.bodies]:
             raise ConfigError(f"recipe: {strange[0]} is none of the bodies {', '.join(self.bodies)}")
 

@@ -74,8 +74,8 @@ def place(arm: ArmView, red: BodyView, green: BodyView, style: Style, yaw_rad: f
         return Goal(arm.position_m + target_m - red.position_m, yaw_rad)
 
     move = partial(move_to, arm, gripper=CLOSE, turn_speed=style.turn_speed, pull=Pull())
-    yield from move(lambda: over(STACKED_M + 0.04), speed=style.speed, tolerance_m=0.012, max_steps=80)
-    lower = move(lambda: over(STACKED_M - 0.02), speed=0.5, tolerance_m=0.0, max_steps=30)
+    yield from move(lambda: over(STACKED_M + 0.04), speed=min(style.speed, 0.7), tolerance_m=0.006, max_steps=100)
+    lower = move(lambda: over(STACKED_M - 0.02), speed=0.4, tolerance_m=0.0, max_steps=30)
     yield from takewhile(lambda _: red.position_m[2] > STACKED_M + TOUCHING_M, lower)  # let go by one sign alone
     yield from wait(OPEN, 6)
     yield from raise_to(arm, STACKED_M + 0.12, yaw_rad, style, OPEN, max_steps=20)
