@@ -3,7 +3,6 @@
 import platform
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,7 @@ def describe_dataset(path: Path, windows: Windows) -> dict[str, Any]:
 def _recipe(path: Path) -> dict[str, Any]:
     with EpisodeReader(path) as reader:
         held = reader.env_args.get(OBJECT_PARTS_KEY)
-    return {OBJECT_PARTS_KEY: [asdict(part) for part in recipe_from(held)]} if held else {}
+    return {OBJECT_PARTS_KEY: held} if recipe_from(held) else {}
 
 
 def describe_code() -> dict[str, Any]:
