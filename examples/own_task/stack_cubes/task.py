@@ -12,7 +12,7 @@ from d2ppo_core.objects import AT_HAND, POSITION, QUAT, ObjectPart
 from sim.experts.arm import ArmView, BodyView
 from sim.experts.lift import grasp_yaw
 from sim.experts.pick import careful, raise_to, reach_down
-from sim.experts.primitives import CLOSE, OPEN, Command, Goal, Pull, move_to, wait
+from sim.experts.primitives import CLOSE, OPEN, Command, Goal, move_to, wait
 from sim.experts.scene import Scene
 from sim.experts.style import Style
 from sim.tasks.own import OwnTask
@@ -73,9 +73,9 @@ def place(arm: ArmView, red: BodyView, green: BodyView, style: Style, yaw_rad: f
         target_m = np.array([*green.position_m[:2], height_m])
         return Goal(arm.position_m + target_m - red.position_m, yaw_rad)
 
-    move = partial(move_to, arm, gripper=CLOSE, turn_speed=style.turn_speed, pull=Pull())
+    move = partial(move_to, arm, gripper=CLOSE, turn_speed=style.turn_speed)
     yield from move(lambda: over(STACKED_M + 0.04), speed=min(style.speed, 0.7), tolerance_m=0.006, max_steps=100)
-    lower = move(lambda: over(STACKED_M - 0.02), speed=0.4, tolerance_m=0.0, max_steps=30)
+    lower = move(lambda: over(STACKED_M - 0.008), speed=0.3, tolerance_m=0.0, max_steps=30)  # gently: FR3s feel it
     yield from takewhile(lambda _: red.position_m[2] > STACKED_M + TOUCHING_M, lower)  # let go by one sign alone
     yield from wait(OPEN, 6)
     yield from raise_to(arm, STACKED_M + 0.12, yaw_rad, style, OPEN, max_steps=20)
