@@ -68,5 +68,5 @@ CAN = Can(
     body="Can_main",
     raised_m=0.93,
     parked=("Milk_main", "Bread_main", "Cereal_main"),
-    bundle="can_image",
+    bundle="can_state",
 )

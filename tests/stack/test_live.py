@@ -119,7 +119,7 @@ def test_whoever_names_a_task_gets_its_world_cell_camera_and_policy(robot_addres
         client = client_of(description)
         episode_runner(client, stack.check, horizon_s=15.0).wait_until_up(START_S)
         start_moving(client)
-        assert client.world.task == "can" and client.policy.bundle_name == "can_image"
+        assert client.world.task == "can" and client.policy.bundle_name == "can_state"
         with pytest.raises(StackError, match="bundle lift_image is of task lift, the stack of can"):
             client._call(LoadPolicy, "policy/load", LoadPolicy.Request(bundle_path="lift_image"), 20.0)
         client.close()

@@ -151,7 +151,7 @@ def test_in_a_stack_the_task_says_bundle_and_time_unless_they_are_named(asked):
     more = ("--episodes", 3, "--seed", 7, "--horizon", 2.5, "--force", "--set", "robot=panda", "--out", "there")
     assert call("square", "can_state", "--in", "stack", *more).exit_code == 0
     first, second = asked
-    assert (first.task, first.policy, first.stack, first.episodes, first.seed) == ("can", "can_image", "sim", 10, 1000)
+    assert (first.task, first.policy, first.stack, first.episodes, first.seed) == ("can", "can_state", "sim", 10, 1000)
     assert (first.horizon_s, first.settings, first.out) == (15.0, {}, None)
     assert first.command == "d2ppo evaluate can --in stack"
     assert (second.policy, second.episodes, second.seed, second.horizon_s) == ("can_state", 3, 7, 2.5)
