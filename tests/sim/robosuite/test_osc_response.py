@@ -29,7 +29,7 @@ def episodes() -> list[tuple[list[RigidState], np.ndarray]]:
             rng = np.random.default_rng([7, seed])
             style = Style.draw(rng, 0.8)
             noise, states, actions = ActionNoise(rng, style.noise_std), [site_state(env)], []
-            for command in expert_for("lift")(Scene.of_robosuite(env), style):
+            for command in expert_for("lift")(Scene(model=env.model, data=env.data, is_solved=env.is_success), style):
                 actions.append(np.clip(command.action + command.noise_gain * noise(), -1, 1))
                 env.step(actions[-1])
                 states.append(site_state(env))
