@@ -12,7 +12,7 @@ from d2ppo_core.analysis.evaluation import Episode
 from d2ppo_core.stack.loader import load_stack
 from d2ppo_core.stack.runner import Stack
 from d2ppo_interfaces.msg import ArmState
-from d2ppo_nodes.client import StackClient, client_of
+from d2ppo_nodes.client import StackClient
 from d2ppo_nodes.episodes import EpisodeRunner
 from d2ppo_nodes.episodes_in_step import episode_runner
 
@@ -39,14 +39,6 @@ def stack(module_address: str, ros_domain_id: int, log_file: Path) -> Iterator[S
     }
     with Stack(load_stack("sim", chosen), domain_id=ros_domain_id, log_file=log_file) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def client(stack: Stack) -> Iterator[StackClient]:
-    os.environ.update({k: v for k, v in stack.environment.items() if k.startswith(("ROS_", "FASTRTPS_"))})
-    client = client_of(stack.description)
-    yield client
-    client.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """One policy and two arms as real processes: both follow a plan or neither does, and a seed gives the same motion."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from d2ppo_core.stack.loader import load_stack
 from d2ppo_core.stack.runner import Stack
 from d2ppo_interfaces.msg import ArmState
 from d2ppo_interfaces.srv import LoadPolicy
-from d2ppo_nodes.client import StackClient, client_of
+from d2ppo_nodes.client import StackClient
 from d2ppo_nodes.episodes import EpisodeRunner
 from d2ppo_nodes.episodes_in_step import episode_runner
 
@@ -35,14 +34,6 @@ def stack(module_addresses: tuple[str, str], ros_domain_id: int, pair_bundle: Pa
     }
     with Stack(load_stack("sim_transport", chosen), domain_id=ros_domain_id) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def client(stack: Stack) -> Iterator[StackClient]:
-    os.environ.update({k: v for k, v in stack.environment.items() if k.startswith(("ROS_", "FASTRTPS_"))})
-    client = client_of(stack.description)
-    yield client
-    client.close()
 
 
 @pytest.fixture(scope="module")
