@@ -182,13 +182,18 @@ def test_the_file_of_a_run_from_before_the_choice_means_the_old_times(make_run: 
     assert load_kept_config(path, ("model.sampler_times=trailing",)).model.sampler_times == "trailing"
 
 
-@pytest.mark.parametrize("name", ["lift_state", "square_state"])
-def test_shipped_bundles_say_that_their_times_lead(name: str) -> None:
-    manifest = load_bundle(BUNDLED / name).manifest
+def test_a_bundle_from_before_the_choice_is_known_to_lead() -> None:
+    manifest = load_bundle(BUNDLED / "lift_state").manifest
     assert (manifest.sampler_times, manifest.denoising_times) == ("leading", ())
-    open_policies(name, "leading")
-    with pytest.raises(ConfigError, match="is a bundle that samples at leading times, wanted trailing: .* export its"):
-        open_policies(name, "trailing")
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "other"), [("lift_state", "leading", "trailing"), ("square_state", "trailing", "leading")]
+)
+def test_a_shipped_bundle_is_opened_at_its_own_times_alone(name: str, own: str, other: str) -> None:
+    open_policies(name, own)
+    with pytest.raises(ConfigError, match=f"is a bundle that samples at {own} times, wanted {other}: .* export its"):
+        open_policies(name, other)
 
 
 def test_fine_tuning_takes_the_clones_times_or_those_asked_for_and_keeps_them(tmp_path: Path) -> None:
