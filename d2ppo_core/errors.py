@@ -49,6 +49,10 @@ class CameraError(D2ppoError):
     """A camera cannot be opened or stopped delivering frames."""
 
 
+class DeviceError(D2ppoError):
+    """An input device of a person cannot be found or opened, or was unplugged."""
+
+
 class CalibrationError(D2ppoError):
     """A capture or a calibration is unusable, belongs to another device, or is less accurate than it has to be."""
 

@@ -26,12 +26,13 @@ from d2ppo_nodes.lifecycle import StackNode
 from d2ppo_nodes.marker_node import MarkerNode
 from d2ppo_nodes.policy_node import PolicyNode
 from d2ppo_nodes.sim_node import SimNode
+from d2ppo_nodes.teleop_node import TeleopNode
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/reference/topics.md"
 MEANINGS = ROOT / "tools/topics.yaml"
 INTERFACES = ROOT / "ros2_ws/src/d2ppo_interfaces"
-NODES = (SimNode, CameraNode, MarkerNode, PolicyNode, ArmNode, CoordinatorNode)
+NODES = (SimNode, CameraNode, MarkerNode, PolicyNode, ArmNode, CoordinatorNode, TeleopNode)
 SPACE = "/panda"
 CHOSEN = {"/left/": "/<arm>/", "/right/": "/<arm>/", "camera/wrist/": "camera/<camera>/",
           "camera/scene/": "camera/<camera>/", "camera/robot0_eye_in_hand/": "camera/<camera>/"}  # fmt: skip
@@ -70,7 +71,9 @@ def parameters(robot_address: str, world_address: str) -> dict[str, dict[str, st
     """Return by node what has to be set as a stack does."""
     camera = {"camera": "robot0_eye_in_hand", "robot_address": world_address}
     arm = {"robot_address": robot_address, "connect_timeout_s": "60.0", "partners": "right"}
-    return {"sim": {"robot_address": world_address}, "camera": camera, "arm": arm, "marker": {"task": "lift"}}
+    hand = {"device": "gamepad", "device_path": "/dev/null"}
+    marker = {"task": "lift"}
+    return {"sim": {"robot_address": world_address}, "camera": camera, "arm": arm, "marker": marker, "teleop": hand}
 
 
 def ask(node_class: type[StackNode], parameters: Mapping[str, str]) -> Found:

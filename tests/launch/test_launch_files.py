@@ -21,6 +21,7 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "sim": {"robot_address": "127.0.0.9", "real_time": False},
     "sim_markers": {"robot_address": "127.0.0.9", "real_time": False},
     "real": {"robot_address": "10.0.0.1"},
+    "teleop": {"device_path": "/dev/input/event7", "use_sim_time": True},
     "sim_transport": {"left_address": "127.0.0.8", "right_address": "127.0.0.9", "real_time": False},
     "real_transport": {"left_address": "10.0.0.1", "right_address": "10.0.1.1"},
 }

@@ -10,13 +10,13 @@ import numpy as np
 
 from d2ppo_core.errors import RobotError
 from d2ppo_core.geometry import RigidState
-from d2ppo_core.runtime.control.arm_state import AT_HOME, HOME, ArmConfig, ArmMode, ArmReport
+from d2ppo_core.runtime.control.arm_state import AT_HOME, BY_HAND, HOME, ArmConfig, ArmMode, ArmReport
 from d2ppo_core.runtime.control.chunk import ChunkRefusedError, TimedChunk
-from d2ppo_core.runtime.control.chunk_gate import ChunkGate
-from d2ppo_core.runtime.control.protocols import ArmDriver, ArmReading, GripperDriver, GripperOrder, RobotMode
+from d2ppo_core.runtime.control.protocols import ArmDriver, ArmReading, GripperDriver, GripperOrder
 from d2ppo_core.runtime.control.reference import ReferenceGenerator
+from d2ppo_core.runtime.control.sources import ChunkSources
 from d2ppo_core.runtime.control.speed import SpeedScale
-from d2ppo_core.runtime.control.watchdogs import DeadmanSwitch, Freshness, TickCount
+from d2ppo_core.runtime.control.watchdogs import DeadmanSwitch, Freshness, TickCount, says_itself
 from d2ppo_core.runtime.safety.filter import SafetyFilter
 from d2ppo_core.runtime.safety.robots import robot_named
 
@@ -35,15 +35,15 @@ class ArmController:
         """Take the drivers, unconnected."""
         self._arm, self._gripper, self._config = arm, gripper, config
         self._filter = SafetyFilter(config.cell, robot_named(config.cell.robot))
-        self._gate = ChunkGate()
+        self._sources = ChunkSources(config.hand_timeout_s)
+        self._takeover = self._sources.takeover
         self._speed = SpeedScale(config.speed_scale)
         self._generator: ReferenceGenerator | None = None
         self._freshness = Freshness(config.state_timeout_s)
-        self._deadman = DeadmanSwitch(config.deadman_timeout_s)
+        self._deadman = DeadmanSwitch(config.deadman_timeout_s, config.deadman)
         self._count = TickCount(config.reference_hz)
-        self._going_to = ""
+        self._going_to = self._lost = ""
         self._shaken = False
-        self._lost = ""
         self._last_tick_ns = self._last_chunk_ns = 0
         self.report = ArmReport(speed_scale=config.speed_scale)
 
@@ -80,7 +80,7 @@ class ArmController:
         """Allow chunks to move the arm; the next one fixes the bundle that is followed."""
         self._require((ArmMode.READY, ArmMode.HOLDING, ArmMode.RUNNING), "start")
         self._last_chunk_ns = self.report.stamp_ns
-        self._gate.open()
+        self._sources.open()
         self._enter(ArmMode.RUNNING, "follows chunks")
 
     def stop(self) -> None:
@@ -141,41 +141,51 @@ class ArmController:
         """Take a message of the dead-man switch; it counts for ``deadman_timeout_s``, a release counts at once."""
         self._deadman.hear(held, now_ns)
 
+    def let_go(self, now_ns: int) -> None:
+        """Take the arm from a hand that had it: it comes to rest, and nothing from before moves it any more."""
+        if self._takeover.by_hand:
+            self.hold("the hand let go; holds until the next chunk")
+            self._takeover.outdate(now_ns)
+
     def announce_bundle(self, bundle_hash: str) -> None:
         """Take note of the bundle that the policy node says it runs: a swap is followed, a foreign bundle is not."""
-        self._gate.announce(bundle_hash)
+        self._sources.announce(bundle_hash)
 
     def refuse(self, error: ChunkRefusedError) -> None:
         """Count a chunk that was refused before it became one."""
-        self._gate.count(error)
-        self.report = replace(self.report, refused=dict(self._gate.refused))
+        self._sources.count(error)
+        self.report = replace(self.report, refused=dict(self._sources.refused))
 
-    def offer(self, chunk: TimedChunk, now_ns: int) -> None:
+    def offer(self, chunk: TimedChunk, now_ns: int, *, by_hand: bool = False) -> None:
         """Follow a chunk from now on, if `admit` says so; raises as that does."""
-        if self.admit(chunk, now_ns):
-            self.follow(chunk, now_ns)
+        if self.admit(chunk, now_ns, by_hand=by_hand):
+            self.follow(chunk, now_ns, by_hand=by_hand)
 
-    def admit(self, chunk: TimedChunk, now_ns: int) -> bool:
-        """Tell whether a chunk is to be followed, or raise ChunkRefusedError with the reason.
+    def admit(self, chunk: TimedChunk, now_ns: int, *, by_hand: bool = False) -> bool:
+        """Tell whether a policy's or a hand's chunk is to be followed, or raise ChunkRefusedError with the reason.
 
-        Before ``start``, at rest and without the dead-man switch chunks are left alone without a word: a policy may
-        run ahead of the operator.
+        Before ``start``, at rest, without the dead-man switch and while a hand has the arm, chunks are left alone
+        without a word: a policy may run ahead of the operator. A hand's chunks say themselves that it holds its switch.
         """
-        if self._generator is None or self.report.mode not in _FOLLOWING or not self._allowed(now_ns):
+        if self._generator is None or self.report.mode not in _FOLLOWING:
             return False
+        if not by_hand and (self._takeover.by_hand or not self._deadman.lets(now_ns)):
+            return False
+        blind, epoch = self._freshness.lost_s(now_ns) is not None, self.report.epoch
         try:
-            if self._freshness.lost_s(now_ns) is not None:
-                raise ChunkRefusedError("the robot's own state stopped arriving", "blind")
-            self._gate.admit(chunk, self._generator.chunk, self.report.epoch, now_ns)
+            self._sources.admit(chunk, self._generator.chunk, epoch, now_ns, by_hand=by_hand, blind=blind)
         except ChunkRefusedError as error:
             self.refuse(error)
             raise
         return True
 
-    def follow(self, chunk: TimedChunk, now_ns: int) -> None:
-        """Follow a chunk that was admitted, unless the arm stopped since."""
-        if self._generator is None or self.report.mode not in _FOLLOWING or chunk.epoch != self.report.epoch:
+    def follow(self, chunk: TimedChunk, now_ns: int, *, by_hand: bool = False) -> None:
+        """Follow a chunk that was admitted, unless the arm stopped or was taken since."""
+        counts = self.report.mode in _FOLLOWING and chunk.epoch == self.report.epoch
+        if self._generator is None or not counts or (self._takeover.by_hand and not by_hand):
             return
+        if by_hand:
+            self._takeover.take(now_ns)
         self._generator.follow(chunk, now_ns)
         self._last_chunk_ns = now_ns
         self.report = replace(
@@ -185,20 +195,21 @@ class ArmController:
             chunk_stamp_ns=chunk.stamp_ns,
             chunk_first_command_ns=0,
             bundle_hash=chunk.bundle_hash,
+            by_hand=by_hand,
         )
-        if self.report.mode == ArmMode.HOLDING:
-            self._enter(ArmMode.RUNNING, "chunks are back")
+        if self.report.mode == ArmMode.HOLDING or (by_hand and self.report.reason != BY_HAND):
+            self._enter(ArmMode.RUNNING, BY_HAND if by_hand else "chunks are back")
 
     def tick(self, now_ns: int) -> ArmReport:
         """Read the robot, follow its state, send one reference; never raises for what a robot can do."""
-        self._count_tick(now_ns)
+        self._count.count(now_ns, self.report.mode in _TRACKING)
         if self._lost:  # asking again would block for seconds, every time; recover connects anew
             self._say_lost()
             return self.report
         try:
             reading = self._arm.read()
-            held = self._deadman.held(now_ns)
-            self.report = replace(self.report, reading=reading, stamp_ns=now_ns, deadman_held=held)
+            report = replace(self.report, reading=reading, stamp_ns=now_ns, deadman_held=self._deadman.held(now_ns))
+            self.report = replace(report, ticks=self._count.ticks, missed_ticks=self._count.missed)
             self._follow_robot(reading)
             if self.report.mode in _TRACKING or self._going_to:
                 self._follow_motion(now_ns)
@@ -227,25 +238,13 @@ class ArmController:
         self.report = replace(self.report, reference=None)
         self._enter(ArmMode.IDLE, "homing" if name == HOME else f"on the way to {name}")
 
-    def _count_tick(self, now_ns: int) -> None:
-        if self.report.mode not in _TRACKING:
-            self._count.pause()
-            return
-        self._count.count(now_ns)
-        self.report = replace(self.report, ticks=self._count.ticks, missed_ticks=self._count.missed)
-
     def _follow_robot(self, reading: ArmReading) -> None:
-        mode = self.report.mode
-        if mode == ArmMode.ESTOPPED:
-            return
-        if reading.mode == RobotMode.REFLEX and mode != ArmMode.REFLEX:
+        mode, reason = says_itself(reading, self.report.mode) or (None, "")
+        if mode == ArmMode.IDLE:
+            self._enter(mode, reason)
+        elif mode is not None:
             self._shaken = True
-            self._drop(f"the robot stopped itself: {reading.error or 'reflex'}; call recover", ArmMode.REFLEX)
-        elif reading.mode in (RobotMode.USER_STOPPED, RobotMode.GUIDING) and mode != ArmMode.USER_STOPPED:
-            self._shaken = True
-            self._drop(f"the robot is in {reading.mode.name.lower()}; targets dropped", ArmMode.USER_STOPPED)
-        elif reading.mode in (RobotMode.IDLE, RobotMode.MOVE) and mode in (ArmMode.USER_STOPPED, ArmMode.REFLEX):
-            self._enter(ArmMode.IDLE, "the robot is free again; call home")
+            self._drop(reason, mode)
 
     def _follow_motion(self, now_ns: int) -> None:
         try:
@@ -300,7 +299,9 @@ class ArmController:
             return
         silence_s, blind_s = (now_ns - self._last_chunk_ns) * 1e-9, self._freshness.lost_s(now_ns)
         reason = ""
-        if not self._allowed(now_ns):
+        if self._takeover.silent(now_ns):
+            reason = f"no chunk of the hand for {silence_s:.2f} s; holds"
+        elif not (self._takeover.by_hand or self._deadman.lets(now_ns)):
             reason = "the dead-man switch is not held; holds"
         elif blind_s is not None:
             reason = f"the robot's state is {blind_s:.2f} s old; holds"
@@ -308,9 +309,6 @@ class ArmController:
             reason = f"no chunk for {silence_s:.2f} s; holds"
         if reason:
             self.hold(reason)
-
-    def _allowed(self, now_ns: int) -> bool:
-        return not self._config.deadman or self._deadman.held(now_ns)
 
     def _come_to_rest(self) -> None:
         """Forget the chunk and lose the speed of the last command, smoothly."""
@@ -343,6 +341,8 @@ class ArmController:
 
     def _enter(self, mode: ArmMode, reason: str) -> None:
         self.report = replace(self.report, mode=mode, reason=reason)
+        if mode != ArmMode.RUNNING and self._takeover.give_back(self.report.stamp_ns):
+            self.report = replace(self.report, epoch=self.report.epoch + 1, by_hand=False)
 
     def _require(self, modes: tuple[ArmMode, ...], call: str) -> None:
         if self.report.mode not in modes:

@@ -26,6 +26,9 @@ class ArmMode(IntEnum):
 HOME = "home"
 """The named pose that every arm has."""
 
+BY_HAND = "a hand has the arm"
+"""Reason of RUNNING while teleoperation moves the arm."""
+
 AT_HOME = f"at {HOME}"
 """Reason of READY after homing; a stop gives another one."""
 
@@ -42,6 +45,7 @@ class ArmConfig:
         blend: What seams and stops may add to a motion.
         deadman: Whether chunks count only while a dead-man switch is held.
         deadman_timeout_s: How long one message of the switch counts.
+        hand_timeout_s: Longest time without a chunk of a hand that has the arm before the arm holds.
         speed_scale: Scale to begin with, in [0, 1].
         recovery_dynamics: Fraction of the usual speed of the first way home after a reflex, user stop or e-stop.
         home_q_rad: Joint position that ``home`` goes to.
@@ -60,6 +64,7 @@ class ArmConfig:
     blend: BlendLimits = BlendLimits()
     deadman: bool = False
     deadman_timeout_s: float = 0.2
+    hand_timeout_s: float = 0.15
     speed_scale: float = 1.0
     recovery_dynamics: float = 0.3
     poses: dict[str, tuple[float, ...]] = field(default_factory=dict)
@@ -98,6 +103,7 @@ class ArmReport:
     bundle_hash: str = ""
     speed_scale: float = 1.0
     deadman_held: bool = False
+    by_hand: bool = False
 
     @property
     def chunks_refused(self) -> int:

@@ -24,7 +24,7 @@ REASONS = {
     "period": "dt not between 1 ms and 1 s",
     "quaternion": "a quaternion whose norm is off by more than 0.001",
     "frame": "targets in another frame than the robot's base",
-    "epoch": "made from an observation before the last stop, reflex or homing",
+    "epoch": "made from an observation before the last stop, reflex, homing or hand-back",
     "bundle": "made by another bundle than the one followed, and no swap was announced",
     "rival": "from another publisher than the one followed, which still sends",
     "partner": "of a plan for several arms that the others did not all follow",

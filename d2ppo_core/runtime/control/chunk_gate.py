@@ -13,8 +13,9 @@ class ChunkGate:
 
     The first chunk after it fixes the bundle. Another one is followed only as its successor: when the policy node,
     which had announced the bundle that is followed as the one it runs (its latched status), announces another one. A
-    source that was never announced, e.g. teleoperation, is not replaced by a policy before the next ``start``. Two
-    publishers that send at the same time are never followed both: the first one is, until it has gone.
+    source that was never announced is not replaced by a policy before the next ``start``; a hand has a gate of its own,
+    see ``ChunkSources``. Two publishers that send at the same time are never followed both: the first one is, until it
+    has gone.
     """
 
     def __init__(self) -> None:

@@ -1,15 +1,29 @@
-"""What notices that somebody has gone quiet: the robot, the operator's hand, or the ticks themselves."""
+"""What notices that somebody has gone quiet, the robot, the operator's hand, or the ticks, and what the robot says."""
 
 import numpy as np
 
 from d2ppo_core.geometry import Array
-from d2ppo_core.runtime.control.protocols import ArmReading
+from d2ppo_core.runtime.control.arm_state import ArmMode
+from d2ppo_core.runtime.control.protocols import ArmReading, RobotMode
 
 _SLOW_M_S = 0.02
 """References slower than this may leave the measured joints as they are."""
 
 
 _NEVER_NS = -(10**18)
+
+
+def says_itself(reading: ArmReading, mode: ArmMode) -> tuple[ArmMode, str] | None:
+    """Return the state, with its reason, that a robot's reading leads to from another one; None: it stays."""
+    if mode == ArmMode.ESTOPPED:
+        return None
+    if reading.mode == RobotMode.REFLEX and mode != ArmMode.REFLEX:
+        return ArmMode.REFLEX, f"the robot stopped itself: {reading.error or 'reflex'}; call recover"
+    if reading.mode in (RobotMode.USER_STOPPED, RobotMode.GUIDING) and mode != ArmMode.USER_STOPPED:
+        return ArmMode.USER_STOPPED, f"the robot is in {reading.mode.name.lower()}; targets dropped"
+    if reading.mode in (RobotMode.IDLE, RobotMode.MOVE) and mode in (ArmMode.USER_STOPPED, ArmMode.REFLEX):
+        return ArmMode.IDLE, "the robot is free again; call home"
+    return None
 
 
 class Freshness:
@@ -55,9 +69,9 @@ class Freshness:
 class DeadmanSwitch:
     """A switch that must be held: a message counts for a while, a release at once."""
 
-    def __init__(self, timeout_s: float) -> None:
-        """One message of the held switch counts for ``timeout_s``."""
-        self._timeout_s = timeout_s
+    def __init__(self, timeout_s: float, needed: bool = True) -> None:
+        """One message of the held switch counts for ``timeout_s``; where it is not needed, it hinders nobody."""
+        self._timeout_s, self._needed = timeout_s, needed
         self._last_ns = _NEVER_NS
 
     def hear(self, held: bool, now_ns: int) -> None:
@@ -67,6 +81,10 @@ class DeadmanSwitch:
     def held(self, now_ns: int) -> bool:
         """Return whether the switch is held."""
         return (now_ns - self._last_ns) * 1e-9 <= self._timeout_s
+
+    def lets(self, now_ns: int) -> bool:
+        """Return whether chunks count: the switch is held, or not needed."""
+        return not self._needed or self.held(now_ns)
 
 
 class TickCount:
@@ -78,12 +96,11 @@ class TickCount:
         self._schedule: tuple[int, int] | None = None
         self.ticks = self.missed = 0
 
-    def pause(self) -> None:
-        """Expect none until the next one, which begins a schedule of its own."""
-        self._schedule = None
-
-    def count(self, now_ns: int) -> None:
-        """Take a tick."""
+    def count(self, now_ns: int, expected: bool = True) -> None:
+        """Take a tick; after one that nobody expected, the next one begins a schedule of its own."""
+        if not expected:
+            self._schedule = None
+            return
         first_ns, last = self._schedule or (now_ns, 0)
         period = int((now_ns - first_ns) * 1e-9 * self._rate_hz + 1e-6)
         self.ticks, self.missed = self.ticks + 1, self.missed + max(0, period - last - 1)

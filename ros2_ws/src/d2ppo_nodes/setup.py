@@ -24,8 +24,9 @@ setup(
             "policy_node = d2ppo_nodes.policy_node:main",
             "arm_node = d2ppo_nodes.arm_node:main",
             "coordinator_node = d2ppo_nodes.coordinator_node:main",
+            "teleop_node = d2ppo_nodes.teleop_node:main",
         ],
-        "d2ppo.commands": ["arm = d2ppo_nodes.cli.arm:arm"],
+        "d2ppo.commands": ["arm = d2ppo_nodes.cli.arm:arm", "teleop = d2ppo_nodes.cli.teleop:teleop"],
         "d2ppo.evaluators": ["live = d2ppo_nodes.cli.evaluate:evaluate"],
     },
 )

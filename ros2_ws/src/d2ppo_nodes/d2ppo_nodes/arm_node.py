@@ -36,6 +36,7 @@ from d2ppo_nodes.partners import Partners
 from d2ppo_nodes.qos import EVERY, LATCHED, NEWEST, SENSOR, STREAM
 from d2ppo_nodes.running import run
 from d2ppo_nodes.setting import read_cell
+from d2ppo_nodes.takeover import HandChunks
 
 _WATCH_S = 1.0
 _IN_STEP_WATCH_S = 15.0
@@ -110,6 +111,7 @@ class ArmNode(StackNode):
         self._crowded = False
         if self._in_step is None:
             self.create_subscription(ActionChunk, "policy/chunk", self._on_chunk, NEWEST)
+            self._by_hand = HandChunks(self, self._controller, self._frame)
         else:
             self.create_subscription(ActionChunk, "policy/chunk", self._in_step.keep, EVERY)
         Button(self, "estop", self._on_estop)

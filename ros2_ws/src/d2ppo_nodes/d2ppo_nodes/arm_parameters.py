@@ -57,6 +57,7 @@ def arm_config(node: StackNode, cell: Cell) -> ArmConfig:
         blend=_blend_limits(node),
         deadman=node.flag("deadman"),
         deadman_timeout_s=node.number("deadman_timeout_s"),
+        hand_timeout_s=node.number("hand_timeout_s"),
         speed_scale=node.number(SPEED_SCALE),
         recovery_dynamics=node.number("recovery_dynamics"),
         home_q_rad=checked_joints(HOME, home_q_rad, robot),

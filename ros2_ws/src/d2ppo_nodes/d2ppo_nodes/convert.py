@@ -201,6 +201,7 @@ def arm_state_msg(report: ArmReport, gripper: GripperReading, frame_id: str) -> 
         safety_counts=list(report.safety_counts.values()),
         speed_scale=report.speed_scale,
         deadman_held=report.deadman_held,
+        by_hand=report.by_hand,
         bundle_hash=report.bundle_hash,
         chunk_sequence=report.chunk_sequence,
         chunk_stamp=time_msg(report.chunk_stamp_ns),

@@ -97,7 +97,7 @@ def test_missing_ticks_are_counted_and_a_pause_is_not():
     for due in (0, 1, 2.4, 3, 6):
         count.count(round(due * 8 * MS))
     assert (count.ticks, count.missed) == (5, 2)
-    count.pause()
+    count.count(0, expected=False)
     count.count(9_000 * MS)
     count.count(9_008 * MS)
     assert (count.ticks, count.missed) == (7, 2)
