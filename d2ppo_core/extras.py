@@ -17,6 +17,7 @@ EXTRAS = {
     "calibration": ("cv2",),
     "analysis": ("sklearn",),
     "lerobot": ("pyarrow",),
+    "panel": ("websockets",),
     "ray": ("ray",),
 }  # fmt: skip
 """Extra -> modules that it brings, each named once, at the first extra that has it."""

@@ -20,7 +20,7 @@ ARGUMENTS = {
     "force": "true: take a bundle of another task, camera or cell all the same.",
     "camera_serial": "Serial number of the wrist camera; empty takes the only one there is.",
     "policy": "false: nobody but a hand moves the arm.",
-    "teleop": "gamepad or spacemouse: a hand moves the arm, or takes it from the policy; empty: nobody's.",
+    "teleop": "gamepad, spacemouse or panel: a hand moves the arm, or takes it from the policy; empty: nobody's.",
     "device_path": "Which device of that kind; empty: the only one.",
 }
 

@@ -21,7 +21,7 @@ ARGUMENTS = {
     "cell": "Name or path of a cell's file, to rehearse in it; empty: the task's for this robot.",
     "real_time": "true: pace the world with the wall clock; false: as fast as the machine can.",
     "policy": "false: nobody but a hand moves the arm.",
-    "teleop": "gamepad or spacemouse: a hand moves the arm, or takes it from the policy; empty: nobody's.",
+    "teleop": "gamepad, spacemouse or panel: a hand moves the arm, or takes it from the policy; empty: nobody's.",
     "device_path": "Which device of that kind; empty: the only one.",
     "stepping": "real_time, or deterministic: the world waits for all nodes, and a seed gives the same motion again.",
 }

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from stack_launch import describe  # noqa: E402
 
 ARGUMENTS = {
-    "device": "gamepad or spacemouse, or keyboard with the path of a terminal.",
+    "device": "gamepad, spacemouse or panel, or keyboard with the path of a terminal.",
     "device_path": "Which device of that kind; empty: the only one.",
     "frame": "base or tool: in which the device moves the hand; a button changes it.",
     "use_sim_time": "true: beside a simulated stack.",

@@ -34,7 +34,7 @@ def imported(folder: Path) -> set[str]:
 )
 def test_every_import_is_an_exec_depend(package: str, folder: Path, own: set[str]) -> None:
     declared = {tag.text for tag in ElementTree.parse(SOURCES / package / "package.xml").iter("exec_depend")}
-    missing = {name for name in imported(folder) - own - BY_PIP if not declared & {name, f"python3-{name}"}}
+    missing = {name for name in imported(folder) - own - BY_PIP if not declared & {name, f"python3-{name.lower()}"}}
     assert missing == set()
 
 

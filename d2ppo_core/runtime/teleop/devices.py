@@ -4,6 +4,7 @@ import atexit
 import fcntl
 import struct
 from collections.abc import Callable
+from typing import Protocol
 
 from d2ppo_core.runtime.teleop import gamepad, keyboard, spacemouse
 from d2ppo_core.runtime.teleop.ports import Port, TerminalPort, gamepads, only_one, spacemice
@@ -14,10 +15,20 @@ _ABSINFO = struct.Struct("@6i")
 _EVIOCGABS = 2 << 30 | _ABSINFO.size << 16 | ord("E") << 8 | 0x40
 
 
+class Source(Protocol):
+    """Where a device's bytes come from."""
+
+    def read(self) -> bytes | None:
+        """Return what has come, b"" when nothing did, and None when there is nobody at the other end."""
+
+    def close(self) -> None:
+        """Let it go."""
+
+
 class Device:
     """A port and what understands its bytes."""
 
-    def __init__(self, name: str, port: Port, parser: Parser, help_text: str) -> None:
+    def __init__(self, name: str, port: Source, parser: Parser, help_text: str) -> None:
         """Take what was opened."""
         self.name, self.help = name, help_text
         self._port, self._parser = port, parser

@@ -16,6 +16,7 @@ class Button(StrEnum):
     STOP = "stop"
     HOME = "home"
     RECOVER = "recover"
+    CLEAR = "clear_estop"
     ESTOP = "estop"
     GRIPPER = "gripper"
     FASTER = "faster"

@@ -6,7 +6,7 @@ setup(
     name="d2ppo_nodes",
     version="0.2.0",
     packages=find_packages(),
-    package_data={"d2ppo_nodes": ["parameters/*.yaml"]},
+    package_data={"d2ppo_nodes": ["parameters/*.yaml", "*.html"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/d2ppo_nodes"]),
         ("share/d2ppo_nodes", ["package.xml"]),
@@ -26,7 +26,11 @@ setup(
             "coordinator_node = d2ppo_nodes.coordinator_node:main",
             "teleop_node = d2ppo_nodes.teleop_node:main",
         ],
-        "d2ppo.commands": ["arm = d2ppo_nodes.cli.arm:arm", "teleop = d2ppo_nodes.cli.teleop:teleop"],
+        "d2ppo.commands": [
+            "arm = d2ppo_nodes.cli.arm:arm",
+            "panel = d2ppo_nodes.cli.panel:panel",
+            "teleop = d2ppo_nodes.cli.teleop:teleop",
+        ],
         "d2ppo.evaluators": ["live = d2ppo_nodes.cli.evaluate:evaluate"],
     },
 )

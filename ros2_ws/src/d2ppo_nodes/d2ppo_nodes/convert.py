@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Image
 
 from d2ppo_core.geometry import Array, RigidState, rotation_of, transform_from
-from d2ppo_core.runtime.control.arm import ArmReport
+from d2ppo_core.runtime.control.arm import ArmMode, ArmReport
 from d2ppo_core.runtime.control.chunk import ChunkRefusedError, TimedChunk
 from d2ppo_core.runtime.control.pact import Plan, Verdict
 from d2ppo_core.runtime.control.protocols import GripperOutcome, GripperReading
@@ -49,6 +49,11 @@ def image_array(message: Image) -> npt.NDArray[np.uint8]:
     if message.encoding != "rgb8":
         raise ValueError(f"image encoding must be rgb8, got {message.encoding}")
     return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
+
+
+def mode_of(message: ArmState) -> str:
+    """Name of the state that an arm is in, as READY."""
+    return ArmMode(message.state).name if message.state in tuple(ArmMode) else str(message.state)
 
 
 def pose_msg(transform: Array) -> Pose:

@@ -7,7 +7,7 @@ import secrets
 import sys
 import time
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rclpy.clock import Clock, ClockType
@@ -17,16 +17,20 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from d2ppo_core.errors import ConfigError, DeviceError
+from d2ppo_core.extras import how_to_get
 from d2ppo_core.geometry import RigidState
 from d2ppo_core.runtime.teleop.devices import Device, open_device
 from d2ppo_core.runtime.teleop.mapping import Mapping, MappingConfig
 from d2ppo_core.runtime.teleop.sample import Button, Sample
 from d2ppo_core.stack.stepping import DETERMINISTIC, STEPPING
 from d2ppo_interfaces.msg import ActionChunk, ArmState, TeleopStatus
-from d2ppo_nodes.convert import fill_targets, time_msg, transform_of, twist_msg, twist_of
+from d2ppo_nodes.convert import fill_targets, mode_of, time_msg, transform_of, twist_msg, twist_of
 from d2ppo_nodes.lifecycle import StackNode
 from d2ppo_nodes.qos import EVERY, LATCHED, NEWEST, SENSOR
 from d2ppo_nodes.running import run
+
+if TYPE_CHECKING:
+    from d2ppo_nodes.panel import Panel
 
 HAND = "hand"
 """Stands for the bundle in a hand's chunks."""
@@ -36,12 +40,9 @@ _CHUNK_S = 0.02
 _STATUS_S = 0.05
 _STALE_S = 0.2
 _FOUND_S = 2.0
-_CALLS = (Button.HOME, Button.START, Button.STOP, Button.RECOVER)
+_CALLS = (Button.HOME, Button.START, Button.STOP, Button.RECOVER, Button.CLEAR)
 _FOLLOWING = (ArmState.RUNNING, ArmState.HOLDING)
-_MODES = {
-    getattr(ArmState, name): name
-    for name in ("IDLE", "READY", "RUNNING", "HOLDING", "REFLEX", "USER_STOPPED", "ESTOPPED", "DISCONNECTED")
-}
+PANEL = "panel"
 
 
 class TeleopNode(StackNode):
@@ -51,12 +52,13 @@ class TeleopNode(StackNode):
     claims = ("teleop/status",)
     _device: Device
     """From ``configure`` to ``cleanup``."""
+    _panel: "Panel | None"
 
     def configure(self) -> None:
         """Open the device and create the interfaces."""
         if self.text(STEPPING) == DETERMINISTIC:
             raise ConfigError("a hand keeps real time: teleoperation needs stepping real_time")
-        self._mapping = Mapping(self._mapping_config())
+        self._mapping, self._panel = Mapping(self._mapping_config()), None
         self._device = self._open()
         self._arm: ArmState | None = None
         self._arm_s = self._chunk_s = self._status_s = 0.0
@@ -73,7 +75,14 @@ class TeleopNode(StackNode):
         self._timer.cancel()
 
     def _open(self) -> Device:
-        return open_device(self.text("device"), self.text("device_path"))
+        if self.text("device") != PANEL:
+            return open_device(self.text("device"), self.text("device_path"))
+        try:
+            from d2ppo_nodes.panel import Panel
+        except ModuleNotFoundError as error:
+            raise ConfigError(how_to_get(error.name or "") or str(error)) from None
+        self._panel = Panel(self, self._mapping)
+        return self._panel.device
 
     def _mapping_config(self) -> MappingConfig:
         quat = self.numbers("camera_quat_xyzw")
@@ -101,10 +110,14 @@ class TeleopNode(StackNode):
     def cleanup(self) -> None:
         """Let the device go; a terminal is as it was before."""
         self._device.close()
+        if self._panel is not None:
+            self._panel.close()
 
     def _on_arm(self, message: ArmState) -> None:
         self._arm, self._arm_s = message, time.monotonic()
-        said = f"arm {_MODES.get(message.state, message.state)}: {message.reason}"
+        if self._panel is not None:
+            self._panel.arm = message
+        said = f"arm {mode_of(message)}: {message.reason}"
         if said != self._said:
             self._said = said
             self.get_logger().info(said)
@@ -134,7 +147,7 @@ class TeleopNode(StackNode):
             return
         self._mapping.begin(self._arm.gripper_width_m, self._arm.gripper_grasped)
         if self._arm.state not in _FOLLOWING:
-            self.get_logger().warning(f"{self._said}; it follows nobody before start")
+            self._say(f"{self._said}; it follows nobody before start")
 
     def _follow(self, sample: Sample, now_s: float) -> Any:
         """Send a chunk when something changed, or when it is time to; return the velocity wanted (6,)."""
@@ -198,13 +211,18 @@ class TeleopNode(StackNode):
             elif now_s < until_s:
                 continue
             else:
-                self.get_logger().warning(f"{button}: no arm offers it")
+                self._say(f"{button}: no arm offers it")
             del self._due[button]
 
     def _answered(self, button: Button, future: Future) -> None:
         answer = future.result()
         if answer is not None and not answer.success:
-            self.get_logger().warning(f"{button}: {answer.message}")
+            self._say(f"{button}: {answer.message}")
+
+    def _say(self, text: str) -> None:
+        self.get_logger().warning(text)
+        if self._panel is not None:
+            self._panel.say(text)
 
 
 def main() -> None:

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
 
 import click
 
@@ -44,6 +46,19 @@ def teleop(
     """
     if script is None:
         open_device(device, path).close()  # what is wrong with it is said at once
+    arm, in_simulation = find_arm(namespace, domain_id)
+    if script is not None:
+        sys.exit(_play(script, arm, range(seed, seed + episodes)))
+    chosen = {"device": device, "device_path": f"'{path}'", "frame": frame, "max_speed_m_s": speed}
+    become_node(arm, {**chosen, "use_sim_time": in_simulation}, ros_arguments)
+
+
+def find_arm(namespace: str | None, domain_id: int | None) -> tuple[str, bool]:
+    """Return the namespace of the arm that is meant, and whether it lives in simulated time.
+
+    Raises:
+        StackError: no arm answers, or several do.
+    """
     with Operator(domain_id, _FIND_S) as operator:
         target = operator.find(namespace)
         if target.is_pair:
@@ -51,14 +66,16 @@ def teleop(
         in_simulation = operator.node.count_publishers("/clock") > 0
     if domain_id is not None:
         os.environ["ROS_DOMAIN_ID"] = str(domain_id)
-    if script is not None:
-        sys.exit(_play(script, target.namespace, range(seed, seed + episodes)))
-    chosen = {"device": device, "device_path": f"'{path}'", "frame": frame, "max_speed_m_s": speed}
-    chosen["use_sim_time"] = str(in_simulation).lower()
-    parameters = [part for name, value in chosen.items() for part in ("-p", f"{name}:={value}")]
-    command = [sys.executable, "-m", "d2ppo_nodes.teleop_node", "--ros-args", "-r", f"__ns:=/{target.namespace}"]
+    return target.namespace, in_simulation
+
+
+def become_node(namespace: str, parameters: Mapping[str, Any], ros_arguments: Iterable[str]) -> NoReturn:
+    """Go on as a teleop node beside an arm, in this terminal."""
+    command = [sys.executable, "-m", "d2ppo_nodes.teleop_node", "--ros-args", "-r", f"__ns:=/{namespace}"]
+    for name, value in parameters.items():
+        command += ["-p", f"{name}:={str(value).lower() if isinstance(value, bool) else value}"]
     sys.stdout.flush()
-    os.execv(sys.executable, [*command, *parameters, *ros_arguments])
+    os.execv(sys.executable, [*command, *ros_arguments])
 
 
 def _play(task: str, namespace: str, seeds: range) -> int:
