@@ -15,7 +15,7 @@ from d2ppo_core.errors import ConfigError
 from d2ppo_core.evaluation.samplers import Variant
 
 COLUMNS = ("task", "where", "weights", "sampling", "K", "success", "95 % Wilson", "median steps", "seconds")
-_LAYOUT = "{:<10}{:<11}{:<9}{:<15}{:>3}  {:>15}  {:>15}  {:>12}  {:>8}"
+_LAYOUT = "{:<10}{:<13}{:<9}{:<15}{:>3}  {:>15}  {:>15}  {:>12}  {:>8}"
 HEADER = _LAYOUT.format(*COLUMNS)
 """Above the rows; the same wherever a policy is measured."""
 

@@ -125,6 +125,11 @@ class BatchedEnv(BatchEnv):
         """The task's; see `VecEnv.stages`."""
         return self.task.stages(obs)
 
+    def base_rotations(self) -> NDArray[np.float64]:
+        """(A, 3, 3) of the robots' bases in the world, once an episode has begun."""
+        sites = [arm.base_site for arm in self.layout.arms]
+        return np.array(self.kernel.data[0].site_xmat[sites].reshape(-1, 3, 3))
+
     def close(self) -> None:
         """Stop the threads and free the renderer."""
         self.kernel.close()
@@ -191,18 +196,18 @@ class BatchedEnv(BatchEnv):
         rows, diverged = [], np.zeros(self.num_envs, bool)
         for t in range(goals.shape[1]):
             ones = (steps > t).astype(np.int32)
-            row, broken = self.kernel.step(deltas_from_goals(goals[:, t], *self._hands())[:, None], ones)
+            deltas = deltas_from_goals(goals[:, t], *self._hands(), self.base_rotations())
+            row, broken = self.kernel.step(deltas[:, None], ones)
             rows.append(row)
             diverged |= broken & (ones > 0)
         return np.concatenate(rows, axis=1), diverged
 
-    def _hands(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Grip sites' positions (N, A, 3) and hands' rotations (N, A, 3, 3), now; those of the bases (A, 3, 3)."""
+    def _hands(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Grip sites' positions (N, A, 3) and hands' rotations (N, A, 3, 3), now."""
         sites, bodies = [arm.grip_site for arm in self.layout.arms], self._hand_bodies
         positions = np.stack([data.site_xpos[sites] for data in self.kernel.data])
         rotations = np.stack([data.xmat[bodies] for data in self.kernel.data])
-        bases = self.kernel.data[0].site_xmat[[arm.base_site for arm in self.layout.arms]]
-        return positions, rotations.reshape(*positions.shape, 3), bases.reshape(-1, 3, 3)
+        return positions, rotations.reshape(*positions.shape, 3)
 
     def _observe(self, mask: Mask) -> Observation:
         taps = self.layout.observation_taps.split(self.kernel.observations)

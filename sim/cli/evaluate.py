@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +23,11 @@ from d2ppo_core.errors import ConfigError
 from d2ppo_core.output import check_file
 from d2ppo_core.recognise import is_record
 from d2ppo_core.stack.stepping import DETERMINISTIC, REAL_TIME, STEPPING
-from sim.evaluation.live import SIM, LiveRequest, live_evaluator
+from sim.evaluation.live import SIM, LiveRequest, delayed, live_evaluator
 from sim.evaluation.spelling import new_spelling
 
 if TYPE_CHECKING:
+    from d2ppo_core.evaluation.results import Result
     from d2ppo_core.evaluation.samplers import Variant
     from sim.evaluation.evaluators import Evaluator
     from sim.tasks.base import Task
@@ -111,6 +113,11 @@ def _numbers(ctx: click.Context, option: click.Parameter, values: Sequence[str])
     "--horizon", type=click.FloatRange(0, min_open=True),
     help="Stack: simulated seconds per episode  [default: the task's].",
 )  # fmt: skip
+@click.option(
+    "--delay", multiple=True, callback=_listed, metavar="MS|FILE",
+    help="From an observation to its chunk, each in turn: milliseconds, or the evaluation.json of a stack to draw "
+    "from. With several and --out, a figure beside it.",
+)  # fmt: skip
 @click.option("--force", is_flag=True, help="Stack: run a bundle of another task, camera or cell all the same.")
 @click.pass_context
 def evaluate(ctx: click.Context, /, task: str, policy: str, where: str, **options: Any) -> None:
@@ -164,7 +171,9 @@ def _in_a_stack(command: str, task: Task, policy: str, wish: Mapping[str, Any]) 
         out=wish["out"],
         settings=settings,
     )
-    live_evaluator()(request)
+    run = live_evaluator()
+    for late in delayed(request, wish["delay"]) or (request,):
+        run(late)
 
 
 def _in_worlds(command: str, task: str, policy: str, where: str, wish: Mapping[str, Any]) -> None:
@@ -177,6 +186,7 @@ def _in_worlds(command: str, task: str, policy: str, where: str, wish: Mapping[s
     import torch
 
     from d2ppo_core.evaluation.policies import open_policies
+    from sim.evaluation.delays import draw_delays
     from sim.evaluation.evaluators import BatchedEvaluator, RobosuiteEvaluator, check_policies
 
     policies = open_policies(policy, wish["times"])
@@ -198,13 +208,17 @@ def _in_worlds(command: str, task: str, policy: str, where: str, wish: Mapping[s
     }
     with ExitStack() as stack:
         evaluators: list[Evaluator] = []
-        if "batched" in places:
-            evaluators.append(BatchedEvaluator(policies, num_envs=min(wish["worlds"], episodes), threads=threads))
+        for place, delay in product(places, wish["delay"] or ("",)):
+            if place == "batched":
+                num_envs = min(wish["worlds"], episodes)
+                evaluators.append(BatchedEvaluator(policies, num_envs=num_envs, threads=threads, delay=delay))
+            else:
+                processes = min(wish["processes"], episodes)
+                evaluators.append(RobosuiteEvaluator(policies, processes=processes, delay=delay))
             stack.callback(evaluators[-1].close)
-        if "robosuite" in places:
-            evaluators.append(RobosuiteEvaluator(policies, processes=min(wish["processes"], episodes)))
-            stack.callback(evaluators[-1].close)
-        _measure(evaluators, task, variants, range(seed, seed + episodes), record, out)
+        rows = _measure(evaluators, task, variants, range(seed, seed + episodes), record, out)
+    if out is not None and len(wish["delay"]) > 1:
+        click.echo(f"figure: {draw_delays(rows, out.with_suffix('.png'))}")
 
 
 def _measure(
@@ -214,7 +228,7 @@ def _measure(
     seeds: range,
     record: dict[str, Any],
     out: Path | None,
-) -> None:
+) -> list[Result]:
     """Fill the table row by row, and the file with it, so that an evaluation cut short leaves what it found."""
     from d2ppo_core.evaluation.results import HEADER, Comparison, Result, write_record
 
@@ -250,6 +264,7 @@ def _measure(
         click.echo(pair.line())
     if out is not None:
         click.echo(f"record: {out}")
+    return rows
 
 
 def _moving(bar: tqdm[Any]) -> Callable[[int], None]:

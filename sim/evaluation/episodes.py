@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2ppo_core.errors import ConfigError
+from d2ppo_core.evaluation.late import LateActor
 from d2ppo_core.evaluation.noise import SeededActor
 from d2ppo_core.evaluation.samplers import Sampler
 from d2ppo_core.representations import OSC_DELTA
@@ -88,6 +89,10 @@ def run_episode(
 
 def seeded_policy(sampler: Sampler, seed: int) -> ChunkPolicy:
     """The policy of one episode: its noise depends on the seed and the number of the chunk alone."""
-    actor = SeededActor(sampler, 1)
+    return alone(SeededActor(sampler, 1), seed)
+
+
+def alone(actor: SeededActor | LateActor, seed: int) -> ChunkPolicy:
+    """What acts in many worlds, in the only world of an episode."""
     actor.begin([0], [seed])
     return lambda observation: actor({key: value[None] for key, value in observation.items()})[0]

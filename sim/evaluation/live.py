@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from d2ppo_core.errors import ConfigError
+from d2ppo_core.evaluation.late import delay_of
 from d2ppo_core.stack.ros_packages import FIX, missing_ros
 
 EVALUATORS = "d2ppo.evaluators"
@@ -35,6 +37,19 @@ class LiveRequest:
     """Folder of the report; None: `reports/<time>`."""
     settings: Mapping[str, str]
     """Arguments of the stack and `node.parameter`s, as texts."""
+
+
+def delayed(request: LiveRequest, delays: Sequence[str]) -> list[LiveRequest]:
+    """The request once for each delay: milliseconds from a capture to its chunk, or the record to draw them from."""
+    out = request.out or Path("reports") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    requests = []
+    for delay in delays:
+        delay_of(delay)
+        wanted = {"policy.image_latency_ms": "0.0", "policy.inference_latency_ms": f"{delay}"}
+        if Path(delay).is_file():
+            wanted = {"policy.latency_ledger": str(Path(delay).resolve())}
+        requests.append(replace(request, out=out / Path(delay).name, settings={**wanted, **request.settings}))
+    return requests
 
 
 def live_evaluator() -> Callable[[LiveRequest], None]:

@@ -126,8 +126,14 @@ class RobosuiteEnv(Closing):
         model, data, arms = self.raw.sim.model._model, self.raw.sim.data._data, range(self.task.num_robots)
         positions = np.stack([data.site(f"gripper{arm}_right_grip_site").xpos for arm in arms])
         rotations = np.stack([data.xmat[model.body(f"robot{arm}_right_hand").id].reshape(3, 3) for arm in arms])
-        bases = np.stack([data.site(f"robot{arm}_right_center").xmat.reshape(3, 3) for arm in arms])
+        bases = self.base_rotations()
         return np.asarray(deltas_from_goals(np.asarray(action)[None], positions[None], rotations[None], bases)[0])
+
+    def base_rotations(self) -> NDArray[np.float64]:
+        """(A, 3, 3) of the robots' bases in the world."""
+        data = self.raw.sim.data._data
+        sites = [data.site(f"robot{arm}_right_center") for arm in range(self.task.num_robots)]
+        return np.stack([site.xmat.reshape(3, 3) for site in sites])
 
     def state(self) -> NDArray[np.float64]:
         """(1 + nq + nv,) time, positions and velocities: robomimic's flattened state."""

@@ -62,14 +62,36 @@ def test_lists_and_repeated_options_mean_the_same(make_run: MakeRun, short):
     assert chosen[0] == chosen[1] == [[w, "deterministic", k] for w in ("raw", "ema") for k in "15"]
 
 
+def test_several_delays_are_rows_and_a_figure(make_run: MakeRun, short, tmp_path):
+    out = tmp_path / "late.json"
+    result = call("lift", make_run(), "--episodes", 1, "--delay", "0,50", "--delay", 120, "--out", out)
+    assert result.exit_code == 0, result.exception
+    assert [row["where"] for row in json.loads(out.read_text())["rows"]] == [f"batched +{ms}" for ms in (0, 50, 120)]
+    assert (tmp_path / "late.png").stat().st_size > 5000
+
+
+def test_a_delayed_stack_is_asked_for_once_per_delay_with_latencies_of_its_own(tmp_path):
+    from sim.evaluation.live import LiveRequest, delayed
+
+    request = LiveRequest(
+        command="", task="lift", policy="", episodes=1, seed=0, horizon_s=1.0, out=tmp_path, settings={"robot": "fr3"}
+    )
+    requests = delayed(request, ["30", "200"])
+    assert [r.out for r in requests] == [tmp_path / "30", tmp_path / "200"]
+    assert requests[1].settings == {
+        "robot": "fr3", "policy.image_latency_ms": "0.0", "policy.inference_latency_ms": "200"
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="soon is no evaluation.json"):
+        delayed(request, ["soon"])
+
+
 def test_both_kinds_of_worlds_are_compared(make_run: MakeRun, short, monkeypatch, tmp_path):
     from sim.evaluation.evaluators import BatchedEvaluator
 
     class Robosuite(BatchedEvaluator):
-        where = "robosuite"
-
-        def __init__(self, policies, *, processes):
-            super().__init__(policies, num_envs=processes)
+        def __init__(self, policies, *, processes, delay):
+            super().__init__(policies, num_envs=processes, delay=delay)
+            self.where = "robosuite"
 
     monkeypatch.setattr("sim.evaluation.evaluators.RobosuiteEvaluator", Robosuite)
     result = call("lift", make_run(), "--in", "both", "--episodes", 2, "--out", tmp_path / "both.json")

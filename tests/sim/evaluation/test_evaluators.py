@@ -76,6 +76,25 @@ def test_batched_worlds_and_robosuite_agree_on_every_episode(in_robosuite, num_e
     assert len(set(steps)) >= 3
 
 
+def test_late_chunks_are_the_same_episodes_in_both_kinds_of_worlds_and_cost_time():
+    at_once, late = (
+        run(BatchedEvaluator(Scripted(), num_envs=2, horizon_steps=64, delay=delay), ONLY, SEEDS)
+        for delay in ("0", "50")
+    )
+    assert late == run(RobosuiteEvaluator(Scripted(), processes=1, horizon_steps=64, delay="50"), ONLY, SEEDS)
+    assert True in at_once[0] and sum(at_once[1]) < sum(late[1])
+
+
+@pytest.mark.parametrize(
+    ("delay", "line"),
+    [("-1", "wanted 0 … 5000 ms, got -1"), ("nan", "wanted 0"), ("soon", "soon is no evaluation.json of evaluate")],
+)
+def test_a_delay_that_is_none_is_refused_before_anything_is_built(delay, line):
+    for evaluator in (BatchedEvaluator, RobosuiteEvaluator):
+        with pytest.raises(ConfigError, match=line):
+            evaluator(Scripted(), delay=delay)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_an_episode_does_not_depend_on_the_number_of_processes_nor_on_the_kind_of_worlds():
