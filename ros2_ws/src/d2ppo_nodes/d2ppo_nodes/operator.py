@@ -175,7 +175,7 @@ class Operator:
 
     def press(self, target: Target) -> None:
         """Press the emergency stop until all arms of a target say that they stopped; RobotError when one does not."""
-        topics = {self._button_of(arm) for arm in target.arms}
+        topics = {self.button_of(arm) for arm in target.arms}
         buttons = [self.node.create_publisher(Bool, topic, NEWEST) for topic in topics]
 
         def stopped() -> bool:
@@ -186,7 +186,7 @@ class Operator:
         if not self.wait(lambda: stopped() and len(self.states) == len(target.arms)):
             raise RobotError("an arm did not say that it stopped: use the robot's own stop button")
 
-    def _button_of(self, arm: str) -> str:
+    def button_of(self, arm: str) -> str:
         """Return the topic of an arm's emergency stop, which several arms may share."""
         topics = self.node.get_subscriber_names_and_types_by_node("arm", f"/{arm}")
         found = [name for name, kinds in topics if name.endswith("/estop") and "std_msgs/msg/Bool" in kinds]

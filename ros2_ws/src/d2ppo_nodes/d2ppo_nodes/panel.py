@@ -17,7 +17,7 @@ from d2ppo_nodes.panel_server import PanelServer
 from d2ppo_nodes.qos import SENSOR
 
 _LOOK_S = 1.0
-_HEAD, _TAIL = "camera/", "/color/image_raw"
+_HEAD, _TAIL = "/camera/", "/color/image_raw"
 
 
 class Panel:
@@ -44,12 +44,12 @@ class Panel:
         self._server.close()
 
     def _look(self) -> None:
-        """Begin to hear cameras that appeared."""
-        head = f"{self._node.get_namespace().rstrip('/')}/{_HEAD}"
+        """Begin to hear cameras that appeared; those of other namespaces, such as a pair's, by full name."""
+        own = f"{self._node.get_namespace().rstrip('/')}{_HEAD}"
         for topic, kinds in self._node.get_topic_names_and_types():
-            known = topic in self._cameras or not (topic.startswith(head) and topic.endswith(_TAIL))
-            if not known and "sensor_msgs/msg/Image" in kinds:
-                self._cameras[topic] = topic.removeprefix(head).removesuffix(_TAIL)
+            is_camera = _HEAD in topic and topic.endswith(_TAIL) and "sensor_msgs/msg/Image" in kinds
+            if is_camera and topic not in self._cameras:
+                self._cameras[topic] = topic.removeprefix(own).removesuffix(_TAIL)
                 self._node.create_subscription(Image, topic, self._hearing(self._cameras[topic]), SENSOR)
 
     def _hearing(self, camera: str) -> Any:

@@ -19,6 +19,5 @@ def panel(host: str, port: int, namespace: str | None, domain_id: int | None, ro
     """
     import websockets  # noqa: F401  (who lacks it is told before anything starts)
 
-    arm, in_simulation = find_arm(namespace, domain_id)
-    chosen = {"device": "panel", "panel_host": host, "panel_port": port, "use_sim_time": in_simulation}
-    become_node(arm, chosen, ros_arguments)
+    chosen = {"device": "panel", "panel_host": host, "panel_port": port}
+    become_node(find_arm(namespace, domain_id), chosen, ros_arguments)

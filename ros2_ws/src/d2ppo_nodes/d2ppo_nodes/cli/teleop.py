@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import click
@@ -46,15 +47,27 @@ def teleop(
     """
     if script is None:
         open_device(device, path).close()  # what is wrong with it is said at once
-    arm, in_simulation = find_arm(namespace, domain_id)
+    arm = find_arm(namespace, domain_id)
     if script is not None:
-        sys.exit(_play(script, arm, range(seed, seed + episodes)))
+        sys.exit(_play(script, arm.namespace, range(seed, seed + episodes)))
     chosen = {"device": device, "device_path": f"'{path}'", "frame": frame, "max_speed_m_s": speed}
-    become_node(arm, {**chosen, "use_sim_time": in_simulation}, ros_arguments)
+    become_node(arm, chosen, ros_arguments)
 
 
-def find_arm(namespace: str | None, domain_id: int | None) -> tuple[str, bool]:
-    """Return the namespace of the arm that is meant, and whether it lives in simulated time.
+@dataclass(frozen=True, kw_only=True)
+class FoundArm:
+    """What a hand needs to know about an arm."""
+
+    namespace: str
+    """Without slashes."""
+    estop: str
+    """Topic of its emergency stop, which it may share with another arm."""
+    in_simulation: bool
+    """Whether it lives in simulated time."""
+
+
+def find_arm(namespace: str | None, domain_id: int | None) -> FoundArm:
+    """Return the arm that is meant.
 
     Raises:
         StackError: no arm answers, or several do.
@@ -63,17 +76,19 @@ def find_arm(namespace: str | None, domain_id: int | None) -> tuple[str, bool]:
         target = operator.find(namespace)
         if target.is_pair:
             raise click.UsageError(f"say which arm with --namespace: {' or '.join(target.arms)}")
-        in_simulation = operator.node.count_publishers("/clock") > 0
+        operator.watch(target)
+        estop, in_simulation = operator.button_of(target.namespace), operator.node.count_publishers("/clock") > 0
     if domain_id is not None:
         os.environ["ROS_DOMAIN_ID"] = str(domain_id)
-    return target.namespace, in_simulation
+    return FoundArm(namespace=target.namespace, estop=estop, in_simulation=in_simulation)
 
 
-def become_node(namespace: str, parameters: Mapping[str, Any], ros_arguments: Iterable[str]) -> NoReturn:
+def become_node(arm: FoundArm, parameters: Mapping[str, Any], ros_arguments: Iterable[str]) -> NoReturn:
     """Go on as a teleop node beside an arm, in this terminal."""
-    command = [sys.executable, "-m", "d2ppo_nodes.teleop_node", "--ros-args", "-r", f"__ns:=/{namespace}"]
+    command = [sys.executable, "-m", "d2ppo_nodes.teleop_node", "--ros-args", "-r", f"__ns:=/{arm.namespace}"]
+    command += ["-r", f"estop:={arm.estop}", "-p", f"use_sim_time:={str(arm.in_simulation).lower()}"]
     for name, value in parameters.items():
-        command += ["-p", f"{name}:={str(value).lower() if isinstance(value, bool) else value}"]
+        command += ["-p", f"{name}:={value}"]
     sys.stdout.flush()
     os.execv(sys.executable, [*command, *ros_arguments])
 
