@@ -10,6 +10,7 @@ from d2ppo_core.runtime.teleop import gamepad, keyboard, spacemouse
 from d2ppo_core.runtime.teleop.ports import Port, TerminalPort, gamepads, only_one, spacemice
 from d2ppo_core.runtime.teleop.sample import Parser, Sample
 
+_READS = 64
 _ABSINFO = struct.Struct("@6i")
 """Kernel's ``struct input_absinfo``: value, minimum, maximum, fuzz, flat, resolution."""
 _EVIOCGABS = 2 << 30 | _ABSINFO.size << 16 | ord("E") << 8 | 0x40
@@ -40,7 +41,10 @@ class Device:
         Raises:
             DeviceError: it was unplugged.
         """
-        while data := self._port.read():
+        data: bytes | None = b""
+        for _ in range(_READS):  # a device that never stops talking is heard, but not waited for
+            if not (data := self._port.read()):
+                break
             self._parser.feed(data, now_s)
         if data is None:
             self._parser.reset()

@@ -7,7 +7,7 @@ import secrets
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rclpy.clock import Clock, ClockType
@@ -37,6 +37,8 @@ HAND = "hand"
 _LOOK_S = 0.005
 _CHUNK_S = 0.02
 """A hand that changes nothing says so this often."""
+_LEAST_S = 0.008
+"""One that changes something all the time, as a stick does, no more often."""
 _STATUS_S = 0.05
 _STALE_S = 0.2
 _FOUND_S = 2.0
@@ -62,7 +64,8 @@ class TeleopNode(StackNode):
         self._device = self._open()
         self._arm: ArmState | None = None
         self._arm_s = self._chunk_s = self._status_s = 0.0
-        self._held, self._wanted, self._said = False, b"", ""
+        self._held, self._wanted, self._said = False, "", ""
+        self._twist = np.zeros(6)
         self._sequence, self._due = 0, dict[Button, float]()
         self._source = f"{self.get_fully_qualified_name()} {secrets.token_hex(4)}"
         self._chunks = self.create_publisher(ActionChunk, "teleop/chunk", NEWEST)
@@ -137,9 +140,9 @@ class TeleopNode(StackNode):
         if sample.held and not self._held:
             self._take()
         edge, self._held = sample.held != self._held, sample.held
-        twist = self._follow(sample, now_s)
+        self._follow(sample, now_s)
         if edge or now_s - self._status_s >= _STATUS_S:
-            self._publish_status(twist, now_s)
+            self._publish_status(now_s)
 
     def _take(self) -> None:
         if self._arm is None:
@@ -149,32 +152,32 @@ class TeleopNode(StackNode):
         if self._arm.state not in _FOLLOWING:
             self._say(f"{self._said}; it follows nobody before start")
 
-    def _follow(self, sample: Sample, now_s: float) -> Any:
-        """Send a chunk when something changed, or when it is time to; return the velocity wanted (6,)."""
+    def _follow(self, sample: Sample, now_s: float) -> None:
+        """Send a chunk when something changed, or when it is time to."""
         arm = self._arm
-        if arm is None or now_s - self._arm_s > _STALE_S:
-            return np.zeros(6)
-        reference = RigidState(transform_of(arm.reference_pose), twist_of(arm.reference_twist))
-        twist = self._mapping.twist(sample, reference.pose)
-        wanted = sample.deflection.tobytes() + repr(vars(self._mapping)).encode()
-        if not sample.held or (wanted == self._wanted and now_s - self._chunk_s < _CHUNK_S):
-            return twist
+        if arm is None or not sample.held or now_s - self._arm_s > _STALE_S:
+            self._twist = np.zeros(6)
+            return
+        wanted = repr((sample.deflection.tolist(), sample.opening, vars(self._mapping)))
+        if now_s - self._chunk_s < (_CHUNK_S if wanted == self._wanted else _LEAST_S):
+            return
         self._wanted, self._chunk_s = wanted, now_s
+        reference = RigidState(transform_of(arm.reference_pose), twist_of(arm.reference_twist))
         measured = RigidState(transform_of(arm.pose), twist_of(arm.twist))
+        self._twist = self._mapping.twist(sample, reference.pose)
         stamp = time_msg(self.now_ns())
         chunk = ActionChunk(sequence=self._sequence, epoch=arm.epoch, bundle_hash=HAND, source=self._source)
         chunk.header.stamp, chunk.header.frame_id = arm.header.stamp, arm.header.frame_id
         chunk.received = chunk.inference_start = chunk.inference_end = chunk.published = stamp
-        fill_targets(chunk, self._mapping.targets(twist, reference, measured))
+        fill_targets(chunk, self._mapping.targets(self._twist, reference, measured))
         self._chunks.publish(chunk)
         self._sequence += 1
-        return twist
 
     def _let_go(self) -> None:
-        self._held = False
-        self._publish_status(np.zeros(6), time.monotonic())
+        self._held, self._twist = False, np.zeros(6)
+        self._publish_status(time.monotonic())
 
-    def _publish_status(self, twist: Any, now_s: float) -> None:
+    def _publish_status(self, now_s: float) -> None:
         self._status_s = now_s
         mapping = self._mapping
         status = TeleopStatus(
@@ -183,7 +186,7 @@ class TeleopNode(StackNode):
             frame=mapping.frame,
             lock=mapping.lock,
             speed=mapping.speed,
-            command=twist_msg(twist),
+            command=twist_msg(self._twist),
             gripper_width_m=mapping.width_m,
         )
         if self._arm is not None:
