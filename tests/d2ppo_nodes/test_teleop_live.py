@@ -167,12 +167,16 @@ def test_a_scripted_hand_lifts_the_cube_by_nothing_but_a_gamepads_events(client,
     assert (
         set(stack.processes) == {"sim", "camera", "teleop", "arm"} and stack.processes["teleop"].exit_code is not None
     )
-    accepted = client.arm.chunks_accepted
+    accepted, pressed = client.arm.chunks_accepted, list[str]()
+    client._node.create_subscription(String, "teleop/button", lambda message: pressed.append(message.data), EVERY)
     with scripted_hand(client, "panda", "lift", stack.check) as hand:
         episode = hand.episode(seed=1)
     assert episode.success and episode.seconds < 15.0
     assert client.world.success and client.arm.bundle_hash == "hand"
     assert client.arm.chunks_accepted - accepted > 20
+    client.spin_until(lambda: "stop" in pressed, 20.0, "the last press")
+    told = [button for button in pressed if button in ("start", "episode", "success", "failure", "stop")]
+    assert list(dict.fromkeys(told)) == ["start", "episode", "success", "stop"], "what a recorder goes by"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Keys of a terminal: it tells of presses and repeats, never of a release; a key that stops repeating was let go."""
 
+import re
+
 import numpy as np
 
 from d2ppo_core.runtime.teleop.sample import Button, Sample
@@ -19,6 +21,10 @@ BUTTONS = {" ": Button.GRIPPER, "+": Button.FASTER, "-": Button.SLOWER, "t": But
            "E": Button.ESTOP, "b": Button.EPISODE, "y": Button.SUCCESS, "n": Button.FAILURE,
            "\x7f": Button.DISCARD}  # fmt: skip
 
+PASTE, PASTED = "\x1b[200~", "\x1b[201~"
+"""Around pasted text, in a terminal that was asked to say so."""
+_KEY = re.compile(r"\x1b(?:\[[^@-~]*[@-~]?|O.?)|.", re.DOTALL)
+
 HELP = """hold down: w s forward back · a d left right · r f up down · i k pitch · j l yaw · u o roll · h still
 space gripper · + - speed · t frame · g lock · Enter start · Esc stop · H home · R recover · E emergency stop
 b new episode · y success · n failure · Backspace discard · Ctrl-C ends"""
@@ -31,6 +37,7 @@ class KeyboardParser:
         """Begin with nothing pressed."""
         self.reset()
         self._pressed: list[Button] = []
+        self._pasting = False
 
     def reset(self) -> None:
         """Let go of everything."""
@@ -40,12 +47,17 @@ class KeyboardParser:
     def feed(self, data: bytes, now_s: float) -> None:
         """Take what was typed."""
         for key in _keys(data):
-            if key in AXES:
+            if key in (PASTE, PASTED):
+                self._pasting = key == PASTE
+            elif self._pasting:  # text that slipped out of a clipboard would home and start an arm
+                continue
+            elif key in AXES:
                 axis, sign = AXES[key]
                 self._moved_s[axis] = now_s, sign
-            if key in AXES or key == HOLD:
                 self._held_s = now_s
-            if key in BUTTONS:
+            elif key == HOLD:
+                self._held_s = now_s
+            elif key in BUTTONS:
                 self._pressed.append(BUTTONS[key])
                 if BUTTONS[key] in (Button.STOP, Button.ESTOP):
                     self.reset()
@@ -61,14 +73,5 @@ class KeyboardParser:
 
 
 def _keys(data: bytes) -> list[str]:
-    """Return the single keys; an escape that begins a sequence, as of an arrow, goes with it."""
-    keys, text, i = [], data.decode("latin-1"), 0
-    while i < len(text):
-        if text[i] == "\x1b" and text[i + 1 : i + 2] in ("[", "O"):
-            i += 2
-            while i < len(text) and not "@" <= text[i] <= "~":
-                i += 1
-        else:
-            keys.append(text[i])
-        i += 1
-    return keys
+    """Return the keys one by one; a sequence that an escape begins, as of an arrow, is one."""
+    return _KEY.findall(data.decode("latin-1"))

@@ -12,6 +12,8 @@ from typing import Any
 from d2ppo_core.errors import DeviceError
 
 _READ_BYTES = 4096
+_MARK_PASTES, _MARK_NONE = b"\x1b[?2004h", b"\x1b[?2004l"
+"""Ask a terminal to say which text was pasted, and to stop doing so."""
 _UDEV = {
     "gamepad": 'KERNEL=="event*", SUBSYSTEM=="input", ENV{ID_INPUT_JOYSTICK}=="1", TAG+="uaccess"',
     "spacemouse": 'KERNEL=="hidraw*", ATTRS{idVendor}=="256f", TAG+="uaccess"',
@@ -65,11 +67,11 @@ def spacemice(folder: Path = Path("/sys/class/hidraw")) -> dict[str, str]:
 class Port:
     """An open device. Raises DeviceError where it cannot be opened or read."""
 
-    def __init__(self, kind: str, path: str) -> None:
+    def __init__(self, kind: str, path: str, access: int = os.O_RDONLY) -> None:
         """Open a path for reading; a FIFO or a file stands for a device in tests."""
         self._name = f"{kind} {path}"
         try:
-            self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            self.fd = os.open(path, access | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         except PermissionError:
             rule = _UDEV.get(kind, "")
             cure = f"; as root: echo '{rule}' > /etc/udev/rules.d/70-d2ppo.rules, then plug it in again" if rule else ""
@@ -105,15 +107,21 @@ class TerminalPort(Port):
     def __init__(self, path: str) -> None:
         """Open and change a terminal."""
         try:
-            super().__init__("keyboard", path)
+            super().__init__("keyboard", path, os.O_RDWR)
             self._before: list[Any] = termios.tcgetattr(self.fd)
         except (DeviceError, termios.error):
             raise DeviceError(f"the keyboard needs a terminal, and {path} is none: run d2ppo teleop in one") from None
         tty.setcbreak(self.fd, termios.TCSANOW)
+        self._write(_MARK_PASTES)
 
     def close(self) -> None:
         """Restore the terminal; typed keys that nobody read are dropped."""
         if self.fd >= 0:
+            self._write(_MARK_NONE)
             with contextlib.suppress(termios.error):  # it may be gone
                 termios.tcsetattr(self.fd, termios.TCSAFLUSH, self._before)
         super().close()
+
+    def _write(self, sequence: bytes) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self.fd, sequence)

@@ -59,12 +59,16 @@ class ScriptedHand:
     def episode(self, seed: int, limit_s: float = 30.0, style: Style | None = None) -> HandEpisode:
         """Home, put the objects where ``seed`` says, start, and do the task within a simulated time.
 
+        The buttons of a recording are pressed as well: new episode before the hand moves, success or failure after it.
+
         Raises:
             StackError: the stack does not answer.
         """
         self._go_home()
         self._client.reset_world(seed)
         self._tap(pad.START, lambda: self._is(ArmState.RUNNING), "start")
+        self._send((pad.ABS, pad.HAT_X, 1))
+        self._send((pad.ABS, pad.HAT_X, 0))
         begin_ns = self._look()
         self._send((pad.KEY, pad.DEADMAN, 1), (pad.ABS, pad.RIGHT_TRIGGER, 0))
         commands = expert_for(self._name)(self._view.scene, style or Style.plain())
@@ -76,6 +80,9 @@ class ScriptedHand:
                 break
         self._send((pad.KEY, pad.DEADMAN, 0), *((pad.ABS, axis, 0) for axis in (pad.LEFT_X, pad.LEFT_Y)))
         success = self._view.scene.is_solved()
+        verdict = pad.NORTH if success else pad.WEST
+        self._send((pad.KEY, verdict, 1))
+        self._send((pad.KEY, verdict, 0))
         self._tap(pad.SELECT, lambda: self._is(ArmState.READY), "stop")
         return HandEpisode(seed=seed, success=success, seconds=(now_ns - begin_ns) * 1e-9)
 

@@ -63,6 +63,19 @@ def test_arrows_and_function_keys_are_neither_stops_nor_letters():
     assert sample.pressed == () and not sample.held
 
 
+def test_pasted_text_presses_nothing(terminal):
+    ours, name, _ = terminal
+    device = open_device("keyboard", name)
+    assert os.read(ours, 16) == b"\x1b[?2004h", "the terminal is asked to mark it"
+    os.write(ours, b"\x1b[200~Hello Robot\r")
+    assert device.read(0.0).pressed == ()
+    os.write(ours, b"www\x1b[201~y")
+    sample = device.read(0.1)
+    assert sample.pressed == (Button.SUCCESS,) and not sample.held
+    device.close()
+    assert os.read(ours, 16) == b"\x1b[?2004l"
+
+
 def test_the_terminal_is_as_before_however_the_program_ends(terminal):
     _, name, theirs = terminal
     before = termios.tcgetattr(theirs)
