@@ -53,6 +53,10 @@ class DeviceError(D2ppoError):
     """An input device of a person cannot be found or opened, or was unplugged."""
 
 
+class RecordingError(D2ppoError):
+    """An episode cannot be recorded or read, or belongs to another set-up than those before it."""
+
+
 class CalibrationError(D2ppoError):
     """A capture or a calibration is unusable, belongs to another device, or is less accurate than it has to be."""
 

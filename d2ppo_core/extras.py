@@ -14,6 +14,7 @@ EXTRAS = {
     ),
     "sim": ("mujoco", "h5py", "glfw", "numba", "OpenGL", "six", "tensorboardX", "termcolor"),
     "train": ("torch", "onnx", "onnxscript", "tensorboard"),
+    "record": ("mcap", "mcap_ros2"),
     "calibration": ("cv2",),
     "analysis": ("sklearn",),
     "lerobot": ("pyarrow",),

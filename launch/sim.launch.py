@@ -23,6 +23,7 @@ ARGUMENTS = {
     "policy": "false: nobody but a hand moves the arm.",
     "teleop": "gamepad, spacemouse or panel: a hand moves the arm, or takes it from the policy; empty: nobody's.",
     "device_path": "Which device of that kind; empty: the only one.",
+    "record": "Folder of recorded episodes, begun and ended by d2ppo record; empty: nothing is recorded.",
     "stepping": "real_time, or deterministic: the world waits for all nodes, and a seed gives the same motion again.",
 }
 

@@ -84,7 +84,7 @@ ROOMS = {
         "errors", "closing", "shipped", "task_folders", "extras", "interrupt", "environment", "yaml_file", "output",
         "recognise", "run_lock", "geometry", "representations", "actions", "objects", "config", "calibrated",
         "manifest", "bundle", "compatibility", "runtime.safety", "runtime.inference", "runtime.perception",
-        "runtime.teleop", "runtime.control", "drivers",
+        "runtime.teleop", "runtime.control", "runtime.recording", "drivers",
         "stack", "doctor",
         "data", "losses", "models", "envs", "pretrain", "finetune", "analysis", "evaluation", "export", "experiments",
         "cli",

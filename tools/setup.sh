@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 VENV=${VENV:-.venv}
 case $VENV in /*) ;; *) VENV=$PWD/$VENV ;; esac
-EXTRAS=${EXTRAS:-cpu,franka,realsense,sim,train,calibration,analysis,ray,lerobot,panel,dev,docs}
+EXTRAS=${EXTRAS:-cpu,franka,realsense,sim,train,record,calibration,analysis,ray,lerobot,panel,dev,docs}
 stamps=$VENV/.d2ppo
 
 say() { echo "setup: $*"; }

@@ -6,6 +6,7 @@ hears and offers. What that is for stands in topics.yaml, or in the interface fi
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from d2ppo_nodes.coordinator_node import CoordinatorNode
 from d2ppo_nodes.lifecycle import StackNode
 from d2ppo_nodes.marker_node import MarkerNode
 from d2ppo_nodes.policy_node import PolicyNode
+from d2ppo_nodes.recorder_node import RecorderNode
 from d2ppo_nodes.sim_node import SimNode
 from d2ppo_nodes.teleop_node import TeleopNode
 
@@ -32,7 +34,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/reference/topics.md"
 MEANINGS = ROOT / "tools/topics.yaml"
 INTERFACES = ROOT / "ros2_ws/src/d2ppo_interfaces"
-NODES = (SimNode, CameraNode, MarkerNode, PolicyNode, ArmNode, CoordinatorNode, TeleopNode)
+NODES = (SimNode, CameraNode, MarkerNode, PolicyNode, ArmNode, CoordinatorNode, TeleopNode, RecorderNode)
 SPACE = "/panda"
 CHOSEN = {"/left/": "/<arm>/", "/right/": "/<arm>/", "camera/wrist/": "camera/<camera>/",
           "camera/scene/": "camera/<camera>/", "camera/robot0_eye_in_hand/": "camera/<camera>/"}  # fmt: skip
@@ -73,7 +75,9 @@ def parameters(robot_address: str, world_address: str) -> dict[str, dict[str, st
     arm = {"robot_address": robot_address, "connect_timeout_s": "60.0", "partners": "right"}
     hand = {"device": "gamepad", "device_path": "/dev/null"}
     marker = {"task": "lift"}
-    return {"sim": {"robot_address": world_address}, "camera": camera, "arm": arm, "marker": marker, "teleop": hand}
+    recorder = {"folder": tempfile.mkdtemp()}
+    of_world = {"sim": {"robot_address": world_address}, "camera": camera, "marker": marker}
+    return {**of_world, "arm": arm, "teleop": hand, "recorder": recorder}
 
 
 def ask(node_class: type[StackNode], parameters: Mapping[str, str]) -> Found:

@@ -9,13 +9,17 @@ import click
 from tqdm import tqdm
 
 from d2ppo_core.errors import DataError
+from sim.cli import recorded
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.group()
 def data() -> None:
-    """Look at, convert and play back files of demonstrations."""
+    """Look at, convert and play back files of demonstrations, and make them of recorded episodes."""
+
+
+data.add_command(recorded.salvage)
 
 
 @data.command()

@@ -25,10 +25,12 @@ setup(
             "arm_node = d2ppo_nodes.arm_node:main",
             "coordinator_node = d2ppo_nodes.coordinator_node:main",
             "teleop_node = d2ppo_nodes.teleop_node:main",
+            "recorder_node = d2ppo_nodes.recorder_node:main",
         ],
         "d2ppo.commands": [
             "arm = d2ppo_nodes.cli.arm:arm",
             "panel = d2ppo_nodes.cli.panel:panel",
+            "record = d2ppo_nodes.cli.record:record",
             "teleop = d2ppo_nodes.cli.teleop:teleop",
         ],
         "d2ppo.evaluators": ["live = d2ppo_nodes.cli.evaluate:evaluate"],
