@@ -49,6 +49,10 @@ class CameraError(D2ppoError):
     """A camera cannot be opened or stopped delivering frames."""
 
 
+class CameraGoneError(CameraError):
+    """A camera was unplugged or broke off; it may come back and has to be connected anew."""
+
+
 class DeviceError(D2ppoError):
     """An input device of a person cannot be found or opened, or was unplugged."""
 

@@ -1,13 +1,15 @@
-"""Write a driver for a camera that the project does not know: five members, no base class.
+"""Write a driver for a camera that the project does not know: eight members, no base class.
 
 python examples/write_a_camera_driver.py
 """
 
+import math
 import time
 
 import numpy as np
 import numpy.typing as npt
 
+from d2ppo_core.calibrated import Intrinsics
 from d2ppo_core.errors import CameraError
 from d2ppo_core.runtime.inference.camera import CameraDriver
 
@@ -17,7 +19,7 @@ class TestPattern:
 
     def __init__(self, name: str, width: int, height: int) -> None:
         """Remember the configuration; nothing is opened yet."""
-        self.name, self.width, self.height = name, width, height
+        self.name, self.serial, self.width, self.height = name, "", width, height
         self._next_s: float | None = None
 
     def connect(self) -> None:
@@ -40,10 +42,17 @@ class TestPattern:
         image[:, int(taken_ns // 50_000_000) % self.width] = (255, 128, 0)
         return image, taken_ns
 
-    def intrinsics(self) -> npt.NDArray[np.float64]:
-        """K_camera of a pinhole with 60 degrees of view."""
-        focal = 0.5 * self.width / np.tan(np.radians(30.0))
-        return np.array([[focal, 0.0, self.width / 2], [0.0, focal, self.height / 2], [0.0, 0.0, 1.0]])
+    def intrinsics(self) -> Intrinsics:
+        """A pinhole with 60 degrees of view; None if your camera does not know its lens."""
+        focal_px = 0.5 * self.width / math.tan(math.radians(30.0))
+        return Intrinsics(
+            width_px=self.width,
+            height_px=self.height,
+            fx_px=focal_px,
+            fy_px=focal_px,
+            cx_px=(self.width - 1) / 2,
+            cy_px=(self.height - 1) / 2,
+        )
 
     def close(self) -> None:
         """Release the camera."""

@@ -71,7 +71,7 @@ def robot(address: str) -> Iterator[None]:
 
 def parameters(robot_address: str, world_address: str) -> dict[str, dict[str, str]]:
     """Return by node what has to be set as a stack does."""
-    camera = {"camera": "robot0_eye_in_hand", "robot_address": world_address}
+    camera = {"camera": "robot0_eye_in_hand", "robot_address": world_address, "jpeg_quality": "90"}
     arm = {"robot_address": robot_address, "connect_timeout_s": "60.0", "partners": "right"}
     hand = {"device": "gamepad", "device_path": "/dev/null"}
     marker = {"task": "lift"}

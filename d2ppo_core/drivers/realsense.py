@@ -1,72 +1,82 @@
-"""Intel RealSense colour camera through librealsense, cropped and scaled to what a policy was trained with."""
+"""Intel RealSense colour camera through librealsense, or one that librealsense recorded."""
 
+import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from d2ppo_core.errors import CameraError, ConfigError
+from d2ppo_core.calibrated import Intrinsics
+from d2ppo_core.drivers.realsense_options import RealSenseOptions
+from d2ppo_core.errors import CameraError, CameraGoneError
+from d2ppo_core.runtime.inference.device_clock import DeviceClock
 
 _QUEUE_FRAMES = 2
+_SLICE_MS = 100
+"""Longest wait inside librealsense, so that a device that is gone is noticed."""
+RECORDINGS = (".bag", ".db3")
+"""What librealsense plays; it records `.db3` since 2.59."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RealSenseConfig:
-    """Which camera, and what its images should look like.
+    """Which camera, and how it is set.
 
     Attributes:
         name: Name of the camera on the graph.
         serial: Serial number; empty for the only camera there is.
-        width: Width of the delivered image, px.
-        height: Height of the delivered image, px.
-        stream_width: Width of the camera's own stream, px.
-        stream_height: Height of the camera's own stream, px.
-        stream_hz: Rate of the camera's own stream.
+        width: Width of the colour stream, px.
+        height: Its height, px.
+        hz: Its rate.
+        options: Exposure and the like.
+        file: A recording to be played instead, at its own size and pace, again and again; None: a camera.
     """
 
     name: str
     serial: str = ""
-    width: int = 96
-    height: int = 96
-    stream_width: int = 640
-    stream_height: int = 480
-    stream_hz: int = 30
-
-    def __post_init__(self) -> None:
-        """Raise ConfigError when the image does not fit into the stream."""
-        if not (0 < self.width <= self.stream_width and 0 < self.height <= self.stream_height):
-            raise ConfigError(
-                f"camera {self.name}: image {self.width}x{self.height} must fit into the stream "
-                f"{self.stream_width}x{self.stream_height}"
-            )
+    width: int = 640
+    height: int = 480
+    hz: int = 30
+    options: RealSenseOptions = field(default_factory=RealSenseOptions)
+    file: Path | None = None
 
 
 class RealSenseCamera:
-    """Implements ``CameraDriver``: the centre of the stream with the image's aspect ratio, scaled down by area."""
+    """Implements ``CameraDriver``; stamps are the camera's own, mapped to the host's clock."""
 
-    def __init__(self, config: RealSenseConfig, find_device: Callable[[Any, str], Any] | None = None) -> None:
+    def __init__(
+        self,
+        config: RealSenseConfig,
+        find_device: Callable[[Any, str], Any] | None = None,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         """Remember the configuration; nothing is opened yet.
 
         Args:
-            config: Camera and image.
+            config: Camera and stream.
             find_device: Returns the librealsense device for (module, serial); the default looks on the USB bus.
+            now_ns: The host's clock.
         """
-        self.name, self.width, self.height = config.name, config.width, config.height
-        self._config = config
-        self._find_device = find_device or _device_on_usb
+        self.name, self.serial = config.name, ""
+        self.width, self.height = config.width, config.height
+        self.clock = DeviceClock()
+        """Of the device, by the host's."""
+        self._config, self._now_ns = config, now_ns
+        self._find_device = find_device or (_device_on_usb if config.file is None else self._recording)
+        self._device: Any = None
         self._sensor: Any = None
+        self._profile: Any = None
         self._queue: Any = None
-        self._intrinsics: Any = None
 
     def connect(self) -> None:
         """Open the colour stream.
 
         Raises:
-            CameraError: pyrealsense2 is missing, there is no such camera, or it has no such stream.
+            CameraError: pyrealsense2 is missing, there is no such camera, it has no such stream, or refuses a setting.
         """
         try:
             import pyrealsense2 as rs
@@ -75,30 +85,44 @@ class RealSenseCamera:
                 f"pyrealsense2 cannot be imported ({error}); run: pip install 'd2ppo-panda[realsense]' "
                 "and sudo apt-get install libusb-1.0-0"
             ) from error
-        device = self._find_device(rs, self._config.serial)
-        self._sensor, profile = self._colour_stream(rs, device)
-        self._intrinsics = profile.as_video_stream_profile().intrinsics
-        self._queue = rs.frame_queue(_QUEUE_FRAMES)
+        self._device = device = self._find_device(rs, self._config.serial)
         try:
-            self._sensor.open(profile)
-            self._sensor.start(self._queue)
+            self._open(rs, device)
         except RuntimeError as error:
-            self._sensor = None
+            self.close()
             raise CameraError(f"camera {self.name} does not start: {error}; is another program using it?") from error
 
-    def _colour_stream(self, rs: Any, device: Any) -> tuple[Any, Any]:
+    def _open(self, rs: Any, device: Any) -> None:
+        sensors = list(device.query_sensors())
+        sensor, self._profile = self._colour_stream(rs, sensors)
+        if self._config.file is None:
+            self._config.options.apply(rs, sensor, sensors, self.name)
+        number = rs.camera_info.serial_number
+        self.serial = device.get_info(number) if device.supports(number) else ""
+        video = self._profile.as_video_stream_profile()
+        self.width, self.height = video.width(), video.height()
+        self._start(rs, sensor)
+
+    def _start(self, rs: Any, sensor: Any) -> None:
+        self.clock.restart()
+        self._queue = rs.frame_queue(_QUEUE_FRAMES)
+        sensor.open(self._profile)
+        self._sensor = sensor
+        sensor.start(self._queue)
+
+    def _colour_stream(self, rs: Any, sensors: list[Any]) -> tuple[Any, Any]:
         config, offered = self._config, []
-        for sensor in device.query_sensors():
+        for sensor in sensors:
             for profile in sensor.get_stream_profiles():
                 if profile.stream_type() != rs.stream.color or profile.format() != rs.format.rgb8:
                     continue
                 video = profile.as_video_stream_profile()
                 shape = (video.width(), video.height(), profile.fps())
-                if shape == (config.stream_width, config.stream_height, config.stream_hz):
+                if config.file is not None or shape == (config.width, config.height, config.hz):
                     return sensor, profile
                 offered.append("{}x{} at {} Hz".format(*shape))
-        wanted = f"{config.stream_width}x{config.stream_height} at {config.stream_hz} Hz"
-        raise CameraError(f"camera {self.name} has no rgb8 stream of {wanted}; it offers {sorted(set(offered))}")
+        what = "" if config.file is not None else f" of {config.width}x{config.height} at {config.hz} Hz"
+        raise CameraError(f"camera {self.name} has no rgb8 stream{what}; it offers {sorted(set(offered))}")
 
     def read(self, timeout_s: float) -> tuple[npt.NDArray[np.uint8], int]:
         """Wait for the newest frame.
@@ -107,52 +131,68 @@ class RealSenseCamera:
             (height, width, 3) uint8 RGB and the capture time in ns since the epoch.
 
         Raises:
-            CameraError: No frame came in time.
+            CameraGoneError: No frame came in time, or the device is gone.
         """
-        frame = self._wait(timeout_s)
+        frame, arrival_ns = self._wait(timeout_s)
         while newer := self._queue.poll_for_frame():
-            frame = newer
-        image = np.asanyarray(frame.get_data())
-        left, top, side_w, side_h = self._crop()
-        cropped = image[top : top + side_h, left : left + side_w]
-        scaled = cv2.resize(cropped, (self.width, self.height), interpolation=cv2.INTER_AREA)
-        return np.asarray(scaled, dtype=np.uint8), round(frame.get_timestamp() * 1e6)
+            frame, arrival_ns = newer, self._now_ns()
+        stamp_ns = round(frame.get_timestamp() * 1e6)
+        on_host = frame.get_frame_timestamp_domain().name != "hardware_clock" and self._config.file is None
+        image = np.asanyarray(frame.get_data()).reshape(self.height, self.width, 3)
+        return image, stamp_ns if on_host else self.clock.host_ns(stamp_ns, arrival_ns)
 
-    def _wait(self, timeout_s: float) -> Any:
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            frame = self._queue.poll_for_frame()
-            if frame:
-                return frame
-            time.sleep(0.001)
-        raise CameraError(f"camera {self.name} delivered no frame for {timeout_s:.1f} s; check its cable")
+    def _wait(self, timeout_s: float) -> tuple[Any, int]:
+        if self._sensor is None:
+            raise CameraGoneError(f"camera {self.name} is not connected")
+        deadline_s = time.monotonic() + timeout_s
+        while (left_s := deadline_s - time.monotonic()) > 0.0:
+            there, frame = self._queue.try_wait_for_frame(max(1, min(_SLICE_MS, round(left_s * 1e3))))
+            if there:
+                return frame, self._now_ns()
+            if self._config.file is not None and self._device.current_status().name == "stopped":
+                self._again()
+        raise CameraGoneError(f"camera {self.name} delivered no frame for {timeout_s:.1f} s; check its cable")
 
-    def intrinsics(self) -> npt.NDArray[np.float64]:
-        """Return K_camera of the delivered image, 3×3, px."""
-        left, top, side_w, side_h = self._crop()
-        scale_x, scale_y = self.width / side_w, self.height / side_h
-        k = self._intrinsics
-        return np.array(
-            [
-                [k.fx * scale_x, 0.0, (k.ppx - left + 0.5) * scale_x - 0.5],
-                [0.0, k.fy * scale_y, (k.ppy - top + 0.5) * scale_y - 0.5],
-                [0.0, 0.0, 1.0],
-            ]
+    def _again(self) -> None:
+        """Play a recording from its beginning."""
+        import pyrealsense2 as rs
+
+        sensor = self._sensor
+        self._halt()
+        self._start(rs, sensor)
+
+    def _recording(self, rs: Any, _: str) -> Any:
+        try:
+            return rs.context().load_device(str(self._config.file))
+        except RuntimeError as error:
+            raise CameraError(f"{self._config.file} is no recording that librealsense can play: {error}") from error
+
+    def intrinsics(self) -> Intrinsics | None:
+        """Return the factory's calibration of the stream; its distortion only where OpenCV has that model."""
+        if self._profile is None:
+            return None
+        lens = self._profile.as_video_stream_profile().intrinsics
+        return Intrinsics(
+            width_px=lens.width,
+            height_px=lens.height,
+            fx_px=lens.fx,
+            fy_px=lens.fy,
+            cx_px=lens.ppx,
+            cy_px=lens.ppy,
+            distortion=tuple(map(float, lens.coeffs)) if lens.model.name == "brown_conrady" else (),
         )
 
-    def _crop(self) -> tuple[int, int, int, int]:
-        """Left, top, width and height of the largest centred part with the image's aspect ratio."""
-        config = self._config
-        scale = min(config.stream_width / self.width, config.stream_height / self.height)
-        width, height = round(self.width * scale), round(self.height * scale)
-        return (config.stream_width - width) // 2, (config.stream_height - height) // 2, width, height
-
     def close(self) -> None:
-        """Stop the stream; a second call does nothing."""
-        if self._sensor is not None:
-            self._sensor.stop()
-            self._sensor.close()
-            self._sensor = None
+        """Stop the stream, whether or not the device is there; a second call does nothing."""
+        self._halt()
+        self._device = None
+
+    def _halt(self) -> None:
+        sensor, self._sensor = self._sensor, None
+        if sensor is not None:
+            for step in (sensor.stop, sensor.close):
+                with contextlib.suppress(RuntimeError):  # the device is gone
+                    step()
 
 
 def _device_on_usb(rs: Any, serial: str) -> Any:

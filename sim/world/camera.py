@@ -10,6 +10,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from d2ppo_core.calibrated import Intrinsics
 from d2ppo_core.errors import CameraError
 from d2ppo_core.runtime.perception.markers import load_markers
 from sim.rendering.offscreen import OffscreenRenderer
@@ -41,7 +42,7 @@ class SimCamera:
             WorldError: there is no such task.
             CameraError: the task has no camera of this name.
         """
-        self.name, self.width, self.height = name, width, height
+        self.name, self.serial, self.width, self.height = name, "", width, height
         self._task = task_named(task)
         self._markers = load_markers(markers) if markers else None
         if not camera and name not in self._task.cameras:
@@ -84,14 +85,20 @@ class SimCamera:
         mujoco.mj_camlight(self._model, self._data)
         return self._renderer.render(self._data, self._camera), snapshot.stamp_ns
 
-    def intrinsics(self) -> NDArray[np.float64]:
-        """(3, 3) K_camera in pixels of a connected camera."""
+    def intrinsics(self) -> Intrinsics:
+        """Return the lens of a connected camera; it has no distortion."""
         if self._renderer is None:
             raise CameraError(f"camera {self.name!r} is not connected")
         fovy_rad = math.radians(float(self._model.camera(self._camera).fovy[0]))
         focal_px = 0.5 * self.height / math.tan(0.5 * fovy_rad)
-        centre = (self.width - 1) / 2.0, (self.height - 1) / 2.0
-        return np.array([[focal_px, 0.0, centre[0]], [0.0, focal_px, centre[1]], [0.0, 0.0, 1.0]])
+        return Intrinsics(
+            width_px=self.width,
+            height_px=self.height,
+            fx_px=focal_px,
+            fy_px=focal_px,
+            cx_px=(self.width - 1) / 2.0,
+            cy_px=(self.height - 1) / 2.0,
+        )
 
     def close(self) -> None:
         """Free the renderer and leave the channel; a second call does nothing."""

@@ -30,7 +30,7 @@ CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEA
 ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
 OWN = {
     "sim": {"/clock", f"{NAMESPACE}/sim/state", f"{NAMESPACE}/sim/reset_world", f"{NAMESPACE}/sim/step"},
-    "camera": {f"{NAMESPACE}/camera/wrist/color/image_raw", f"{NAMESPACE}/camera/wrist/color/camera_info"},
+    "camera": {f"{NAMESPACE}/camera/wrist/color/image_raw", f"{NAMESPACE}/camera/wrist/policy/image_raw"},
     "policy": {f"{NAMESPACE}/policy/chunk", f"{NAMESPACE}/policy/load", f"{NAMESPACE}/arm/state"},
     "arm": {f"{NAMESPACE}/arm/state", f"{NAMESPACE}/arm/home", f"{NAMESPACE}/estop", f"{NAMESPACE}/policy/chunk"},
     "coordinator": {f"{NAMESPACE}/state", f"{NAMESPACE}/home", f"{NAMESPACE}/estop"},

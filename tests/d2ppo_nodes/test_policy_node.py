@@ -50,7 +50,7 @@ class Peer:
         self.status: PolicyStatus | None = None
         self.node.create_subscription(ActionChunk, "policy/chunk", self.chunks.append, NEWEST)
         self.node.create_subscription(PolicyStatus, "policy/status", self._hear, LATCHED)
-        self.images = self.node.create_publisher(Image, "camera/robot0_eye_in_hand/color/image_raw", SENSOR)
+        self.images = self.node.create_publisher(Image, "camera/robot0_eye_in_hand/policy/image_raw", SENSOR)
         self.arm = self.node.create_publisher(ArmState, "arm/state", SENSOR)
         self.objects = self.node.create_publisher(ObjectPoses, "perception/objects", SENSOR)
         self.load = self.node.create_client(LoadPolicy, "policy/load")

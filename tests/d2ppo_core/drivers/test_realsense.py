@@ -1,42 +1,18 @@
 """The camera driver against librealsense itself, with its software device in place of the USB one."""
 
-import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from d2ppo_core.drivers.realsense import RealSenseCamera, RealSenseConfig
-from d2ppo_core.errors import CameraError, ConfigError
+from d2ppo_core.drivers.realsense_options import RealSenseOptions
+from d2ppo_core.errors import CameraError, CameraGoneError, ConfigError
 
 rs = pytest.importorskip("pyrealsense2")
 
-
-class SoftwareCamera:
-    """A librealsense software device with one colour stream of a known picture."""
-
-    def __init__(self, width: int = 640, height: int = 480, hz: int = 30) -> None:
-        self.device = rs.software_device()
-        self.sensor = self.device.add_sensor("Colour")
-        stream, k = rs.video_stream(), rs.intrinsics()
-        k.width, k.height, k.ppx, k.ppy, k.fx, k.fy = width, height, 319.5, 239.5, 600.0, 610.0
-        stream.type, stream.fmt, stream.intrinsics = rs.stream.color, rs.format.rgb8, k
-        stream.width, stream.height, stream.fps, stream.bpp, stream.index, stream.uid = width, height, hz, 3, 0, 1
-        self.profile = self.sensor.add_video_stream(stream).as_video_stream_profile()
-        self.picture = np.zeros((height, width, 3), np.uint8)
-        self.picture[:, : width // 2] = (200, 0, 0)
-        self.picture[:, width // 2 :] = (0, 0, 100)
-        self._number = 0
-        self._running = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def push(self, stamp_ms: float) -> None:
-        frame = rs.software_video_frame()
-        frame.pixels, frame.stride, frame.bpp = self.picture, self.picture.shape[1] * 3, 3
-        frame.timestamp, frame.domain = stamp_ms, rs.timestamp_domain.system_time
-        frame.frame_number, frame.profile = self._number, self.profile
-        self._number += 1
-        self.sensor.on_video_frame(frame)
+from .software_camera import SoftwareCamera  # noqa: E402
 
 
 @pytest.fixture
@@ -44,11 +20,11 @@ def software():
     return SoftwareCamera()
 
 
-def camera(software: SoftwareCamera, **changes) -> RealSenseCamera:
-    return RealSenseCamera(RealSenseConfig(name="wrist", **changes), lambda module, serial: software.device)
+def camera(software: SoftwareCamera, now_ns=time.time_ns, **changes) -> RealSenseCamera:
+    return RealSenseCamera(RealSenseConfig(name="wrist", **changes), software.find, now_ns)
 
 
-def test_a_frame_arrives_cropped_scaled_and_with_its_capture_time(software):
+def test_a_frame_arrives_whole_and_with_its_capture_time(software):
     driver = camera(software)
     driver.connect()
     try:
@@ -56,10 +32,9 @@ def test_a_frame_arrives_cropped_scaled_and_with_its_capture_time(software):
         image, stamp_ns = driver.read(timeout_s=2.0)
     finally:
         driver.close()
-    assert image.shape == (96, 96, 3) and image.dtype == np.uint8
     assert stamp_ns == pytest.approx(1_700_000_000_123_500_000, abs=1_000_000)
-    np.testing.assert_array_equal(image[48, 10], (200, 0, 0))
-    np.testing.assert_array_equal(image[48, 85], (0, 0, 100))
+    np.testing.assert_array_equal(image, software.picture)
+    assert (driver.serial, driver.width, driver.height) == ("0815", 640, 480)
 
 
 def test_the_newest_of_several_waiting_frames_is_read(software):
@@ -75,21 +50,36 @@ def test_the_newest_of_several_waiting_frames_is_read(software):
     assert stamp_ns == 1_033_000_000
 
 
-def test_intrinsics_describe_the_delivered_image(software):
-    driver = camera(software)
+def test_the_cameras_own_clock_is_mapped_to_the_hosts(software):
+    software.domain = rs.timestamp_domain.hardware_clock
+    arrivals_ms = iter([5_004.0, 5_039.0, 5_069.0])
+    driver = camera(software, now_ns=lambda: round(next(arrivals_ms) * 1e6))
     driver.connect()
-    k = driver.intrinsics()
+    stamps_ms = []
+    for captured_ms in (1_000.0, 1_033.0, 1_066.0):
+        software.push(captured_ms)
+        stamps_ms.append(driver.read(timeout_s=2.0)[1] * 1e-6)
     driver.close()
-    # 480x480 is cut from the middle of 640x480 and scaled by 1/5.
-    np.testing.assert_allclose([k[0, 0], k[1, 1]], [120.0, 122.0])
-    np.testing.assert_allclose([k[0, 2], k[1, 2]], [47.5, 47.5], atol=1e-9)
+    assert stamps_ms == pytest.approx([5_004.0, 5_037.0, 5_069.0])  # the last one is the quickest
+
+
+def test_the_lens_is_the_factorys(software):
+    driver = camera(software)
+    assert driver.intrinsics() is None
+    driver.connect()
+    lens = driver.intrinsics()
+    driver.close()
+    assert (lens.fx_px, lens.fy_px, lens.cx_px, lens.cy_px) == (600.0, 610.0, 319.5, 239.5)
+    assert (lens.width_px, lens.height_px, lens.distortion) == (640, 480, ())
 
 
 def test_a_silent_camera_is_named(software):
     driver = camera(software)
+    with pytest.raises(CameraGoneError, match="camera wrist is not connected"):
+        driver.read(timeout_s=0.2)
     driver.connect()
     try:
-        with pytest.raises(CameraError, match=r"camera wrist delivered no frame for 0\.2 s"):
+        with pytest.raises(CameraGoneError, match=r"camera wrist delivered no frame for 0\.2 s"):
             driver.read(timeout_s=0.2)
     finally:
         driver.close()
@@ -97,7 +87,7 @@ def test_a_silent_camera_is_named(software):
 
 def test_a_stream_that_the_camera_lacks_lists_those_it_has(software):
     with pytest.raises(CameraError, match=r"no rgb8 stream of 848x480 at 30 Hz; it offers \['640x480 at 30 Hz'\]"):
-        camera(software, stream_width=848).connect()
+        camera(software, width=848).connect()
 
 
 def test_no_camera_on_the_bus_says_what_to_check():
@@ -105,6 +95,70 @@ def test_no_camera_on_the_bus_says_what_to_check():
         RealSenseCamera(RealSenseConfig(name="wrist")).connect()
 
 
-def test_an_image_larger_than_the_stream_is_refused():
-    with pytest.raises(ConfigError, match="image 800x96 must fit into the stream 640x480"):
-        RealSenseConfig(name="wrist", width=800)
+def test_settings_reach_the_camera_and_are_automatic_without(software):
+    for options, wanted in (
+        (RealSenseOptions(exposure=200.0, gain=32.0), (0.0, 200.0, 32.0)),
+        (RealSenseOptions(), (1.0, 200.0, 32.0)),
+    ):
+        driver = camera(software, options=options)
+        driver.connect()
+        driver.close()
+        names = rs.option.enable_auto_exposure, rs.option.exposure, rs.option.gain
+        assert tuple(software.sensor.get_option(name) for name in names) == wanted
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (RealSenseOptions(exposure=50_000.0), "refuses exposure 50000: .*; it takes 1 to 10000"),
+        (RealSenseOptions(white_balance_k=4600.0), "camera wrist has no setting white_balance; leave it as it is"),
+        (RealSenseOptions(emitter="disabled"), "camera wrist has no setting emitter_enabled"),
+    ],
+)
+def test_a_setting_that_the_camera_refuses_is_named_with_what_it_takes(software, options, said):
+    with pytest.raises(CameraError, match=said):
+        camera(software, options=options).connect()
+
+
+def test_settings_that_contradict_each_other_are_refused():
+    with pytest.raises(ConfigError, match="gain 16 needs an exposure too"):
+        RealSenseOptions(gain=16.0)
+    with pytest.raises(ConfigError, match="emitter must be one of as_is, disabled, enabled"):
+        RealSenseOptions(emitter="blinking")
+
+
+@pytest.fixture
+def recording(software, tmp_path) -> Path:
+    """Ten frames at 30 Hz, recorded by librealsense itself."""
+    path = tmp_path / "wrist.db3"
+    recorder = rs.recorder(str(path), software.device)
+    sensor, queue = recorder.query_sensors()[0], rs.frame_queue(2)
+    software.domain = rs.timestamp_domain.hardware_clock
+    sensor.open(sensor.get_stream_profiles()[0])
+    sensor.start(queue)
+    for number in range(10):
+        software.push(1_000.0 + 33.3 * number, mark=number)
+        time.sleep(0.0333)
+    sensor.stop()
+    sensor.close()
+    return path
+
+
+def test_a_recording_of_librealsense_is_played_again_and_again(recording):
+    driver = RealSenseCamera(RealSenseConfig(name="wrist", file=recording))
+    driver.connect()
+    began_ns = time.time_ns()
+    frames = [driver.read(timeout_s=3.0) for _ in range(15)]
+    lens, serial = driver.intrinsics(), driver.serial
+    driver.close()
+    marks = [int(image[0, 0, 0]) for image, _ in frames]
+    stamps_ns = [stamp_ns for _, stamp_ns in frames]
+    assert set(marks) <= set(range(10)) and 0 in marks[5:], "it began anew"
+    assert began_ns - 2e9 < stamps_ns[0] < stamps_ns[-1] <= time.time_ns() and stamps_ns == sorted(stamps_ns)
+    assert (lens.fx_px, serial) == (600.0, "0815")
+
+
+def test_what_librealsense_cannot_play_is_one_line(tmp_path):
+    (tmp_path / "bad.bag").write_bytes(b"no recording" * 20)
+    with pytest.raises(CameraError, match=r"bad\.bag is no recording that librealsense can play"):
+        RealSenseCamera(RealSenseConfig(name="wrist", file=tmp_path / "bad.bag")).connect()

@@ -50,7 +50,7 @@ def test_camera_can_be_read_from_another_thread_than_it_was_connected_in(world):
 
 def test_intrinsics_map_the_field_of_view_onto_the_image():
     with SimCamera(name="scene", width=640, height=480, robot_address=ADDRESS) as camera:
-        k = camera.intrinsics()
+        k = camera.intrinsics().K_camera
     half_fovy_rad = np.radians(45.0) / 2
     assert k[1, 1] * np.tan(half_fovy_rad) == pytest.approx(240.0)
     assert k[0, 2] == pytest.approx(319.5) and k[1, 2] == pytest.approx(239.5)

@@ -45,9 +45,12 @@ def image_msg(image: npt.NDArray[np.uint8], stamp_ns: int, frame_id: str) -> Ima
 
 
 def image_array(message: Image) -> npt.NDArray[np.uint8]:
-    """View an rgb8 message as (H, W, 3); raises ValueError for another encoding."""
+    """View an rgb8 message as (H, W, 3); raises ValueError for another encoding, or pixels that are not as many."""
     if message.encoding != "rgb8":
         raise ValueError(f"image encoding must be rgb8, got {message.encoding}")
+    if message.step != 3 * message.width or len(message.data) != message.height * message.step:
+        said = f"{message.width}x{message.height}, rows of {message.step} bytes"
+        raise ValueError(f"an image of {said} cannot hold {len(message.data)} bytes of rgb8 without gaps")
     return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
 
 

@@ -72,6 +72,9 @@ class MarkerNode(StackNode):
                 self._mount.push_hand(time_ns(message.header.stamp), transform_of(message.pose))
 
     def _on_info(self, message: CameraInfo) -> None:
+        if message.k[0] <= 0.0:
+            self.get_logger().warning(f"the lens of camera {self._camera} is unknown", throttle_duration_sec=5.0)
+            return
         self._lens = np.asarray(message.k, float).reshape(3, 3), np.asarray(message.d, float)
 
     def _on_image(self, message: Image) -> None:
@@ -79,7 +82,11 @@ class MarkerNode(StackNode):
         if not self._active or self._lens is None or not frame_id:
             return
         stamp_ns = time_ns(message.header.stamp)
-        found = self._finder.find(image_array(message), *self._lens)
+        try:
+            found = self._finder.find(image_array(message), *self._lens)
+        except ValueError as error:
+            self.get_logger().error(f"a picture is dropped: {error}", throttle_duration_sec=1.0)
+            return
         self._tell(found)
         try:
             T_base_camera = self._mount.pose_at(stamp_ns)

@@ -5,7 +5,6 @@ import sys
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.parameter import Parameter
 from rclpy.subscription import Subscription
@@ -27,7 +26,7 @@ from d2ppo_nodes.in_step import PolicyInStep, member_of
 from d2ppo_nodes.lifecycle import StackNode
 from d2ppo_nodes.qos import EVERY, LATCHED, NEWEST, SENSOR
 from d2ppo_nodes.running import run
-from d2ppo_nodes.setting import bundle_of, check_fit, image_topic
+from d2ppo_nodes.setting import bundle_of, check_fit, policy_topic
 
 _STATUS_PERIOD_S = 0.5
 NOISE_SEED = "noise_seed"
@@ -104,7 +103,7 @@ class PolicyNode(StackNode):
         before, self._cameras = (
             self._cameras,
             [
-                self.create_subscription(Image, image_topic(name), partial(self._on_image, camera=name), self._hearing)
+                self.create_subscription(Image, policy_topic(name), partial(self._on_image, camera=name), self._hearing)
                 for name in names
             ],
         )
@@ -175,16 +174,16 @@ class PolicyNode(StackNode):
     def _on_image(self, message: Image, *, camera: str) -> None:
         stamp_ns = time_ns(message.header.stamp)
         if self._in_step is not None:
-            self._in_step.order.push(camera, stamp_ns, image_array(message))
+            self._in_step.order.push(camera, stamp_ns, message)
             self._plan_in_order()
             return
         self._received_ns = self._clock_here.begin(stamp_ns)
-        if self._see(camera, stamp_ns, image_array(message)):
+        if self._see(camera, message):
             self._plan()
 
-    def _see(self, camera: str, stamp_ns: int, image: npt.NDArray[np.uint8]) -> bool:
+    def _see(self, camera: str, message: Image) -> bool:
         try:
-            self._planner.observations.push_image(camera, stamp_ns, image)
+            self._planner.observations.push_image(camera, time_ns(message.header.stamp), image_array(message))
         except ValueError as error:
             self.get_logger().error(f"image of camera {camera} dropped: {error}", throttle_duration_sec=1.0)
             return False
@@ -218,8 +217,7 @@ class PolicyNode(StackNode):
         for stamp_ns, frame in in_step.order.ready():
             latency, before = in_step.latencies.draw(), self._sequence
             seen = [
-                self._locate(part) if source == OBJECTS else self._see(source, stamp_ns, part)
-                for source, part in frame.items()
+                self._locate(part) if source == OBJECTS else self._see(source, part) for source, part in frame.items()
             ]
             try:
                 if all(seen):

@@ -54,8 +54,13 @@ def bundle_of(node: StackNode) -> str:
 
 
 def image_topic(camera: str) -> str:
-    """Where the pictures of a camera are."""
+    """Where the pictures of a camera are, at its own size."""
     return f"camera/{camera}/color/image_raw"
+
+
+def policy_topic(camera: str) -> str:
+    """Where what a policy sees of them is."""
+    return f"camera/{camera}/policy/image_raw"
 
 
 def seen_camera(node: StackNode, bundle: str) -> str:
@@ -167,7 +172,7 @@ def check_fit(node: StackNode, manifest: Manifest) -> None:
         ConfigError: what the parameters say about the stack contradicts itself.
     """
     setting = setting_of(node)
-    topics = {camera: node.resolve_topic_name(image_topic(camera)) for camera in manifest.cameras}
+    topics = {camera: node.resolve_topic_name(policy_topic(camera)) for camera in manifest.cameras}
     seen = {camera: topic.split("/")[-3] for camera, topic in topics.items()}
     if manifest.num_arms != setting.num_arms:  # no force makes up for an arm
         raise BundleError(setting.misfits(manifest, seen))
