@@ -17,6 +17,7 @@ import yaml
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (extra ros)")
 
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 
@@ -227,6 +228,34 @@ def test_without_an_arm_or_a_picture_nothing_is_sent_and_the_missing_one_is_name
         peer.observe(picture=False)
         peer.spin(0.05)
     assert len(peer.chunks) == count
+
+
+def test_pictures_that_it_cannot_use_are_named_and_what_it_used_is_told(peer):
+    told: dict[str, str] = {}
+
+    def hear(message: DiagnosticArray) -> None:
+        told.update({value.key: value.value for value in message.status[0].values})
+
+    peer.node.create_subscription(DiagnosticArray, "/diagnostics", hear, SENSOR)
+    process = start_node("bundle:=lift_image")
+    try:
+        peer.observe_until(lambda: peer.chunks and told)
+        for change in ({"encoding": "bgr8"}, {"width": 48}):
+            image = image_msg(np.zeros((96, 96, 3), np.uint8), peer.node.get_clock().now().nanoseconds, "wrist")
+            for name, value in change.items():
+                setattr(image, name, value)
+            peer.images.publish(image)
+            peer.spin(1.1)
+        peer.images.publish(image_msg(np.zeros((48, 64, 3), np.uint8), time.time_ns(), "wrist"))
+        peer.spin(0.5)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=60.0)
+    dropped = "image of camera robot0_eye_in_hand dropped: "
+    assert f"{dropped}image encoding must be rgb8, got bgr8" in output
+    assert f"{dropped}an image of 48x96, rows of 288 bytes cannot hold 27648 bytes of rgb8 without gaps" in output
+    assert f"{dropped}camera robot0_eye_in_hand delivers (48, 64, 3), the bundle wants (96, 96, 3)" in output
+    assert told["the arm"].startswith("the arm exact, age ") and "skew +0.0 ms" in told["camera robot0_eye_in_hand"]
 
 
 def test_a_damaged_bundle_is_refused_and_the_running_one_goes_on(node, peer, tmp_path):

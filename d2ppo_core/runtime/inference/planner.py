@@ -24,6 +24,8 @@ class PlannerConfig:
         max_lead_m: How far the start of a chunk may lead the measured position.
         max_lead_rad: The same for the rotation.
         noise_seed: Seed of the sampler's noise.
+        max_age_s: Oldest observation that may be used.
+        max_skew_s: How far apart in time what is put together may be.
     """
 
     replan_ticks: int = 0
@@ -31,6 +33,8 @@ class PlannerConfig:
     max_lead_m: float = 0.02
     max_lead_rad: float = 0.15
     noise_seed: int = 0
+    max_age_s: float = 0.5
+    max_skew_s: float = 0.03
 
     def __post_init__(self) -> None:
         """Raise ConfigError for ticks below the least that makes sense."""
@@ -55,7 +59,7 @@ class ChunkPlanner:
     def __init__(self, policy: Policy, config: PlannerConfig, arms: tuple[str, ...] = ()) -> None:
         """Plan with a policy that has been verified, for arms that are called so; one needs no name."""
         self.policy = policy
-        self.observations = ObservationBuffer(policy.manifest, arms=arms)
+        self.observations = ObservationBuffer(policy.manifest, config.max_age_s, config.max_skew_s, arms=arms)
         self._config = config
         self._T_ee_site = np.asarray(policy.manifest.T_ee_site).reshape(4, 4)
         ticks = config.replan_ticks or policy.manifest.action_horizon

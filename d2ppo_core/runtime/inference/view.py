@@ -7,7 +7,6 @@ its encoder is part of the graph (``ObservationSpec.fit``).
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -49,6 +48,8 @@ class View:
             raise ValueError(f"wanted a picture of {self.camera_hw} px (height, width), got {image.shape[:2]}")
         if self.camera_hw == self.policy_hw:
             return image
+        import cv2  # a simulated camera draws what the policy sees, and needs none
+
         left, top, width, height = self.crop
         part = image[top : top + height, left : left + width]
         size = self.policy_hw[1], self.policy_hw[0]

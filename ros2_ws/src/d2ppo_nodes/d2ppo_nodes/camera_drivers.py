@@ -35,15 +35,19 @@ def drawn_size(node: StackNode) -> tuple[int, int] | None:
     return (width, height) if width else None
 
 
-def make_driver(node: StackNode) -> CameraDriver:
+def make_driver(node: StackNode, seen: tuple[int, int] | None) -> CameraDriver:
     """Return the driver that the parameters ask for, not connected.
+
+    Args:
+        node: of the camera.
+        seen: width and height of what the policy sees, which a simulated camera draws; None: it sees nothing.
 
     Raises:
         ConfigError: the parameters contradict each other.
     """
     kind = node.text("driver")
     if kind == "sim":
-        return _sim(node)
+        return _sim(node, seen)
     name = node.text("name") or "wrist"
     if kind == "file":
         return _file(node, name)
@@ -74,13 +78,12 @@ def make_driver(node: StackNode) -> CameraDriver:
     )
 
 
-def _sim(node: StackNode) -> CameraDriver:
+def _sim(node: StackNode, seen: tuple[int, int] | None) -> CameraDriver:
     from sim.world.camera import SimCamera
 
-    bundle = bundle_name(node)
-    width, height = drawn_size(node) or policy_size(bundle) or _SIM_SIZE
+    width, height = drawn_size(node) or seen or _SIM_SIZE
     return SimCamera(
-        name=node.text("name") or seen_camera(node, bundle),
+        name=node.text("name") or seen_camera(node, bundle_name(node)),
         width=width,
         height=height,
         task=node.text("task") or TASK,

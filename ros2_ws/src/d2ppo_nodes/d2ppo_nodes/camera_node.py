@@ -11,6 +11,7 @@ from d2ppo_core.runtime.inference.watched_camera import WatchedCamera
 from d2ppo_core.stack.stepping import DRAW
 from d2ppo_nodes.camera_drivers import bundle_name, make_driver, policy_size
 from d2ppo_nodes.camera_topics import CameraTopics
+from d2ppo_nodes.health import Health, Told
 from d2ppo_nodes.in_step import member_of
 from d2ppo_nodes.lifecycle import StackNode
 from d2ppo_nodes.running import run
@@ -35,25 +36,26 @@ class CameraNode(StackNode):
 
     def configure(self) -> None:
         """Open the camera and create the publishers."""
-        kind = self.text("driver")
+        kind, seen = self.text("driver"), policy_size(bundle_name(self))
         self._camera = WatchedCamera(
-            make_driver(self),
+            make_driver(self, seen),
             tell=self.get_logger().warning,
             latency_ns=round(self.number("latency_ms") * 1e6),
             frozen_after=self.integer("frozen_frames") if kind in _REAL else 0,
             checked=kind != "sim",
         )
         self._camera.connect()
+        self._health = Health(self, f"camera {self._camera.driver.name}", self._tell_health)
         self._member = member_of(self)
         try:
-            self._topics = self._make_topics()
+            self._topics = self._make_topics(seen)
         except (CameraError, ConfigError):
             self.cleanup()
             raise
 
-    def _make_topics(self) -> CameraTopics:
+    def _make_topics(self, seen: tuple[int, int] | None) -> CameraTopics:
         driver = self._camera.driver
-        width, height = policy_size(bundle_name(self)) or (driver.width, driver.height)
+        width, height = seen or (driver.width, driver.height)
         view = View(camera_hw=(driver.height, driver.width), policy_hw=(height, width))
         lens = driver.intrinsics()
         if self.text("driver") != "sim":  # whose lens is what it draws by
@@ -86,6 +88,14 @@ class CameraNode(StackNode):
         if self._member is not None:
             self._member.close()
         del self._camera
+
+    def _tell_health(self) -> Told:
+        camera = self._camera
+        values: dict[str, object] = {"frames": camera.frames, "dropped": camera.dropped, "gone": camera.losses}
+        clock = getattr(camera.driver, "clock", None)
+        if clock is not None:
+            values |= {"clock jumps": clock.jumps, "clock drift ppm": f"{clock.drift_ppm:.0f}"}
+        return camera.fault, values
 
     def _run(self) -> None:
         camera = self._camera

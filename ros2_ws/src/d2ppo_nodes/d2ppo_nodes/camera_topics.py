@@ -2,7 +2,6 @@
 
 import array
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from rclpy.node import Node
@@ -84,6 +83,8 @@ def info_msg(lens: Intrinsics | None, hw: tuple[int, int]) -> CameraInfo:
 
 def jpeg_msg(image: npt.NDArray[np.uint8], stamp_ns: int, frame_id: str, quality: int) -> CompressedImage:
     """Compress an (H, W, 3) RGB image, as `image_transport` names it."""
+    import cv2
+
     _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     message = CompressedImage(format="rgb8; jpeg compressed bgr8")
     message.header.stamp, message.header.frame_id = time_msg(stamp_ns), frame_id

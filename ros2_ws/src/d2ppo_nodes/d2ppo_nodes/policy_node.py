@@ -14,7 +14,7 @@ from d2ppo_core.bundle import load_bundle
 from d2ppo_core.errors import ActionError, ConfigError, D2ppoError
 from d2ppo_core.runtime.inference.callback_clock import CallbackClock
 from d2ppo_core.runtime.inference.latency import latencies
-from d2ppo_core.runtime.inference.observation import MissingObservationError
+from d2ppo_core.runtime.inference.observation import MissingObservationError, Used
 from d2ppo_core.runtime.inference.planner import ChunkPlanner, PlannerConfig
 from d2ppo_core.runtime.inference.policy import Policy
 from d2ppo_interfaces.msg import ActionChunk, ArmState, ObjectPoses, PolicyStatus
@@ -22,6 +22,7 @@ from d2ppo_interfaces.srv import LoadPolicy
 from d2ppo_nodes.convert import arm_sample, image_array, sightings_of, time_msg, time_ns
 from d2ppo_nodes.driven import DrivenArm, any_followed, arm_names
 from d2ppo_nodes.guarded import describe
+from d2ppo_nodes.health import Health, Told
 from d2ppo_nodes.in_step import PolicyInStep, member_of
 from d2ppo_nodes.lifecycle import StackNode
 from d2ppo_nodes.qos import EVERY, LATCHED, NEWEST, SENSOR
@@ -51,6 +52,7 @@ class PolicyNode(StackNode):
         self._is_new = False
         self._clock_here = CallbackClock(self.now_ns)
         self._cameras: list[Subscription] = []
+        self._used: tuple[Used, ...] = ()
         self.add_on_set_parameters_callback(self._on_parameters)
 
     def configure(self) -> None:
@@ -72,6 +74,7 @@ class PolicyNode(StackNode):
         self.create_subscription(ObjectPoses, OBJECTS, self._on_objects, self._hearing)
         self.create_service(LoadPolicy, "policy/load", self._on_load)
         self._subscribe_cameras()
+        self._health = Health(self, "policy", self._tell_health)
         self._status_timer = self.create_timer(_STATUS_PERIOD_S, self._publish_status)
 
     def _step_in(self) -> PolicyInStep | None:
@@ -90,6 +93,8 @@ class PolicyNode(StackNode):
             max_lead_m=self.number("max_lead_m"),
             max_lead_rad=self.number("max_lead_rad"),
             noise_seed=self.integer(NOISE_SEED),
+            max_age_s=self.number("max_age_ms") * 1e-3,
+            max_skew_s=self.number("max_skew_ms") * 1e-3,
         )
         loaded = load_bundle(bundle)
         check_fit(self, loaded.manifest)
@@ -242,7 +247,7 @@ class PolicyNode(StackNode):
         self._missing = ""
         if plan is None:
             return
-        epochs = plan.observation.epochs
+        epochs, self._used = plan.observation.epochs, plan.observation.used
         chunk = ActionChunk(
             sequence=self._sequence,
             epochs=epochs if len(epochs) > 1 else (),
@@ -279,6 +284,9 @@ class PolicyNode(StackNode):
         )
         status.header.stamp = time_msg(self.now_ns())
         self._status_pub.publish(status)
+
+    def _tell_health(self) -> Told:
+        return self._missing if self._active else "", {used.device: used for used in self._used}
 
     def _check_age(self) -> None:
         """Notice an observation that stopped: then no callback comes that would."""

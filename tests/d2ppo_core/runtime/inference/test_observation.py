@@ -63,17 +63,92 @@ def test_the_state_is_in_the_frame_of_the_dataset():
     assert state.dtype == np.float32
 
 
-def test_the_arm_is_taken_at_the_time_of_the_image():
+def test_the_arm_is_interpolated_to_the_time_of_the_image():
     buffer = ObservationBuffer(manifest(*STATE, WRIST))
     for i in range(20):
-        buffer.push_arm(sample(i * 8 * MS, x_m=0.4 + 0.001 * i))
-    buffer.push_image("wrist", 65 * MS, picture(7))
+        buffer.push_arm(sample(i * 8 * MS, x_m=0.4 + 0.001 * i, width_m=0.08 - 0.001 * i))
+    buffer.push_image("wrist", 66 * MS, picture(7))
     observation = buffer.assemble(160 * MS)
-    assert observation.stamp_ns == 65 * MS
-    assert observation.arms[0].stamp_ns == 64 * MS
-    np.testing.assert_allclose(observation.inputs["state"][0, 0], 0.4 + 0.008 - 0.56, atol=1e-6)
+    assert observation.stamp_ns == observation.arms[0].stamp_ns == 66 * MS
+    state = observation.inputs["state"][0]
+    np.testing.assert_allclose(state[0], 0.4 + 0.00825 - 0.56, atol=1e-6)
+    np.testing.assert_allclose(state[7], 0.5 * (0.08 - 0.00825), atol=1e-6)
     assert observation.inputs["images"].shape == (1, 1, 8, 8, 3)
     assert (observation.inputs["images"] == 7).all()
+    assert [str(used) for used in observation.used] == [
+        "camera wrist exact, age 94.0 ms, skew +0.0 ms",
+        "the arm interpolated, age 96.0 ms, skew -2.0 ms",
+    ]
+
+
+def two_cameras(max_skew_s: float = 0.03) -> ObservationBuffer:
+    buffer = ObservationBuffer(manifest(*STATE, WRIST, replace(WRIST, key="other", camera="scene")), 0.5, max_skew_s)
+    for i in range(40):
+        buffer.push_arm(sample(i * 10 * MS))
+    return buffer
+
+
+def test_of_several_cameras_those_pictures_are_taken_that_are_of_one_time():
+    buffer = two_cameras()
+    for i in range(5):  # the second one is 12 ms behind, and its last picture is still on its way
+        buffer.push_image("wrist", (100 + 33 * i) * MS, picture(i))
+        if i < 4:
+            buffer.push_image("scene", (112 + 33 * i) * MS, picture(100 + i))
+    observation = buffer.assemble(260 * MS)
+    assert observation.stamp_ns == (112 + 33 * 3) * MS
+    assert observation.inputs["images"][0, :, 0, 0, 0].tolist() == [3, 103]
+    wrist, scene, arm = observation.used
+    assert (wrist.how, scene.how, arm.how) == ("nearest", "exact", "interpolated")
+    assert wrist.skew_s == pytest.approx(-0.012) and arm.skew_s == pytest.approx(-0.001)
+
+
+def test_cameras_that_are_too_far_apart_are_named():
+    buffer = two_cameras(max_skew_s=0.01)
+    buffer.push_image("wrist", 100 * MS, picture(0))
+    buffer.push_image("scene", 112 * MS, picture(0))
+    with pytest.raises(
+        MissingObservationError, match="no image from camera scene within 10 ms .*nearest is 12 ms away"
+    ):
+        buffer.assemble(120 * MS)
+
+
+def test_a_camera_whose_clock_jumps_back_or_runs_ahead_is_named_until_it_fits():
+    buffer = ObservationBuffer(manifest(*STATE, WRIST))
+    buffer.push_arm(sample(9_000 * MS))
+    buffer.push_image("wrist", 12_000 * MS, picture(0))
+    with pytest.raises(MissingObservationError, match="camera wrist is 3000 ms ahead: its clock is another"):
+        buffer.assemble(9_000 * MS)
+    buffer.push_image("wrist", 1_000 * MS, picture(1))
+    with pytest.raises(MissingObservationError, match="camera wrist stopped: newest image is 8000 ms old"):
+        buffer.assemble(9_000 * MS)
+    buffer.push_image("wrist", 9_000 * MS, picture(2))
+    assert (buffer.assemble(9_000 * MS).inputs["images"] == 2).all()
+
+
+def test_a_state_that_is_no_number_is_named():
+    buffer = ObservationBuffer(manifest(*STATE))
+    buffer.push_arm(sample(0, x_m=float("nan")))
+    with pytest.raises(MissingObservationError, match=r"observation robot0_eef_pos is no number: \[nan"):
+        buffer.assemble(0)
+
+
+def test_a_recording_gives_what_the_policy_saw_and_any_other_time_as_well():
+    live, recorded = two_cameras(), two_cameras()
+    pushed = [("wrist", 100), ("scene", 104), ("wrist", 133), ("scene", 137), ("wrist", 166)]
+    seen = []
+    for number, (camera, stamp_ms) in enumerate(pushed):
+        live.push_image(camera, stamp_ms * MS, picture(number))
+        if number:
+            seen.append(live.assemble((stamp_ms + 5) * MS))
+    for number, (camera, stamp_ms) in enumerate(pushed):
+        recorded.push_image(camera, stamp_ms * MS, picture(number))
+        if number:
+            again = recorded.assemble((stamp_ms + 5) * MS)
+            assert again.used == seen[number - 1].used
+            for key, value in again.inputs.items():
+                np.testing.assert_array_equal(value, seen[number - 1].inputs[key])
+    at = recorded.assemble(170 * MS, at_ns=135 * MS)
+    assert at.stamp_ns == 135 * MS and at.inputs["images"][0, :, 0, 0, 0].tolist() == [2, 3]
 
 
 def test_what_is_missing_is_named():
@@ -138,9 +213,9 @@ def test_both_arms_are_observed_at_one_time_each_from_its_own_base(pair_bundle):
     buffer.push_objects(seen(65 * MS))
     observation = buffer.assemble(160 * MS)
     assert observation.stamp_ns == 65 * MS and observation.epochs == (1, 1)
-    assert [arm.stamp_ns for arm in observation.arms] == [64 * MS, 68 * MS]
+    assert [arm.stamp_ns for arm in observation.arms] == [65 * MS, 65 * MS]
     left, right = observation.inputs["state"][0, :9], observation.inputs["state"][0, 9:18]
-    np.testing.assert_allclose(left[:3], [0.0, -0.81 + 0.408, 1.2189], atol=1e-6)
+    np.testing.assert_allclose(left[:3], [0.0, -0.81 + 0.408125, 1.2189], atol=1e-6)
     np.testing.assert_allclose(right[:3], [0.0, 0.81 - 0.5, 1.2189], atol=1e-6)
     assert (left[7], right[7]) == pytest.approx((0.04, 0.01))
     assert observation.inputs["state"].shape == (1, 59)
