@@ -19,7 +19,8 @@ def data() -> None:
     """Look at, convert and play back files of demonstrations, and make them of recorded episodes."""
 
 
-data.add_command(recorded.salvage)
+for verb in (recorded.ls, recorded.judge, recorded.salvage):
+    data.add_command(verb)
 
 
 @data.command()

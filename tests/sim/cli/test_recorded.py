@@ -1,4 +1,4 @@
-"""``d2ppo data salvage`` from the command line."""
+"""``d2ppo data ls``, ``judge`` and ``salvage`` from the command line."""
 
 from pathlib import Path
 
@@ -46,3 +46,34 @@ def test_what_cannot_be_saved_is_told_and_left(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["data", "salvage", str(tmp_path)])
     assert done.exit_code == 0 and done.output.startswith("episode_0001: ") and "cannot be read" in done.output
     assert finished(tmp_path) == ()
+
+
+def test_episodes_are_listed_as_they_count(tmp_path: Path) -> None:
+    recorded(tmp_path, 3)
+    (tmp_path / "episode_0003" / FACTS).unlink()
+    before = {path: path.read_bytes() for path in tmp_path.glob("episode_*/*")}
+    for episode, verdict in (("episode_0001", "failure"), ("episode_0002", "discarded"), ("episode_0001", "unjudged")):
+        done = CliRunner().invoke(cli, ["data", "judge", str(tmp_path), episode, verdict])
+        assert (done.exit_code, done.output) == (0, f"{episode}: {verdict}\n")
+    done = CliRunner().invoke(cli, ["data", "ls", str(tmp_path)])
+    assert done.output.splitlines() == [
+        "episode_0001  unjudged      2.0 s  no policy  operator",
+        "episode_0002  discarded     2.0 s  no policy  operator",
+        "episode_0003  being recorded, or cut off",
+        f"{tmp_path}: 2 episodes, 0 success, 0 failure, 1 discarded, 1 unjudged",
+    ]
+    assert before == {path: path.read_bytes() for path in tmp_path.glob("episode_*/*")}
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["ls", "{0}/none"], "there is no folder"),
+        (["judge", "{0}", "episode_0009", "success"], "it was cut off"),
+        (["judge", "{0}", "episode_0001", "splendid"], "'splendid' is not one of"),
+    ],
+)
+def test_what_is_not_there_is_refused_in_words(tmp_path: Path, words: list[str], reason: str) -> None:
+    recorded(tmp_path, 1)
+    done = CliRunner().invoke(cli, ["data", *(word.format(tmp_path) for word in words)])
+    assert done.exit_code != 0 and reason in done.output + str(done.exception)
