@@ -34,6 +34,8 @@ from d2ppo_nodes.running import run
 
 _LOOK_S = 0.5
 _SILENT_S = 2.0
+_LOOKS = 3
+"""Cameras are found in so many looks; an episode that began before would count as one without them."""
 _MIB = 2**20
 _ENDS = {
     "success": Outcome.SUCCESS,
@@ -73,6 +75,7 @@ class RecorderNode(StackNode):
         self._pictures: dict[str, str] = {}
         self._heard_s: dict[str, float] = {}
         self._known: set[str] = set()
+        self._looks = 0
         self._status = self.create_publisher(RecordStatus, "record/status", LATCHED)
         for topic, datatype in FIXED.items():
             self._listen(topic, datatype, reliable=True)
@@ -169,6 +172,8 @@ class RecorderNode(StackNode):
     def _start(self) -> str:
         if not self._active:
             raise RecordingError("the recorder is not active")
+        if self._looks < _LOOKS:
+            raise RecordingError("cameras are still being looked for: start again in a second")
         if _ARM not in self._newest:
             raise RecordingError("no arm says how it is: there is nothing to record yet")
         status = self._newest.get(_POLICY)
@@ -224,6 +229,7 @@ class RecorderNode(StackNode):
 
     def _look(self) -> None:
         self._find_cameras()
+        self._looks += 1
         if cause := self._session.due(self.now_ns()):
             try:
                 self._end(Outcome.UNJUDGED, cause)
