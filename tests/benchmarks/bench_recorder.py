@@ -2,8 +2,8 @@
 
 `python tests/benchmarks/bench_recorder.py --folder FOLDER [--seconds 60] [--kills 20]`: publishers and recorder are
 processes of their own in real DDS. First one episode of so many seconds: pictures and states that are missing in the
-file, and the recorder's memory. Then so many times some short episodes and a SIGKILL at a random moment: finished ones
-that are lost. Prints JSON.
+file, and the recorder's memory. Then, without ROS, writers of short episodes that are killed at random moments:
+finished ones that are lost. Prints JSON.
 """
 
 import argparse
@@ -23,9 +23,11 @@ import rclpy
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
-from d2ppo_core.runtime.recording.episode import cut_off, finished
+from d2ppo_core.runtime.recording.episode import Outcome, cut_off, finished
 from d2ppo_core.runtime.recording.mcap_file import messages_in
+from d2ppo_core.runtime.recording.raw import Channel, RawMessage
 from d2ppo_core.runtime.recording.saved import save_all
+from d2ppo_core.runtime.recording.session import Limits, Session
 from d2ppo_interfaces.msg import ArmState, RecordStatus
 from d2ppo_nodes.convert import image_msg, time_msg
 from d2ppo_nodes.qos import LATCHED, STREAM
@@ -128,28 +130,37 @@ def long_episode(operator: Operator, folder: Path, seconds: float) -> dict[str, 
     }
 
 
-def kills(operator: Operator, folder: Path, count: int) -> dict[str, Any]:
-    """Kill a recorder again and again; what it had said to be finished must be there and be read."""
-    promised, chance = 0, random.Random(4)
+def write_episodes(folder: Path) -> None:
+    """Write short episodes of pictures without end, and say the name of each that is finished."""
+    chance, channel = random.Random(), Channel("camera/wrist/color/image_raw", "sensor_msgs/msg/Image")
+    with Session(folder, Limits(min_free_bytes=200 * 2**20)) as session:
+        while True:
+            session.start(0, {"task": "lift"})
+            for number in range(chance.randint(1, 30)):
+                session.put(RawMessage(channel, chance.randbytes(300_000), number, number))
+            print(session.end(Outcome.SUCCESS, "operator", 10**9).name, flush=True)
+
+
+def kills(folder: Path, count: int) -> dict[str, Any]:
+    """Kill a writer of episodes again and again; what it had said to be finished must be there and be read."""
+    promised: set[str] = set()
+    chance = random.Random(4)
     for _ in range(count):
-        recorder = start_recorder(folder)
-        for _ in range(chance.randint(0, 2)):
-            operator.call("start")
-            time.sleep(chance.uniform(0.1, 0.6))
-            promised += "success" in operator.call("success")
-        if chance.random() < 0.7:
-            operator.call("start")
-            time.sleep(chance.uniform(0.0, 0.8))
-        os.kill(recorder.pid, signal.SIGKILL)
-        recorder.wait()
-    whole = finished(folder)
-    readable = sum(bool(list(messages_in(one.raw))) for one in whole)
-    left = [one.name for one in cut_off(folder)]
+        command = [sys.executable, __file__, "--write", "--folder", str(folder)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            promised.add(writer.stdout.readline().strip())
+            time.sleep(chance.uniform(0.0, 1.0))
+            os.kill(writer.pid, signal.SIGKILL)
+            promised |= {line.strip() for line in writer.stdout if line.endswith("\n")}
+    whole = {one.name: one for one in finished(folder)}
+    read = [sum(1 for _ in messages_in(one.raw)) == sum(one.facts.messages.values()) for one in whole.values()]
+    left = cut_off(folder)
     return {
         "kills": count,
-        "promised": promised,
-        "finished": len(whole),
-        "readable": readable,
+        "finished": len(promised),
+        "of_these_lost": len(promised - set(whole)),
+        "unreadable": read.count(False),
         "cut_off": len(left),
         "saved": sum("saved" in what for what in save_all(folder).values()),
     }
@@ -162,17 +173,18 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--publish", action="store_true")
+    parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     if given.publish:
         publish()
+    if given.write:
+        write_episodes(given.folder)
     studio = subprocess.Popen([sys.executable, __file__, "--publish", "--folder", "-"])
     try:
-        operator = Operator()
-        found = {"load": long_episode(operator, given.folder / "load", given.seconds)} if given.seconds else {}
-        print(json.dumps(found, indent=1), flush=True)
-        print(json.dumps(kills(operator, given.folder / "kills", given.kills), indent=1))
+        print(json.dumps(long_episode(Operator(), given.folder / "load", given.seconds), indent=1), flush=True)
     finally:
-        studio.terminate()
+        studio.kill()
+    print(json.dumps(kills(given.folder / "kills", given.kills), indent=1))
 
 
 if __name__ == "__main__":
