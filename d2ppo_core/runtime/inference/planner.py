@@ -5,6 +5,7 @@ from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from d2ppo_core.errors import ConfigError
 from d2ppo_core.geometry import Array
@@ -51,6 +52,8 @@ class Plan:
     targets: tuple[Targets, ...]
     observation: Observation
     inference_s: float
+    noise: npt.NDArray[np.float32]
+    """(1, Tp, Da) with which it was sampled."""
 
 
 class ChunkPlanner:
@@ -62,11 +65,17 @@ class ChunkPlanner:
         self.observations = ObservationBuffer(policy.manifest, config.max_age_s, config.max_skew_s, arms=arms)
         self._config = config
         self._T_ee_site = np.asarray(policy.manifest.T_ee_site).reshape(4, 4)
-        ticks = config.replan_ticks or policy.manifest.action_horizon
-        self._replan_ns = round((ticks - 0.5) / policy.manifest.action.control_hz * 1e9)
         self._noise = np.random.default_rng(config.noise_seed)
         self._last: Observation | None = None
         self.inference_s: deque[float] = deque(maxlen=100)
+        self.replace(policy)
+
+    @property
+    def period_s(self) -> float:
+        """Between two chunks."""
+        return (
+            self._config.replan_ticks or self.policy.manifest.action_horizon
+        ) / self.policy.manifest.action.control_hz
 
     def restart(self, noise_seed: int) -> None:
         """Begin anew with this seed: the next observation makes a chunk due."""
@@ -95,12 +104,31 @@ class ChunkPlanner:
         self._last = observation
         manifest = self.policy.manifest
         noise = self._noise.standard_normal((1, manifest.pred_horizon, manifest.action.dim), dtype=np.float32)
+        plan = self.answer(self.policy, observation, noise)
+        self.inference_s.append(plan.inference_s)
+        return plan
+
+    def answer(self, policy: Policy, observation: Observation, noise: npt.NDArray[np.float32]) -> Plan:
+        """Ask any policy of the same contract; noise of another horizon is cut or repeated to its own.
+
+        Raises:
+            ActionError: The policy answered something that is no pose.
+        """
+        manifest = policy.manifest
+        noise = np.resize(noise, (1, manifest.pred_horizon, manifest.action.dim))
         began = time.perf_counter()
-        actions = self.policy.infer({**observation.inputs, "noise": noise})
+        actions = policy.infer({**observation.inputs, "noise": noise})
         inference_s = time.perf_counter() - began
-        self.inference_s.append(inference_s)
         per_arm = np.split(actions.astype(np.float64), manifest.num_arms, axis=1)
-        return Plan(tuple(map(self._targets, per_arm, observation.arms, manifest.bases)), observation, inference_s)
+        targets = tuple(map(self._targets, per_arm, observation.arms, manifest.bases))
+        return Plan(targets, observation, inference_s, noise)
+
+    def replace(self, policy: Policy) -> None:
+        """Ask another policy of the same contract from the next chunk on."""
+        self.policy = policy
+        self.inference_s.clear()
+        ticks = self._config.replan_ticks or policy.manifest.action_horizon
+        self._replan_ns = round((ticks - 0.5) / policy.manifest.action.control_hz * 1e9)
 
     def _targets(self, actions: Array, arm: ArmSample, T_world_base: Array) -> Targets:
         spec, settle_ticks = self.policy.manifest.action, self._config.settle_ticks

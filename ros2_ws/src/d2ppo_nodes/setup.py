@@ -29,6 +29,7 @@ setup(
         ],
         "d2ppo.commands": [
             "arm = d2ppo_nodes.cli.arm:arm",
+            "swap = d2ppo_nodes.cli.swap:swap",
             "panel = d2ppo_nodes.cli.panel:panel",
             "record = d2ppo_nodes.cli.record:record",
             "teleop = d2ppo_nodes.cli.teleop:teleop",

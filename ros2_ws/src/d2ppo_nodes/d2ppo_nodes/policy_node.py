@@ -28,6 +28,7 @@ from d2ppo_nodes.lifecycle import StackNode
 from d2ppo_nodes.qos import EVERY, LATCHED, NEWEST, SENSOR
 from d2ppo_nodes.running import run
 from d2ppo_nodes.setting import bundle_of, check_fit, policy_topic
+from d2ppo_nodes.swapping import Swapping
 
 _STATUS_PERIOD_S = 0.5
 NOISE_SEED = "noise_seed"
@@ -73,6 +74,7 @@ class PolicyNode(StackNode):
         self._status_pub = self.create_publisher(PolicyStatus, "policy/status", LATCHED)
         self.create_subscription(ObjectPoses, OBJECTS, self._on_objects, self._hearing)
         self.create_service(LoadPolicy, "policy/load", self._on_load)
+        self._swapping = Swapping(self, lambda: self._planner, self._publish_status, self._in_step is not None)
         self._subscribe_cameras()
         self._health = Health(self, "policy", self._tell_health)
         self._status_timer = self.create_timer(_STATUS_PERIOD_S, self._publish_status)
@@ -120,20 +122,22 @@ class PolicyNode(StackNode):
 
     def activate(self) -> None:
         """Begin to plan."""
-        self._active, self._sequence = True, 0
+        self._active = self._swapping.active = True
+        self._sequence = 0
         if self._in_step is not None:
             self._in_step.join()
         self._source = f"{self.get_fully_qualified_name()} {secrets.token_hex(4)}"
 
     def deactivate(self) -> None:
         """Stop planning; the arm's watchdog brings it to rest."""
-        self._active = False
+        self._active = self._swapping.active = False
         if self._in_step is not None:
             self._in_step.leave()
         self._publish_status()
 
     def cleanup(self) -> None:
         """Let the bundle go."""
+        self._swapping.close()
         self._cameras, self._arms = [], []
         if self._in_step is not None:
             self._in_step.close()
@@ -237,11 +241,18 @@ class PolicyNode(StackNode):
             return
         began_ns = self._received_ns if published_ns else self._clock_here.now_ns()
         try:
-            plan = self._planner.plan(began_ns)
-        except (MissingObservationError, ActionError) as error:
+            if plan := self._planner.plan(began_ns):
+                plan = self._swapping.judge(plan)
+        except MissingObservationError as error:
             self._miss(str(error))
             return
         except Exception as error:
+            if self._swapping.rescue(error):
+                self._planner.retry()
+                return
+            if isinstance(error, ActionError):
+                self._miss(str(error))
+                return
             self._missing = f"the policy failed: {describe(error)}"
             raise  # to the log
         self._missing = ""
@@ -304,6 +315,7 @@ class PolicyNode(StackNode):
     def _on_load(self, request: LoadPolicy.Request, response: LoadPolicy.Response) -> LoadPolicy.Response:
         try:
             self._planner = self._load(request.bundle_path)
+            self._swapping.forget("another bundle was loaded")
             self._subscribe_cameras()
             self._publish_status()  # the arm follows another bundle only once it is announced
             response.success, response.message = True, f"running {self._planner.policy.manifest.name}"
