@@ -36,7 +36,7 @@ OLD = load_bundle("lift_image").hash
 @pytest.fixture
 def peer(ros_domain_id: int) -> Iterator[Peer]:
     """A peer beside a node that runs lift_image, and looks a fifth of a second before it takes over."""
-    parameters = ("swap_shadow_s:=0.2", "swap_patience_s:=1.0", "swap_max_jump_m:=0.002")
+    parameters = ("swap_shadow_s:=0.2", "swap_patience_s:=1.0", "swap_max_jump_m:=0.01")
     process, peer = start_node("bundle:=lift_image", *parameters), Peer(ros_domain_id)
     peer.observe_until(lambda: peer.chunks)
     yield peer

@@ -32,7 +32,8 @@ class SwapConfig:
 
     Attributes:
         shadow_s: How long the new one only answers beside the old one.
-        max_jump_m: Largest distance between both policies' first targets at which the new one takes over.
+        max_jump_m: Largest distance between both policies' targets, over what is executed of a chunk, at which the new
+            one takes over.
         max_jump_rad: The same for the rotation.
         patience_s: How long after the shadow such a seam is waited for, and how long a first chunk.
         watch_s: How long after the seam the old one takes over again by itself if the new one fails.
@@ -52,7 +53,7 @@ class SwapConfig:
 
 @dataclass(frozen=True)
 class Distance:
-    """Between two policies' targets from one observation: at the first target after the seam, and the worst."""
+    """Between two policies' targets of one observation: the first after the seam, and the worst of the executed."""
 
     jump_m: float
     jump_rad: float
@@ -60,9 +61,10 @@ class Distance:
     worst_rad: float
 
     @classmethod
-    def between(cls, one: Sequence[Targets], other: Sequence[Targets]) -> "Distance":
-        """Compare chunks arm by arm, target by target; of several arms the one that is further off counts."""
-        pairs = [zip(a.states[1:], b.states[1:], strict=False) for a, b in zip(one, other, strict=True)]
+    def between(cls, one: Sequence[Targets], other: Sequence[Targets], ticks: int) -> "Distance":
+        """Compare `ticks` targets of chunks, arm by arm; of several arms the one that is further off counts."""
+        executed = slice(1, 1 + ticks)
+        pairs = [zip(a.states[executed], b.states[executed], strict=False) for a, b in zip(one, other, strict=True)]
         steps = [np.array([step_between(a.pose, b.pose) for a, b in pair]) for pair in pairs]
         apart = np.array([[np.linalg.norm(s[:, part], axis=1)[[0]] for part in _PARTS] for s in steps]).max(axis=0)
         worst = np.array([[np.linalg.norm(s[:, part], axis=1).max() for part in _PARTS] for s in steps]).max(axis=0)
@@ -108,7 +110,7 @@ class HotSwap:
         self.compared = 0
         """Chunks of the candidate that were compared with the running policy's."""
         self.farthest_m = self.farthest_rad = 0.0
-        """Largest distance of first targets so far."""
+        """Largest distance so far."""
         self._config = SwapConfig()
         self._since_ns = self._late = 0
 
@@ -139,13 +141,13 @@ class HotSwap:
             BundleError: no chunk was near enough within the patience.
         """
         self.compared += 1
-        self.farthest_m = max(self.farthest_m, distance.jump_m)
-        self.farthest_rad = max(self.farthest_rad, distance.jump_rad)
+        self.farthest_m = max(self.farthest_m, distance.worst_m)
+        self.farthest_rad = max(self.farthest_rad, distance.worst_rad)
         age_s, config = 1e-9 * (now_ns - self._since_ns), self._config
         if age_s < config.shadow_s:
             return False
         self.phase = Phase.SEAM
-        if distance.jump_m <= config.max_jump_m and distance.jump_rad <= config.max_jump_rad:
+        if distance.worst_m <= config.max_jump_m and distance.worst_rad <= config.max_jump_rad:
             return True
         if age_s > config.shadow_s + config.patience_s:
             self.drop()

@@ -71,7 +71,8 @@ class Swapping:
         try:
             other = planner.answer(candidate, plan.observation, plan.noise)
             self._swap.pace(other.inference_s, planner.period_s)
-            distance = Distance.between(plan.targets, other.targets)
+            ticks = candidate.manifest.action_horizon
+            distance = Distance.between(plan.targets, other.targets, ticks)
             if not self._swap.compare(distance, now_ns):
                 return plan
         except Exception as error:  # ONNX Runtime raises a dozen unrelated types

@@ -22,7 +22,7 @@ from d2ppo_core.runtime.inference.swap import (
 
 S = 10**9
 NEAR = Distance(0.001, 0.01, 0.002, 0.02)
-FAR = Distance(0.03, 0.01, 0.05, 0.02)
+FAR = Distance(0.003, 0.01, 0.05, 0.02)
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +45,19 @@ def chunk(*steps_m: float, turn_rad: float = 0.0) -> Targets:
 
 def test_the_distance_is_that_of_the_first_target_and_the_worst_of_the_arm_that_is_further_off():
     near, far = chunk(0.01, 0.02), chunk(0.013, 0.05, turn_rad=0.1)
-    one = Distance.between([near, near], [near, far])
+    one = Distance.between([near, near], [near, far], 4)
     assert (one.jump_m, one.worst_m) == pytest.approx((0.003, 0.03))
     assert (one.jump_rad, one.worst_rad) == pytest.approx((0.1, 0.1))
     assert str(one) == "3.0 mm, 5.7° at the first target, 30.0 mm, 5.7° at most"
-    assert Distance.between([near], [near]) == Distance(0.0, 0.0, 0.0, 0.0)
+    assert Distance.between([near], [near], 4) == Distance(0.0, 0.0, 0.0, 0.0)
 
 
 def test_a_chunk_that_is_shorter_is_compared_as_far_as_it_goes():
-    assert Distance.between([chunk(0.01)], [chunk(0.01, 0.5)]).worst_m == pytest.approx(0.0)
+    assert Distance.between([chunk(0.01)], [chunk(0.01, 0.5)], 4).worst_m == pytest.approx(0.0)
+
+
+def test_what_is_not_executed_does_not_count():
+    assert Distance.between([chunk(0.01, 0.02, 0.03)], [chunk(0.01, 0.025, 0.9)], 2).worst_m == pytest.approx(0.005)
 
 
 def test_it_takes_over_after_its_time_in_the_shadow_and_not_before(policies):
@@ -71,13 +75,15 @@ def test_a_seam_beyond_the_bound_is_waited_for_and_then_the_policy_is_refused_wi
     assert not swap.compare(FAR, 2 * S) and swap.phase is Phase.SEAM
     assert swap.compare(NEAR, 3 * S)
     swap = in_shadow(policies[1], shadow_s=1.0, patience_s=2.0)
-    with pytest.raises(BundleError, match=r"no seam within 2 s: 30\.0 mm, 0\.6° at the first.*allowed are 20 mm"):
+    with pytest.raises(
+        BundleError, match=r"no seam within 2 s: 3\.0 mm, 0\.6° at the first target, 50\.0 mm.*allowed are 20 mm"
+    ):
         swap.compare(FAR, 5 * S)
     assert swap.phase is Phase.IDLE and swap.candidate is None
 
 
 def test_a_turn_beyond_its_bound_is_no_seam_either(policies):
-    assert not in_shadow(policies[1], shadow_s=0.0).compare(replace(NEAR, jump_rad=0.3), S)
+    assert not in_shadow(policies[1], shadow_s=0.0).compare(replace(NEAR, worst_rad=0.3), S)
 
 
 def test_where_no_chunk_comes_the_swap_ends_by_itself(policies):
