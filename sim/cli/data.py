@@ -16,7 +16,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.group()
 def data() -> None:
-    """Look at, convert and play back files of demonstrations, and make them of recorded episodes."""
+    """Look at, judge, convert and play back demonstrations."""
 
 
 for verb in (recorded.ls, recorded.judge, recorded.salvage):

@@ -154,4 +154,4 @@ def other_kind(node: ast.Call) -> bool:
     """`open` of something else than a text file."""
     owner = node.func.value if isinstance(node.func, ast.Attribute) else None
     text = ast.unparse(owner) if owner is not None else ""
-    return any(word in text for word in ("Image", "sensor", "gate", "webbrowser"))
+    return text == "os" or any(word in text for word in ("Image", "sensor", "gate", "webbrowser"))

@@ -80,7 +80,7 @@ class ArmController:
         """Allow chunks to move the arm; the next one fixes the bundle that is followed."""
         self._require((ArmMode.READY, ArmMode.HOLDING, ArmMode.RUNNING), "start")
         self._last_chunk_ns = self.report.stamp_ns
-        self._sources.open()
+        self._sources.start()
         self._enter(ArmMode.RUNNING, "follows chunks")
 
     def stop(self) -> None:

@@ -10,27 +10,27 @@ class ChunkSources:
 
     def __init__(self, hand_timeout_s: float) -> None:
         """Begin with nobody's chunks; a hand that sends none for ``hand_timeout_s`` has let go."""
-        self._policy, self._hand = ChunkGate(), ChunkGate()
-        self._hand.refused = self._policy.refused
+        self._policy_gate, self._hand_gate = ChunkGate(), ChunkGate()
+        self._hand_gate.refused = self._policy_gate.refused
         self.takeover = Takeover(hand_timeout_s)
 
     @property
     def refused(self) -> dict[str, int]:
         """Refused chunks by reason, one of ``chunk.REASONS``."""
-        return self._policy.refused
+        return self._policy_gate.refused
 
-    def open(self) -> None:
+    def start(self) -> None:
         """Take the next chunk's bundle, whichever it is."""
-        self._policy.open()
-        self._hand.open()
+        self._policy_gate.open()
+        self._hand_gate.open()
 
     def announce(self, bundle_hash: str) -> None:
         """Take note of the bundle that the policy node says it runs."""
-        self._policy.announce(bundle_hash)
+        self._policy_gate.announce(bundle_hash)
 
     def count(self, error: ChunkRefusedError) -> None:
         """Count a refusal."""
-        self._policy.count(error)
+        self._policy_gate.count(error)
 
     def admit(
         self, chunk: TimedChunk, followed: TimedChunk | None, epoch: int, now_ns: int, *, by_hand: bool, blind: bool
@@ -39,8 +39,8 @@ class ChunkSources:
         if blind:
             raise ChunkRefusedError("the robot's own state stopped arriving", "blind")
         if by_hand:
-            self._hand.admit(chunk, followed if self.takeover.by_hand else None, epoch, now_ns)
+            self._hand_gate.admit(chunk, followed if self.takeover.by_hand else None, epoch, now_ns)
         elif self.takeover.outdated(chunk.stamp_ns):
             raise ChunkRefusedError("made from what was seen before the hand gave the arm back", "epoch")
         else:
-            self._policy.admit(chunk, followed, epoch, now_ns)
+            self._policy_gate.admit(chunk, followed, epoch, now_ns)

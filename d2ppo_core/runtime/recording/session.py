@@ -42,7 +42,7 @@ class Session(Closing):
         self.root, self._limits = root, limits or Limits()
         try:
             root.mkdir(parents=True, exist_ok=True)
-            self._lock = (root / ".recorder.lock").open("w")
+            self._lock = (root / ".recorder.lock").open("w", encoding="utf-8")
         except OSError as error:
             raise RecordingError(f"{root} cannot be written: {error.strerror}; choose another folder") from error
         try:

@@ -10,7 +10,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from d2ppo_core.calibrated import Intrinsics
 from d2ppo_core.runtime.inference.view import View
-from d2ppo_nodes.convert import image_msg, time_msg
+from d2ppo_nodes.convert import image_msg, jpeg, time_msg
 from d2ppo_nodes.qos import STREAM
 from d2ppo_nodes.setting import image_topic, policy_topic
 
@@ -83,10 +83,7 @@ def info_msg(lens: Intrinsics | None, hw: tuple[int, int]) -> CameraInfo:
 
 def jpeg_msg(image: npt.NDArray[np.uint8], stamp_ns: int, frame_id: str, quality: int) -> CompressedImage:
     """Compress an (H, W, 3) RGB image, as `image_transport` names it."""
-    import cv2
-
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     message = CompressedImage(format="rgb8; jpeg compressed bgr8")
     message.header.stamp, message.header.frame_id = time_msg(stamp_ns), frame_id
-    message.data = array.array("B", data.tobytes())
+    message.data = array.array("B", jpeg(image, quality))
     return message

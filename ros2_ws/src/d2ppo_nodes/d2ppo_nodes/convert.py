@@ -1,12 +1,14 @@
 """Between messages and the core's own types; the only place that knows both."""
 
 import array
+import io
 from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Pose, Twist, Wrench
+from PIL import Image as Picture
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import Image
 
@@ -52,6 +54,13 @@ def image_array(message: Image) -> npt.NDArray[np.uint8]:
         said = f"{message.width}x{message.height}, rows of {message.step} bytes"
         raise ValueError(f"an image of {said} cannot hold {len(message.data)} bytes of rgb8 without gaps")
     return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
+
+
+def jpeg(image: npt.NDArray[np.uint8], quality: int) -> bytes:
+    """Compress an (H, W, 3) RGB image; quality 1 … 95."""
+    buffer = io.BytesIO()
+    Picture.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
 
 
 def mode_of(message: ArmState) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import secrets
 import threading
@@ -16,7 +15,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
@@ -24,6 +22,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from d2ppo_core.errors import DeviceError
 from d2ppo_core.runtime.teleop.panel import PagePort
+from d2ppo_nodes.convert import jpeg
 
 Picture = npt.NDArray[np.uint8]
 _PERIOD_S = 0.1
@@ -124,7 +123,7 @@ class PanelServer:
                 for camera, (stamp_ns, picture) in sorted(self.pictures.items()):
                     if shown.get(camera) != stamp_ns:
                         shown[camera] = stamp_ns
-                        connection.send(camera.encode() + b"\0" + _jpeg(picture))
+                        connection.send(camera.encode() + b"\0" + jpeg(picture, _QUALITY))
                 time.sleep(_PERIOD_S)
         except ConnectionClosed:
             return
@@ -137,9 +136,3 @@ def _always(data: bytes) -> bytes:
     except (ValueError, TypeError, KeyError):
         return b""
     return json.dumps({"held": False, "pressed": pressed}).encode() if pressed else b""
-
-
-def _jpeg(picture: Picture) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=_QUALITY)
-    return buffer.getvalue()

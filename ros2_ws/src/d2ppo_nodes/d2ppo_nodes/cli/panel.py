@@ -13,7 +13,9 @@ from d2ppo_nodes.cli.teleop import become_node, find_arm
 @click.option("--domain-id", type=click.IntRange(0, MAX_DOMAIN_ID), help="ROS domain of the stack.")
 @click.argument("ros_arguments", nargs=-1, type=click.UNPROCESSED)
 def panel(host: str, port: int, namespace: str | None, domain_id: int | None, ros_arguments: tuple[str, ...]) -> None:
-    """Serve an operator's page until Ctrl-C: how the arm is, cameras, buttons, and keys or touch to move it.
+    """Serve an operator's page until Ctrl-C.
+
+    It shows how the arm is and what the cameras see, and has buttons, and keys or touch to move the arm.
 
     The arm moves only while a key or a stick of the page is held, and holds when the connection breaks.
     """

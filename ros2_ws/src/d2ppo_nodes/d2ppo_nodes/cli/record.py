@@ -19,7 +19,7 @@ _MIB = 2**20
 
 @click.group()
 def record() -> None:
-    """Begin, end and judge the episodes of a running stack's recorder.
+    """Begin, end and judge the episodes of a recorder.
 
     The recorder is part of the stack: `d2ppo up sim --set record=FOLDER`. Every verb answers in one line. Exit code 0:
     done; 1: the recorder refused, and says why; 2: wrong usage or no recorder.
@@ -51,9 +51,9 @@ def _verb(name: str, text: str) -> None:
 
 _verb("start", "Begin an episode.")
 _verb("stop", "End the episode without a verdict; one may follow.")
-_verb("success", "End the episode as a success, or judge the newest one that has no verdict.")
-_verb("failure", "End the episode as a failure, or judge the newest one that has no verdict.")
-_verb("discard", "End the episode as one that no training data is made of, or judge the newest one so.")
+_verb("success", "End the episode, or judge the newest one, as a success.")
+_verb("failure", "End the episode, or judge the newest one, as a failure.")
+_verb("discard", "End the episode, or judge the newest one: nobody trains on it.")
 
 
 @record.command()

@@ -30,7 +30,7 @@ def swap(
     domain_id: int | None,
     namespace: str | None,
 ) -> None:
-    """Let BUNDLE take over from the policy that runs, at a seam between two chunks.
+    """Let BUNDLE take over from the running policy at a seam.
 
     It is verified and answers in the shadow first; refused, the old one goes on. Exit code 0: done; 1: refused.
     """
