@@ -15,7 +15,7 @@ from d2ppo_core.extras import how_to_get
 from d2ppo_core.shipped import shipped
 
 INTERFACES, NODES = "d2ppo_interfaces", "d2ppo_nodes"
-VERBS = ("arm", "panel", "record", "teleop")
+VERBS = ("arm", "panel", "record", "swap", "teleop")
 """Verbs of the command line that the nodes' package brings."""
 FIX = "d2ppo doctor --fix-ros"
 _LIMIT_S = 900.0
