@@ -33,7 +33,23 @@ class V4l2Config:
     serial: str = ""
 
 
-class V4l2Camera:
+class _Captured:
+    """What OpenCV reads, and nothing more is known of."""
+
+    _capture: cv2.VideoCapture | None = None
+
+    def intrinsics(self) -> Intrinsics | None:
+        """Nothing: neither V4L2 nor a video says."""
+        return None
+
+    def close(self) -> None:
+        """Let it go; a second call does nothing."""
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+
+class V4l2Camera(_Captured):
     """Implements ``CameraDriver``; a frame is stamped when it arrives, so the camera's latency has to be given."""
 
     def __init__(self, config: V4l2Config) -> None:
@@ -41,19 +57,22 @@ class V4l2Camera:
         self.name, self.serial = config.name, config.serial
         self.width, self.height = config.width, config.height
         self._config = config
-        self._capture: cv2.VideoCapture | None = None
 
     def connect(self) -> None:
         """Open the camera; raises CameraError where there is none, or it has no such picture."""
         config = self._config
         if not Path(config.device).exists():
             raise CameraError(f"camera {config.name}: there is no {config.device}; see ls /dev/v4l/by-id")
-        wanted = [cv2.CAP_PROP_FRAME_WIDTH, config.width, cv2.CAP_PROP_FRAME_HEIGHT, config.height]
-        wanted += [cv2.CAP_PROP_FPS, config.hz, cv2.CAP_PROP_BUFFERSIZE, 1]
+        wanted = {
+            cv2.CAP_PROP_FRAME_WIDTH: config.width,
+            cv2.CAP_PROP_FRAME_HEIGHT: config.height,
+            cv2.CAP_PROP_FPS: config.hz,
+            cv2.CAP_PROP_BUFFERSIZE: 1,
+        }
         capture = cv2.VideoCapture(config.device, cv2.CAP_V4L2)
         if not capture.isOpened():
             raise CameraError(f"camera {config.name}: {config.device} is no camera that V4L2 can open, or is in use")
-        for what, value in zip(wanted[::2], wanted[1::2], strict=True):
+        for what, value in wanted.items():
             capture.set(what, value)
         got = round(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), round(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         if got != (config.width, config.height):
@@ -77,18 +96,8 @@ class V4l2Camera:
             raise CameraGoneError(f"camera {self.name} delivers no frame; check its cable")
         return _rgb(image), time.time_ns()
 
-    def intrinsics(self) -> Intrinsics | None:
-        """Nothing: V4L2 does not know."""
-        return None
 
-    def close(self) -> None:
-        """Release the camera; a second call does nothing."""
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None
-
-
-class VideoFile:
+class VideoFile(_Captured):
     """Implements ``CameraDriver``: a video at its own pace, again and again, stamped as if it were seen now."""
 
     def __init__(self, name: str, path: Path, *, hz: float = 0.0, serial: str = "") -> None:
@@ -103,7 +112,6 @@ class VideoFile:
         self.name, self.serial = name, serial
         self.width = self.height = 0
         self._path, self._hz = path, hz
-        self._capture: cv2.VideoCapture | None = None
 
     def connect(self) -> None:
         """Open the file; raises CameraError where it is no video."""
@@ -140,16 +148,6 @@ class VideoFile:
         if not there:
             raise CameraGoneError(f"camera {self.name}: {self._path} cannot be read any more")
         return _rgb(image), time.time_ns()
-
-    def intrinsics(self) -> Intrinsics | None:
-        """Nothing: videos do not say."""
-        return None
-
-    def close(self) -> None:
-        """Close the file; a second call does nothing."""
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None
 
 
 def _rgb(image: cv2.typing.MatLike) -> npt.NDArray[np.uint8]:

@@ -135,6 +135,8 @@ class LateActor:
 
     def _restart(self, measured: _Hands, bases: Array) -> None:
         """In fresh worlds the arms are told to stay where they are, hands open."""
+        if not self._fresh.any():
+            return
         rest = np.zeros((len(self._tick), 7 * len(bases)))
         rest[:, 6::7] = -1.0
         hold = goals_from_deltas(rest, measured.positions_m, measured.rotations, bases)

@@ -73,9 +73,12 @@ class ChunkPlanner:
     @property
     def period_s(self) -> float:
         """Between two chunks."""
-        return (
-            self._config.replan_ticks or self.policy.manifest.action_horizon
-        ) / self.policy.manifest.action.control_hz
+        return self._ticks / self.policy.manifest.action.control_hz
+
+    @property
+    def _ticks(self) -> int:
+        """The same in control ticks."""
+        return self._config.replan_ticks or self.policy.manifest.action_horizon
 
     def restart(self, noise_seed: int) -> None:
         """Begin anew with this seed: the next observation makes a chunk due."""
@@ -127,8 +130,7 @@ class ChunkPlanner:
         """Ask another policy of the same contract from the next chunk on."""
         self.policy = policy
         self.inference_s.clear()
-        ticks = self._config.replan_ticks or policy.manifest.action_horizon
-        self._replan_ns = round((ticks - 0.5) / policy.manifest.action.control_hz * 1e9)
+        self._replan_ns = round((self._ticks - 0.5) / policy.manifest.action.control_hz * 1e9)
 
     def _targets(self, actions: Array, arm: ArmSample, T_world_base: Array) -> Targets:
         spec, settle_ticks = self.policy.manifest.action, self._config.settle_ticks

@@ -65,18 +65,19 @@ class Distance:
         """Compare `ticks` targets of chunks, arm by arm; of several arms the one that is further off counts."""
         executed = slice(1, 1 + ticks)
         pairs = [zip(a.states[executed], b.states[executed], strict=False) for a, b in zip(one, other, strict=True)]
-        steps = [np.array([step_between(a.pose, b.pose) for a, b in pair]) for pair in pairs]
-        apart = np.array([[np.linalg.norm(s[:, part], axis=1)[[0]] for part in _PARTS] for s in steps]).max(axis=0)
-        worst = np.array([[np.linalg.norm(s[:, part], axis=1).max() for part in _PARTS] for s in steps]).max(axis=0)
-        return cls(float(apart[0, 0]), float(apart[1, 0]), float(worst[0]), float(worst[1]))
+        steps = np.array([[step_between(a.pose, b.pose) for a, b in pair] for pair in pairs])
+        apart = np.linalg.norm(steps.reshape(*steps.shape[:2], 2, 3), axis=-1)  # (arms, ticks, m and rad)
+        return cls(*map(float, apart[:, 0].max(axis=0)), *map(float, apart.max(axis=(0, 1))))
 
     def __str__(self) -> str:
         """Return millimetres and degrees."""
-        first = f"{1e3 * self.jump_m:.1f} mm, {np.degrees(self.jump_rad):.1f}° at the first target"
-        return f"{first}, {1e3 * self.worst_m:.1f} mm, {np.degrees(self.worst_rad):.1f}° at most"
+        first, worst = in_words(self.jump_m, self.jump_rad), in_words(self.worst_m, self.worst_rad)
+        return f"{first} at the first target, {worst} at most"
 
 
-_PARTS = (slice(0, 3), slice(3, 6))
+def in_words(apart_m: float, apart_rad: float) -> str:
+    """Return a distance in millimetres and degrees."""
+    return f"{1e3 * apart_m:.1f} mm, {np.degrees(apart_rad):.1f}°"
 
 
 def refuse_other_contract(running: Manifest, new: Manifest) -> None:

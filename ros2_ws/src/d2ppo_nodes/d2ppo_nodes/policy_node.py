@@ -74,7 +74,13 @@ class PolicyNode(StackNode):
         self._status_pub = self.create_publisher(PolicyStatus, "policy/status", LATCHED)
         self.create_subscription(ObjectPoses, OBJECTS, self._on_objects, self._hearing)
         self.create_service(LoadPolicy, "policy/load", self._on_load)
-        self._swapping = Swapping(self, lambda: self._planner, self._publish_status, self._in_step is not None)
+        self._swapping = Swapping(
+            self,
+            lambda: self._planner,
+            self._publish_status,
+            is_active=lambda: self._active,
+            in_step=self._in_step is not None,
+        )
         self._subscribe_cameras()
         self._health = Health(self, "policy", self._tell_health)
         self._status_timer = self.create_timer(_STATUS_PERIOD_S, self._publish_status)
@@ -122,15 +128,14 @@ class PolicyNode(StackNode):
 
     def activate(self) -> None:
         """Begin to plan."""
-        self._active = self._swapping.active = True
-        self._sequence = 0
+        self._active, self._sequence = True, 0
         if self._in_step is not None:
             self._in_step.join()
         self._source = f"{self.get_fully_qualified_name()} {secrets.token_hex(4)}"
 
     def deactivate(self) -> None:
         """Stop planning; the arm's watchdog brings it to rest."""
-        self._active = self._swapping.active = False
+        self._active = False
         if self._in_step is not None:
             self._in_step.leave()
         self._publish_status()

@@ -11,7 +11,7 @@ from d2ppo_core.bundle import load_bundle
 from d2ppo_core.errors import BundleError, D2ppoError
 from d2ppo_core.runtime.inference.planner import ChunkPlanner, Plan
 from d2ppo_core.runtime.inference.policy import Policy
-from d2ppo_core.runtime.inference.swap import Distance, HotSwap, SwapConfig, refuse_other_contract
+from d2ppo_core.runtime.inference.swap import Distance, HotSwap, SwapConfig, in_words, refuse_other_contract
 from d2ppo_interfaces.srv import LoadPolicy
 from d2ppo_nodes.guarded import describe
 from d2ppo_nodes.lifecycle import StackNode
@@ -24,7 +24,13 @@ class Swapping:
     """Runs a new policy beside the planner's own, and lets it take over."""
 
     def __init__(
-        self, node: StackNode, planner: Callable[[], ChunkPlanner], announce: Callable[[], None], in_step: bool
+        self,
+        node: StackNode,
+        planner: Callable[[], ChunkPlanner],
+        announce: Callable[[], None],
+        *,
+        is_active: Callable[[], bool],
+        in_step: bool,
     ) -> None:
         """Offer the services.
 
@@ -32,11 +38,11 @@ class Swapping:
             node: The policy node.
             planner: Returns the planner that runs.
             announce: Publishes the status: the arm follows another bundle only once it is announced.
+            is_active: Whether the node plans: only then there are seams.
             in_step: Load in the callback, so that the world waits.
         """
-        self.active = False
-        """Whether the node plans: only then there are seams."""
-        self._node, self._planner, self._announce, self._in_step = node, planner, announce, in_step
+        self._node, self._planner, self._announce = node, planner, announce
+        self._is_active, self._in_step = is_active, in_step
         self._swap = HotSwap()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="swap")
         self._loading: Future[Policy] | None = None
@@ -135,7 +141,7 @@ class Swapping:
             if self._loading is not None and self._loading.done():
                 loading, self._loading = self._loading, None
                 self._swap.loaded(loading.result(), now_ns)
-            if self._swap.candidate is not None and not self.active:
+            if self._swap.candidate is not None and not self._is_active():
                 self._take_over("nothing ran", now_ns)
             self._swap.check_silence(now_ns)
         except Exception as error:
@@ -166,5 +172,5 @@ class Swapping:
             self._answer.set_result((success, message))
 
     def _compared(self) -> str:
-        far = Distance(self._swap.farthest_m, self._swap.farthest_rad, 0.0, 0.0)
-        return f"{self._swap.compared} chunks in the shadow, up to {str(far).split(' at the first')[0]} apart"
+        farthest = in_words(self._swap.farthest_m, self._swap.farthest_rad)
+        return f"{self._swap.compared} chunks in the shadow, up to {farthest} apart"
